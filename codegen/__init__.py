@@ -1,0 +1,1 @@
+"""Problem to source and resources; knows Triton and Jinja, no torch."""

@@ -1,0 +1,169 @@
+"""One stage compiled for a named target, which need not be in this machine."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.errors import CompileError, InvalidConfig
+from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import TENSORS
+
+SCALARS = {"T": "i32", "scale": "fp32"}
+BACKENDS = {"nvidia": "cuda", "amd": "hip"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What Triton made of one stage.
+
+    Args:
+        stage: the stage's name.
+        target: what it was compiled for.
+        warps: warps a block is launched with (warp specialisation adds to ``num_warps``).
+        shared: bytes of shared memory the launch asks for.
+        tensor_memory: columns of tensor memory a block allocates (sm_100).
+        binary: the cubin or code object.
+        asm: every text on the way, by Triton's names: ttir, ttgir, llir, ptx or amdgcn.
+        seconds: what compiling took; the first in a process pays for the compiler's start.
+        cached: Triton had it in its cache, and ``seconds`` is the look-up.
+    """
+
+    stage: str
+    target: Target
+    warps: int
+    shared: int
+    tensor_memory: int
+    binary: bytes
+    asm: Mapping[str, str]
+    seconds: float
+    cached: bool
+
+
+def compile_stage(
+    spec: KernelSpec, problem: Problem, config: Config, *, target: Target, folder: Path
+) -> Compiled:
+    """Render a stage and compile it for a target, in this process, without a GPU or PyTorch.
+
+    LLVM may abort the process: run it in a worker where that matters.
+
+    Args:
+        spec: a Triton stage.
+        problem: supplies heads, head dims, dtype and flags.
+        config: a value for every axis the stage sees, already checked.
+        target: a GPU.
+        folder: where the rendered file is kept; Triton reads it back.
+
+    Raises:
+        InvalidConfig: the target is no GPU or the stage is no Triton kernel.
+        CompileError: Triton or its assembler refused, in one line.
+    """
+    if target.vendor not in BACKENDS or spec.language != "triton":
+        raise InvalidConfig(
+            f"{spec.name} ({spec.language}) cannot be compiled for {target.name}: only Triton "
+            "stages are compiled, and only for GPUs; name a GPU target and a Triton stage."
+        )
+    from triton import knobs
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    if knobs.runtime.interpret:
+        raise CompileError(
+            "Triton's interpreter is on (TRITON_INTERPRET=1) and compiles nothing; "
+            "unset it, or compile in a worker, which does."
+        )
+    kernel = getattr(load_module(spec.name, render(spec, problem, config), folder), spec.name)
+    types = signature(spec, problem, config)
+    source = ASTSource(kernel, signature=types, constexprs={}, attrs=_attributes(types, target))
+    arch = target.capability or target.arch
+    cache_hits: list[bool] = []
+    start = time.perf_counter()
+    with knobs.compilation.scope():
+        knobs.compilation.listener = lambda **event: cache_hits.append(event["cache_hit"])
+        try:
+            kernel = compile(
+                source,
+                target=GPUTarget(BACKENDS[target.vendor], arch, target.warp),
+                options=launch_options(spec, config),
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise CompileError(
+                f"{spec.name} ({_values(spec, config)}) did not compile for {target.name} "
+                f"({target.arch}): {cause(error)}; choose other axis values."
+            ) from error
+    seconds = time.perf_counter() - start
+    return _compiled(spec.name, target, kernel, seconds=seconds, cached=cache_hits == [True])
+
+
+def signature(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, str]:
+    """Triton's type of each parameter of the rendered function, in order."""
+    return {
+        name: SCALARS[name]
+        if name in SCALARS
+        else "*" + TENSORS[name].element(problem, config).signature
+        for name in spec.arguments(problem, config)
+    }
+
+
+def launch_options(spec: KernelSpec, config: Config) -> dict[str, Any]:
+    """What goes to Triton's launcher; FMA contraction always, as its default differs by version."""
+    options = {axis.name: config[axis.name] for axis in spec.axes if axis.launch}
+    return {"enable_fp_fusion": True, **options}
+
+
+def cause(error: BaseException) -> str:
+    """Why Triton failed, in one line: the innermost error and the source line it points at."""
+    where = ""
+    while True:
+        source, line = (
+            getattr(error, "src", None),
+            getattr(getattr(error, "node", None), "lineno", 0),
+        )
+        if source and line:
+            where = f" at `{source.splitlines()[line - 1].strip()}`"
+        if error.__cause__ is None:
+            break
+        error = error.__cause__
+    text = str(getattr(error, "error_message", None) or error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"\b(error|fatal)\s*:", line)]
+    return f"{type(error).__name__}: {(telling or lines or ['no message'])[0]}{where}"
+
+
+def _values(spec: KernelSpec, config: Config) -> str:
+    names = [*spec.shared, *(axis.name for axis in spec.axes)]
+    return " ".join(f"{name}={config[name]}" for name in names)
+
+
+def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...], list[Any]]:
+    """What the launcher finds of PyTorch's tensors: 16-byte alignment, and on AMD at most 2 GiB."""
+    facts: list[Any] = [["tt.divisibility", 16]]
+    if target.vendor == "amd":
+        facts.append(["tt.pointer_range", 32])
+    return {(i,): facts for i, type_ in enumerate(types.values()) if type_.startswith("*")}
+
+
+def _compiled(stage: str, target: Target, kernel: Any, *, seconds: float, cached: bool) -> Compiled:
+    metadata = kernel.metadata
+    return Compiled(
+        stage=stage,
+        target=target,
+        warps=metadata.num_warps,
+        shared=metadata.shared,
+        tensor_memory=getattr(metadata, "tmem_size", None) or 0,
+        binary=kernel.kernel,
+        asm={name: text for name, text in kernel.asm.items() if isinstance(text, str)},
+        seconds=seconds,
+        cached=cached,
+    )

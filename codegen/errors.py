@@ -1,0 +1,66 @@
+"""The errors of gdn-ops; every message names the value, the limit and the remedy.
+
+GdnError
+├── InvalidInput         a tensor or argument of a call is outside the contract
+├── UnsupportedProblem   no plan can run the problem; the message lists every reason
+├── InvalidConfig        an axis value is unknown, or a config cannot run on its target
+├── UnknownName          a target, workload, plan, stage or axis nobody registered
+├── TemplateError        a template failed to render
+├── CompileError         a rendered kernel failed to compile
+├── LaunchError          a compiled kernel failed to start
+├── NoWinner             a winner was required and none is stored
+└── ResultsError         the results database is missing, corrupt, newer or not writable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GdnError(Exception):
+    """Base of every error that gdn-ops raises on purpose."""
+
+
+class InvalidInput(GdnError, ValueError):
+    """A tensor or argument of a call is outside the contract."""
+
+
+class UnsupportedProblem(GdnError, NotImplementedError):
+    """No plan can run the problem."""
+
+
+class InvalidConfig(GdnError, ValueError):
+    """An axis value is unknown, or a config cannot run on its target."""
+
+
+class UnknownName(GdnError, ValueError):
+    """A name is not in its registry."""
+
+    @classmethod
+    def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownName:
+        """Say which name of which kind is unknown, the nearest known ones, and all of them."""
+        known = sorted(known)
+        near = get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return cls(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}.")
+
+
+class TemplateError(GdnError):
+    """A template failed to render."""
+
+
+class CompileError(GdnError):
+    """A rendered kernel failed to compile."""
+
+
+class LaunchError(GdnError, RuntimeError):
+    """A compiled kernel failed to start."""
+
+
+class NoWinner(GdnError, LookupError):
+    """A winner was required and none is stored."""
+
+
+class ResultsError(GdnError):
+    """The results database is missing, corrupt, newer than this version, or not writable."""

@@ -1,0 +1,42 @@
+"""Stage gate_cumsum: the log decay summed inside each chunk, with the gate's activation fused in."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.tensor import Sizes
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    return ("g", *(raw if problem.gate_in_kernel else ()), *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("gc",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    return (sizes.NT, sizes.B * -(-problem.HV // int(config["BH"])))
+
+
+SPEC = KernelSpec(
+    name="gate_cumsum",
+    doc="the log decay summed from the first token of each chunk.",
+    equation="""
+    gc_t = sum of g_s over the tokens s <= t of the chunk
+    g_s = -exp(A_log) softplus(a_s + dt_bias) where the gate comes raw
+    """,
+    shared=("BT",),
+    axes=(
+        Axis("BH", (1, 4, 8, 16), 8, "value heads of one program"),
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1,)),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T",),
+    grid=_grid,
+)

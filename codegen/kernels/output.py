@@ -1,0 +1,78 @@
+"""Stage output: what every token reads from the state and from its own chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
+STAGES = 2
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    width = tile(int(config["BK"]), problem.K)
+    return {
+        "BK": width,
+        "BV": tile(int(config["BV"]), problem.V),
+        "NK": count(problem.K, width),
+    }
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    return ("q", "k", "v_new", "h", *gate, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("o",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    slices = count(problem.V, tile(int(config["BV"]), problem.V))
+    return (sizes.NT, sizes.B * problem.HV, slices)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = [
+        *twin_reasons(BK, config, problem.K),
+        *twin_reasons(BV, config, problem.V),
+    ]
+    one_tile = count(problem.K, tile(int(config["BK"]), problem.K)) == 1
+    if one_tile and config["num_stages"] != STAGES:
+        reasons.append(
+            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
+            f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
+        )
+    return reasons
+
+
+SPEC = KernelSpec(
+    name="output",
+    doc="what each token reads from the state and from its chunk.",
+    equation="""
+    o = scale (exp(gc) (q S) + tril(q k^T . G) v_new),  G_ij = exp(gc_i - gc_j)
+    """,
+    shared=("BT", "store"),
+    axes=(
+        BK,
+        BV,
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v_new, h are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=STAGES),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+)

@@ -1,0 +1,88 @@
+"""Stage recurrent: the rule token by token, the state in registers; of one token it is decode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BV = Axis("BV", (8, 16, 32, 64, 128), 16, "value channels of one program")
+VEC = Axis("VEC", (1, 2, 4), 4, "value channels side by side in a thread, as the state is loaded")
+PREFETCH = Axis(
+    "prefetch", (0, 1, 2, 3), 1, "tokens loaded ahead: 1 in registers, more in shared memory"
+)
+
+
+def _width(problem: Problem, config: Config) -> int:
+    return tile(int(config["BV"]), problem.V, least=1)
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    width = _width(problem, config)
+    return {
+        "BK": tile(problem.K * 2, problem.K, least=1),
+        "BV": width,
+        "NV": count(problem.V, width),
+        "DECODE": problem.op == "decode",
+    }
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
+    gate = ("g", *(raw if problem.gate_in_kernel else ()))
+    initial = ("h0",) if problem.initial_state else ()
+    packed = ("cu_seqlens",) if problem.varlen and problem.op != "decode" else ()
+    return ("q", "k", "v", *(gate if problem.rule.gate == "scalar" else ()), "beta", *initial, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("o", "ht") if problem.final_state else ("o",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    # one dimension, for the others hold 65535 programs and N * HV can be more
+    return (count(problem.V, _width(problem, config)) * sizes.N * problem.HV,)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = twin_reasons(BV, config, problem.V, least=1)
+    if not problem.initial_state and config["VEC"] != VEC.default:
+        reasons.append(
+            f"VEC={config['VEC']} is the same as VEC={VEC.default} where no state is loaded"
+        )
+    if problem.op == "decode" and config["prefetch"] != PREFETCH.default:
+        reasons.append(
+            f"prefetch={config['prefetch']} is the same as prefetch={PREFETCH.default} in decode, "
+            "which has no next token"
+        )
+    return reasons
+
+
+SPEC = KernelSpec(
+    name="recurrent",
+    doc="the rule token by token, with the state in registers.",
+    equation="""
+    S <- exp(g) S
+    S <- S + k (beta (v - S^T k))^T
+    o = scale S^T q
+    """,
+    axes=(
+        BV,
+        VEC,
+        PREFETCH,
+        Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after"),
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=1),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+)

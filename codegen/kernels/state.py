@@ -1,0 +1,75 @@
+"""Stage state: the state before every chunk, walked chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
+BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
+    return {
+        "BK": width_k,
+        "BV": width_v,
+        "NK": count(problem.K, width_k),
+        "NV": count(problem.V, width_v),
+    }
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    initial = ("h0",) if problem.initial_state else ()
+    packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
+    return ("k", "w", "u", *gate, *initial, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("h", "v_new", "ht") if problem.final_state else ("h", "v_new")
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    # one dimension, for the others hold 65535 programs and N * HV can be more
+    return (count(problem.V, tile(int(config["BV"]), problem.V)) * sizes.N * problem.HV,)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    return [
+        *twin_reasons(BK, config, problem.K),
+        *twin_reasons(BV, config, problem.V),
+    ]
+
+
+SPEC = KernelSpec(
+    name="state",
+    doc="the state before each chunk, and what each token writes.",
+    equation="""
+    h = S before the chunk
+    v_new = u - w S
+    S <- exp(gl) S + k^T (exp(gl - gc) v_new),  gl = gc of the chunk's last token
+    """,
+    shared=("BT", "store"),
+    axes=(
+        BK,
+        BV,
+        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, w and u are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=2),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T",),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+)

@@ -1,0 +1,32 @@
+"""Tiles: how wide a tile of a head is, and which widths come to the same."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Axis, Config
+
+LEAST = 16
+"""The narrowest operand of a matrix product."""
+
+
+def tile(width: int, dim: int, *, least: int = LEAST) -> int:
+    """Cut a tile's width down to the power of two that holds a head of ``dim`` channels."""
+    return min(width, max(least, 1 << (dim - 1).bit_length()))
+
+
+def count(dim: int, width: int) -> int:
+    """Tiles of a width in a head of ``dim`` channels, the last one maybe ragged."""
+    return -(-dim // width)
+
+
+def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) -> list[str]:
+    """Refuse a width that is cut down to the same tile as another value of its axis.
+
+    Of such twins the default stays, or else the smallest, so that a default is never refused.
+    """
+    value = config[axis.name]
+    width = tile(int(value), dim, least=least)
+    twins = [other for other in axis.values if tile(int(other), dim, least=least) == width]
+    kept = axis.default if axis.default in twins else twins[0]
+    if value == kept:
+        return []
+    return [f"{axis.name}={value} is the same as {axis.name}={kept} in a head of {dim} channels"]

@@ -1,0 +1,57 @@
+"""Rendered source as an importable file: a content-hashed cache that is the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from gdn_ops.codegen.errors import LaunchError
+
+
+def load_module(name: str, source: str, folder: Path) -> ModuleType:
+    """Import rendered source from its content-hashed file, writing the file first if need be.
+
+    Triton reads a kernel's source back from its file, so ``exec`` would not do. The folder is made
+    0700 and a file whose content is not the source (damaged or tampered with) is written anew.
+
+    Raises:
+        LaunchError: the folder cannot be written or belongs to somebody else.
+    """
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    module_name = f"gdn_rendered.{name}_{digest[:16]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    path = folder / f"{name}_{digest[:16]}.py"
+    _ensure_file(path, source)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # executed from the string that was hashed, not from what the disk holds by now
+    exec(compile(source, str(path), "exec"), module.__dict__)
+    sys.modules[module_name] = module
+    return module
+
+
+def _ensure_file(path: Path, source: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
+            raise LaunchError(
+                f"the cache folder {path.parent} belongs to another user; "
+                "set GDN_CACHE_DIR to a folder of your own."
+            )
+        if path.is_file() and path.read_text() == source:
+            return
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as tmp:
+            tmp.write(source)
+        os.replace(tmp.name, path)
+    except OSError as error:
+        raise LaunchError(
+            f"cannot write rendered kernels to {path.parent}: {error}; "
+            "set GDN_CACHE_DIR to a writable folder."
+        ) from error

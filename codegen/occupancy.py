@@ -1,0 +1,61 @@
+"""How many blocks of a kernel an SM holds at once, and what limits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdn_ops.codegen.target import Target
+
+TENSOR_MEMORY_COLUMNS = 512
+PARTITIONS = 4
+REGISTER_STEP = 8
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Resident blocks and warps of one SM.
+
+    Args:
+        blocks: blocks resident at once; 0 if not even one fits.
+        warps: their warps.
+        fraction: ``warps`` of those the SM could hold.
+        limit: what runs out first: registers, shared memory, tensor memory, warps or blocks.
+    """
+
+    blocks: int
+    warps: int
+    fraction: float
+    limit: str
+
+
+def occupancy(
+    target: Target, *, warps: int, registers: int, shared: int, tensor_memory: int = 0
+) -> Occupancy:
+    """The occupancy of a kernel, after the CUDA occupancy calculator; AMD's rule has the same form.
+
+    An SM's registers lie in four partitions with a scheduler each, and a warp's, in steps of 8 a
+    thread, in one of them.
+
+    Args:
+        target: whose SM.
+        warps: warps a block.
+        registers: 32-bit registers a thread.
+        shared: bytes of shared memory a block.
+        tensor_memory: columns of tensor memory a block.
+    """
+    blocks = {
+        "warps": target.warps_sm // warps,
+        "registers": PARTITIONS * _warps_of_partition(target, registers) // warps,
+        "shared memory": target.shared_sm // max(1, shared + target.reserved_block),
+        "blocks": target.blocks_sm,
+    }
+    if tensor_memory:
+        blocks["tensor memory"] = TENSOR_MEMORY_COLUMNS // tensor_memory
+    limit = min(blocks, key=lambda name: blocks[name])
+    resident = blocks[limit] * warps
+    return Occupancy(blocks[limit], resident, resident / target.warps_sm, limit)
+
+
+def _warps_of_partition(target: Target, registers: int) -> int:
+    thread = -(-max(1, registers) // REGISTER_STEP) * REGISTER_STEP
+    return target.registers_sm // PARTITIONS // (thread * target.warp)

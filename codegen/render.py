@@ -1,0 +1,105 @@
+"""Problem and config in, source text out: the one Jinja environment."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.errors import TemplateError
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+
+
+def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool = False) -> str:
+    """Render one stage as a Python file that stands alone.
+
+    Args:
+        spec: the stage.
+        problem: supplies heads, head dims, dtype and flags.
+        config: a value for every axis the stage sees, already checked.
+        interpret: the file will run in Triton's interpreter, whose dots misread bf16: operands
+            are rounded to bf16 and multiplied as fp32.
+
+    Raises:
+        TemplateError: naming template, line and cause.
+    """
+    variables = context(spec, problem, config) | {"INTERPRET": interpret}
+    try:
+        return _environment().get_template(spec.template).render(variables)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{spec.template}, line {line}" if line else spec.template
+        raise TemplateError(
+            f"{where} did not render for {problem.id()} with {dict(config)}: {error}"
+        ) from error
+
+
+def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, object]:
+    """The variables a template sees."""
+    io = DTYPES[problem.dtype]
+    store = DTYPES["fp32"] if config.get("store") == "fp32" else io
+    return {
+        "NAME": spec.name,
+        "LABEL": label(spec, config),
+        "TEMPLATE": spec.template,
+        "DOC": spec.doc,
+        "EQUATION": spec.equation.rstrip().strip("\n"),
+        "ARGUMENTS": spec.arguments(problem, config),
+        "H": problem.H,
+        "HV": problem.HV,
+        "K": problem.K,
+        "V": problem.V,
+        "GROUP": problem.group,
+        "GATE": problem.rule.gate,
+        "DELTA": problem.rule.delta,
+        "IO": io,
+        "STORE": store,
+        "VARLEN": problem.varlen,
+        "INITIAL_STATE": problem.initial_state,
+        "FINAL_STATE": problem.final_state,
+        "GATE_IN_KERNEL": problem.gate_in_kernel,
+        "DT_BIAS": problem.dt_bias,
+        "GRAD": problem.grad,
+        **config,
+        **spec.context(problem, config),
+    }
+
+
+def label(spec: KernelSpec, config: Config) -> str:
+    """The axis values that shape a stage's source, e.g. ``BT=64 BH=8``."""
+    names = [*spec.shared, *(axis.name for axis in spec.axes if not axis.launch)]
+    return " ".join(f"{name}={config[name]}" for name in names) or "no axes"
+
+
+@cache
+def template_hash() -> str:
+    """Hash of every template, so that a stored row says which templates it was measured with."""
+    digest = hashlib.sha256()
+    for path in sorted(files("gdn_ops.templates").iterdir(), key=lambda p: p.name):
+        if path.name.endswith(".jinja"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        line_statement_prefix="#%",
+        line_comment_prefix="#-",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _source(name: str) -> str | None:
+    path = files("gdn_ops.templates") / name
+    return path.read_text() if path.is_file() else None

@@ -1,0 +1,116 @@
+"""KernelSpec: one template with its axes, arguments, grid and validity predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gdn_ops.codegen.axis import Axis, Config, Value, defaults
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+NamesOf = Callable[[Problem, Config], tuple[str, ...]]
+ReasonsOf = Callable[[Problem, Config, Target], list[str]]
+GridOf = Callable[[Problem, Config, Sizes], tuple[int, ...]]
+ContextOf = Callable[[Problem, Config], Mapping[str, object]]
+
+
+def _no_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
+    return []
+
+
+def _no_context(problem: Problem, config: Config) -> Mapping[str, object]:
+    return {}
+
+
+def _no_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpec:
+    """One template and everything the tuner, the launcher and the tests must know about it.
+
+    Args:
+        name: the stage, the stem of ``templates/<name>.py.jinja`` and the rendered function.
+        doc: one line: what the stage computes.
+        equation: the maths, for the rendered file's docstring.
+        language: ``triton`` or ``torch``.
+        axes: the stage's own axes.
+        shared: names of the plan's interface axes that the template reads.
+        inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
+        outputs: names it writes; parameters after the inputs (Triton), return values (torch).
+        scalars: run-time numbers after the tensors: ``T``, ``scale``.
+        grid: programs launched (Triton).
+        context: template variables derived from problem and config.
+        refusals: the stage's own reasons why a config cannot run; see ``reasons``.
+    """
+
+    name: str
+    doc: str
+    equation: str
+    axes: tuple[Axis, ...]
+    inputs: NamesOf
+    outputs: NamesOf
+    language: str = "triton"
+    shared: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+    grid: GridOf = _no_grid
+    context: ContextOf = field(default=_no_context)
+    refusals: ReasonsOf = field(default=_no_reasons)
+
+    @property
+    def template(self) -> str:
+        return f"{self.name}.py.jinja"
+
+    def arguments(self, problem: Problem, config: Config) -> tuple[str, ...]:
+        """Parameter names of the rendered function, in order."""
+        tensors = self.inputs(problem, config)
+        if self.language == "triton":
+            tensors += self.outputs(problem, config)
+        return tensors + self.scalars
+
+    def default(self, problem: Problem) -> dict[str, Value]:
+        """The conservative config of the stage's own axes for a problem."""
+        config = defaults(self.axes)
+        if config.get("dot") == "native" and problem.dtype == "fp32":
+            config["dot"] = "ieee"
+        return config
+
+    def reasons(self, problem: Problem, config: Config, target: Target) -> list[str]:
+        """Why this config cannot run the problem on the target; empty when it can.
+
+        The single predicate: the tuner prunes by it, the dispatcher reports it, tests enumerate it.
+        """
+        reasons = []
+        if self.language == "triton" and not target.gpu:
+            reasons.append(f"{self.name} is a Triton kernel and target {target.name} is no GPU")
+        if config.get("store") == "fp32" and problem.dtype == "fp32":
+            reasons.append("store=fp32 is the same as store=io when q, k, v are fp32")
+        dot = config.get("dot")
+        if dot == "native" and problem.dtype == "fp32":
+            reasons.append("dot=native needs 16-bit q, k, v; they are fp32")
+        if dot == "native" and config.get("store") == "fp32":
+            reasons.append("dot=native would round what store=fp32 keeps")
+        if dot in ("tf32", "tf32x3") and target.vendor == "amd":
+            reasons.append(f"dot={dot} needs NVIDIA tensor cores; {target.name} is AMD")
+        if config.get("loads") == "descriptor":
+            reasons += _descriptor_reasons(problem, target)
+        return reasons + self.refusals(problem, config, target)
+
+
+def _descriptor_reasons(problem: Problem, target: Target) -> list[str]:
+    reasons = []
+    if not target.descriptors:
+        reasons.append(
+            f"loads=descriptor needs TMA (sm_90 or newer); {target.name} is {target.arch}"
+        )
+    size = 4 if problem.dtype == "fp32" else 2
+    for name, dim in (("K", problem.K), ("V", problem.V)):
+        if dim * size % 16:
+            reasons.append(
+                f"loads=descriptor needs rows of a multiple of 16 bytes; {name}={dim} "
+                f"{problem.dtype} is {dim * size}"
+            )
+    return reasons

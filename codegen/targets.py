@@ -1,0 +1,169 @@
+"""Every known target; a GPU is one row.
+
+Rates are dense (no sparsity), matrix rates with fp32 accumulation, of the full board power; from
+the makers' data sheets and architecture papers. Limits of an architecture come from the CUDA
+programming guide's table of compute capabilities and from LLVM's AMDGPU guide.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gdn_ops.codegen.errors import UnknownName
+from gdn_ops.codegen.target import Target
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+def _nvidia(shared_sm_kib: int, warps: int, blocks: int) -> dict[str, int]:
+    # one KiB of the SM's shared memory belongs to the driver in each resident block
+    shared = {"shared_block": (shared_sm_kib - 1) * KIB, "shared_sm": shared_sm_kib * KIB}
+    return {**shared, "reserved_block": KIB, "warps_sm": warps, "blocks_sm": blocks}
+
+
+def _cdna(shared_kib: int) -> dict[str, int]:
+    shared = {"shared_block": shared_kib * KIB, "shared_sm": shared_kib * KIB}
+    registers = {"registers_sm": 131072, "registers_thread": 512}
+    return {**shared, **registers, "warp": 64, "warps_sm": 32, "blocks_sm": 16}
+
+
+def _rdna() -> dict[str, int]:
+    """Of a work-group processor (two compute units), which the driver counts and a block uses."""
+    shared = {"shared_block": 64 * KIB, "shared_sm": 128 * KIB}
+    registers = {"registers_sm": 196608, "registers_thread": 256}
+    return {**shared, **registers, "warps_sm": 64, "blocks_sm": 32}
+
+
+ARCHS: dict[str, dict[str, int]] = {
+    "sm_80": _nvidia(164, 64, 32),
+    "sm_86": _nvidia(100, 48, 16),
+    "sm_89": _nvidia(100, 48, 24),
+    "sm_90": _nvidia(228, 64, 32),
+    "sm_100": _nvidia(228, 64, 32),
+    "sm_103": _nvidia(228, 64, 32),
+    "sm_120": _nvidia(100, 48, 24),
+    "sm_121": _nvidia(100, 48, 24),
+    "gfx90a": _cdna(64),
+    "gfx942": _cdna(64),
+    "gfx950": _cdna(160),
+    "gfx1100": _rdna(),
+    "gfx1201": _rdna(),
+}
+# whose limits stand in for those of an architecture of the family that is not in the table:
+# the family's smallest, so that what is chosen for it can run
+_FAMILY = {"sm_": "sm_86", "gfx9": "gfx942", "gfx1": "gfx1100"}
+
+
+def _row(name: str, device: str, arch: str, **facts: Any) -> Target:
+    vendor = "amd" if arch.startswith("gfx") else "nvidia"
+    return Target(name=name, device=device, vendor=vendor, arch=arch, **ARCHS[arch], **facts)
+
+
+def _rates(bandwidth: float, f16: float, tf32: float, fp32: float) -> dict[str, float]:
+    """Bandwidth in GB/s and rates in TFLOP/s, as data sheets print them, in bytes and FLOP/s."""
+    flops = {"flops_16": f16 * 1e12, "flops_tf32": tf32 * 1e12, "flops_fp32": fp32 * 1e12}
+    return {"bandwidth": bandwidth * 1e9, **flops}
+
+
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        Target(name="cpu", vendor="cpu", arch="cpu", device="cpu", sms=1),
+        _row("a100", "A100", "sm_80", sms=108, l2=40 * MIB, **_rates(2039, 312, 156, 19.5)),
+        _row("a100-40gb", "A100 40GB", "sm_80", sms=108, l2=40 * MIB,
+             **_rates(1555, 312, 156, 19.5)),
+        _row("a10", "A10", "sm_86", sms=72, l2=6 * MIB, **_rates(600, 125, 62.5, 31.2)),
+        _row("rtx3090", "RTX 3090", "sm_86", sms=82, l2=6 * MIB, **_rates(936, 71, 35.6, 35.6)),
+        _row("rtx4090", "RTX 4090", "sm_89", sms=128, l2=72 * MIB,
+             **_rates(1008, 165.2, 82.6, 82.6)),
+        _row("l4", "L4", "sm_89", sms=58, l2=48 * MIB, **_rates(300, 121, 60, 30.3)),
+        _row("l40s", "L40S", "sm_89", sms=142, l2=96 * MIB, **_rates(864, 362, 183, 91.6)),
+        _row("h100", "H100", "sm_90", sms=132, l2=50 * MIB, **_rates(3350, 989, 494, 67)),
+        _row("h100-nvl", "H100 NVL", "sm_90", sms=132, l2=50 * MIB, **_rates(3900, 835, 417, 60)),
+        _row("h100-pcie", "H100 PCIe", "sm_90", sms=114, l2=50 * MIB, **_rates(2000, 756, 378, 51)),
+        _row("h20", "H20", "sm_90", sms=78, l2=60 * MIB, **_rates(4000, 148, 74, 44)),
+        _row("h200", "H200", "sm_90", sms=132, l2=50 * MIB, **_rates(4800, 989, 494, 67)),
+        _row("gh200", "GH200", "sm_90", sms=132, l2=50 * MIB, **_rates(4000, 989, 494, 67)),
+        _row("gh200-144gb", "GH200 144G HBM3e", "sm_90", sms=132, l2=50 * MIB,
+             **_rates(4900, 989, 494, 67)),
+        _row("b200", "B200", "sm_100", sms=148, l2=126 * MIB, **_rates(8000, 2250, 1100, 75)),
+        _row("gb200", "GB200", "sm_100", sms=152, l2=126 * MIB, **_rates(8000, 2500, 1250, 80)),
+        _row("b300", "B300", "sm_103", sms=148, **_rates(8000, 2250, 1100, 75)),
+        _row("gb300", "GB300", "sm_103", sms=152, **_rates(8000, 2500, 1250, 80)),
+        _row("rtx5090", "RTX 5090", "sm_120", sms=170, l2=96 * MIB,
+             **_rates(1792, 209.5, 104.8, 104.8)),
+        _row("rtxpro6000", "RTX PRO 6000 Blackwell", "sm_120", sms=188, l2=128 * MIB,
+             **_rates(1792, 503.8, 251.9, 126)),
+        _row("gb10", "GB10", "sm_121", sms=48, l2=24 * MIB, **_rates(273, 0, 0, 0)),
+        # one of the board's two dies, which the driver shows as a device each
+        _row("mi250x", "MI250X", "gfx90a", sms=110, l2=8 * MIB, **_rates(1638, 191.5, 0, 23.9)),
+        _row("mi300x", "MI300X", "gfx942", sms=304, l2=256 * MIB,
+             **_rates(5300, 1307.4, 653.7, 163.4)),
+        _row("mi325x", "MI325X", "gfx942", sms=304, l2=256 * MIB,
+             **_rates(6000, 1307.4, 653.7, 163.4)),
+        _row("mi355x", "MI355X", "gfx950", sms=256, l2=256 * MIB, **_rates(8000, 2516.6, 0, 157.3)),
+    )
+}  # fmt: skip
+
+# words in a driver's name that mean another chip, or a slice of the one whose name it carries
+_OTHER_CHIP = {"laptop", "q", "mig", "d", "ti", "super"}
+
+
+def target_named(name: str) -> Target:
+    """The target of a name, or UnknownName."""
+    if name not in TARGETS:
+        raise UnknownName.of("target", name, TARGETS)
+    return TARGETS[name]
+
+
+def target_of_device(device_name: str, arch: str, *, sms: int = 0) -> Target | None:
+    """The row of a device, by the driver's name for it; the row that matches most words wins.
+
+    Args:
+        device_name: e.g. ``NVIDIA H100 80GB HBM3``.
+        arch: e.g. ``sm_90``; a row of another architecture never matches.
+        sms: the device's own count, where it is known: a row with another count is another chip,
+            or the whole of which this is a slice.
+
+    Returns:
+        None if no row matches; ``measured_target`` makes one.
+    """
+    words = set(_words(device_name))
+    if words & _OTHER_CHIP:
+        return None
+    matches = [
+        row
+        for row in TARGETS.values()
+        if row.arch == arch and sms in (0, row.sms) and words.issuperset(_words(row.device))
+    ]
+    return max(matches, key=lambda row: len(row.device), default=None)
+
+
+def measured_target(
+    device_name: str,
+    vendor: str,
+    arch: str,
+    *,
+    sms: int,
+    shared_block: int = 0,
+    shared_sm: int = 0,
+    l2: int = 0,
+    bandwidth: float = 0.0,
+) -> Target:
+    """A row for a device that has none, from what its driver says.
+
+    Its name is the driver's in lower case with dashes; its peak rates stay unknown (0). Limits that
+    are not given are those of its architecture, or the smallest of the family of a new one.
+    """
+    family = next((known for start, known in _FAMILY.items() if arch.startswith(start)), "")
+    limits: dict[str, Any] = dict(ARCHS.get(arch) or ARCHS.get(family, {}))
+    given = {"shared_block": shared_block, "shared_sm": shared_sm, "l2": l2, "bandwidth": bandwidth}
+    limits.update({name: value for name, value in given.items() if value})
+    name = "-".join(_words(device_name))
+    return Target(name=name, device=device_name, vendor=vendor, arch=arch, sms=sms, **limits)
+
+
+def _words(device_name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", device_name.lower())

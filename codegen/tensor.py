@@ -1,0 +1,84 @@
+"""The tensors that stages exchange: one name, one shape, one meaning for all templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.dtype import DTYPES, DType
+from gdn_ops.codegen.problem import Problem
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The run-time sizes of one call.
+
+    Args:
+        B, T: rows and tokens a row of the call's tensors (B is 1 when packed).
+        N: sequences.
+        NT: chunks; of one row when dense, of all sequences together when packed.
+    """
+
+    B: int
+    T: int
+    N: int
+    NT: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a plan; contiguous, in the order of ``shape``.
+
+    ``dtype`` is a fixed type, or ``io`` (the problem's dtype), or ``store`` (the plan's choice
+    for intermediates: ``io`` or fp32).
+    """
+
+    name: str
+    shape: tuple[str, ...]
+    dtype: str
+    doc: str
+
+    def element(self, problem: Problem, config: Config) -> DType:
+        """The element type in a problem and config."""
+        name = self.dtype
+        if name == "store":
+            name = "fp32" if config.get("store") == "fp32" else "io"
+        return DTYPES[problem.dtype if name == "io" else name]
+
+    def dims(self, problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+        """The shape in numbers."""
+        chunks = sizes.NT if problem.varlen else sizes.NT * sizes.B
+        table = {
+            "B": sizes.B, "T": sizes.T, "N": sizes.N, "N+1": sizes.N + 1, "chunks": chunks,
+            "H": problem.H, "HV": problem.HV, "K": problem.K, "V": problem.V, "2": 2,
+            "BT": config.get("BT"),
+        }  # fmt: skip
+        return tuple(int(table[s] or 0) for s in self.shape)
+
+
+TENSORS = {
+    t.name: t
+    for t in (
+        Tensor("q", ("B", "T", "H", "K"), "io", "queries"),
+        Tensor("k", ("B", "T", "H", "K"), "io", "keys"),
+        Tensor("v", ("B", "T", "HV", "V"), "io", "values"),
+        Tensor("g", ("B", "T", "HV"), "fp32", "log decay, or the raw gate with A_log"),
+        Tensor("beta", ("B", "T", "HV"), "fp32", "writing strength"),
+        Tensor("A_log", ("HV",), "fp32", "log of the gate's rate"),
+        Tensor("dt_bias", ("HV",), "fp32", "bias inside the gate's softplus"),
+        Tensor("h0", ("N", "HV", "K", "V"), "fp32", "initial state"),
+        Tensor("cu_seqlens", ("N+1",), "int32", "first token of each packed sequence"),
+        Tensor("chunk_indices", ("chunks", "2"), "int32", "(sequence, chunk in it) of a chunk"),
+        Tensor("chunk_offsets", ("N+1",), "int32", "first chunk of each packed sequence"),
+        Tensor("gc", ("B", "T", "HV"), "fp32", "log decay summed from the chunk's first token"),
+        Tensor(
+            "A", ("B", "T", "HV", "BT"), "store", "(I + tril(beta K K^T))^-1, row t of its chunk"
+        ),
+        Tensor("w", ("B", "T", "HV", "K"), "store", "A (beta exp(gc) k)"),
+        Tensor("u", ("B", "T", "HV", "V"), "store", "A (beta v)"),
+        Tensor("h", ("chunks", "HV", "K", "V"), "store", "state before each chunk"),
+        Tensor("v_new", ("B", "T", "HV", "V"), "store", "u - w S, what each token writes"),
+        Tensor("o", ("B", "T", "HV", "V"), "io", "outputs"),
+        Tensor("ht", ("N", "HV", "K", "V"), "fp32", "final state"),
+    )
+}

@@ -1,0 +1,120 @@
+"""Variant: a plan with a value for every axis; what is rendered, timed, stored and launched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gdn_ops.codegen.axis import Config, Value, checked, defaults
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A plan, its interface config and each stage's own config.
+
+    Build one with ``default``, ``of`` or ``from_json``, which check every value.
+    """
+
+    plan: str
+    interface: tuple[tuple[str, Value], ...]
+    stages: tuple[tuple[str, tuple[tuple[str, Value], ...]], ...]
+
+    @classmethod
+    def of(
+        cls,
+        plan: str,
+        problem: Problem,
+        interface: Mapping[str, object] | None = None,
+        stages: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Variant:
+        """Build a variant of a plan for a problem; axes that are not given take their default.
+
+        Raises:
+            UnknownName: the plan, a stage or an axis does not exist.
+            InvalidConfig: a value is none of its axis' values.
+        """
+        definition = plan_named(plan)
+        specs = definition.specs(problem)
+        given = stages or {}
+        for name in given:
+            if name not in [spec.name for spec in specs]:
+                raise UnknownName.of(f"stage of plan {plan}", name, [s.name for s in specs])
+        shared = checked(definition.axes, interface or {})
+        own = (
+            (spec.name, checked(spec.axes, {**spec.default(problem), **given.get(spec.name, {})}))
+            for spec in specs
+        )
+        return cls(plan, tuple(shared.items()), tuple((n, tuple(c.items())) for n, c in own))
+
+    @classmethod
+    def default(cls, plan: str, problem: Problem) -> Variant:
+        """The plan's conservative variant."""
+        return cls.of(plan, problem)
+
+    @classmethod
+    def from_json(cls, data: Any, problem: Problem) -> Variant:
+        """Read what ``to_json`` wrote; everything is checked, for the database is not trusted."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("plan"), str):
+            raise InvalidConfig(f"a variant is an object with a plan, not {data!r}; retune.")
+        interface, stages = data.get("interface", {}), data.get("stages", {})
+        configs = stages.values() if isinstance(stages, Mapping) else [stages]
+        for config in (interface, *configs):
+            if not isinstance(config, Mapping):
+                raise InvalidConfig(f"a config is an object of axes, not {config!r}; retune.")
+        return cls.of(data["plan"], problem, interface, stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """The variant as a JSON object, for the database."""
+        return {
+            "plan": self.plan,
+            "interface": dict(self.interface),
+            "stages": {name: dict(config) for name, config in self.stages},
+        }
+
+    def config(self, stage: str) -> dict[str, Value]:
+        """Every axis a stage sees: the interface and its own."""
+        return {**dict(self.interface), **dict(dict(self.stages)[stage])}
+
+    @property
+    def id(self) -> str:
+        """Plan and content hash, e.g. ``split-3f9a1c20b4d7``."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return f"{self.plan}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def __str__(self) -> str:
+        """What differs from the plan's defaults, stage by stage."""
+        plan = PLANS[self.plan]
+        parts = [_differing(dict(self.interface), defaults(plan.axes))]
+        for name, config in self.stages:
+            text = _differing(dict(config), defaults(KERNELS[name].axes))
+            parts.append(f"{name}({text})" if text else "")
+        return " ".join(filter(None, [self.plan, *parts]))
+
+    def reasons(self, problem: Problem, target: Target) -> list[str]:
+        """Why the variant cannot run the problem on the target; empty when it can."""
+        plan = PLANS[self.plan]
+        reasons = plan.reasons(problem, dict(self.interface), target)
+        if not reasons:
+            for spec in plan.specs(problem):
+                reasons += spec.reasons(problem, self.config(spec.name), target)
+        return list(dict.fromkeys(reasons))
+
+
+def plan_named(name: str) -> Plan:
+    """The plan of a name, or UnknownName."""
+    if name not in PLANS:
+        raise UnknownName.of("plan", name, PLANS)
+    return PLANS[name]
+
+
+def _differing(config: Config, default: Config) -> str:
+    return " ".join(f"{k}={v}" for k, v in config.items() if default.get(k) != v)

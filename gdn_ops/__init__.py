@@ -1,0 +1,67 @@
+"""gdn-ops: the fastest kernel known for every call of the gated delta rule.
+
+    from gdn_ops import chunk_gated_delta_rule
+    o, state = chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
+
+Names are loaded when first used, so that ``import gdn_ops`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gdn_ops._version import __version__
+
+if TYPE_CHECKING:
+    from gdn_ops.codegen.problem import Problem
+    from gdn_ops.codegen.rule import Rule
+    from gdn_ops.codegen.variant import Variant
+    from gdn_ops.dispatch import using
+    from gdn_ops.explain import Explanation, explain
+    from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
+    from gdn_ops.ops.bound import refresh
+    from gdn_ops.warmup import warmup
+
+_HOMES = {
+    "Explanation": "explain",
+    "Problem": "codegen.problem",
+    "Rule": "codegen.rule",
+    "Variant": "codegen.variant",
+    "chunk_gated_delta_rule": "ops",
+    "explain": "explain",
+    "fused_recurrent_gated_delta_rule": "ops",
+    "refresh": "ops.bound",
+    "using": "dispatch",
+    "warmup": "warmup",
+}
+
+_SUBMODULES = ("errors", "layers", "ops", "reference")
+
+__all__ = [
+    "Explanation",
+    "Problem",
+    "Rule",
+    "Variant",
+    "__version__",
+    "chunk_gated_delta_rule",
+    "explain",
+    "fused_recurrent_gated_delta_rule",
+    "refresh",
+    "using",
+    "warmup",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"gdn_ops.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gdn_ops' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gdn_ops.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,3 @@
+"""The version; releases are listed in CHANGELOG.md."""
+
+__version__ = "0.1.0"

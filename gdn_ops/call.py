@@ -1,0 +1,35 @@
+"""Call: the tensors of one call of a rule, as every launcher takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gdn_ops.packing import Packing
+
+
+@dataclass(slots=True)
+class Call:
+    """The tensors of one call, already checked.
+
+    Args:
+        q, k: [B, T, H, K]; v: [B, T, HV, V], all of one dtype.
+        g: [B, T, HV] log decay, or the raw gate when ``A_log`` is given; None without a gate.
+        beta: [B, T, HV] writing strength, any float dtype.
+        scale: factor on the outputs, usually K^-0.5.
+        A_log, dt_bias: [HV], of a raw gate.
+        h0: [N, HV, K, V] initial state or None.
+        packing: where the sequences begin when they are packed in one row, else None.
+    """
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    g: torch.Tensor | None
+    beta: torch.Tensor
+    scale: float
+    A_log: torch.Tensor | None = None
+    dt_bias: torch.Tensor | None = None
+    h0: torch.Tensor | None = None
+    packing: Packing | None = None

@@ -1,0 +1,154 @@
+"""Explain: which variant a call runs on, from which row, and why not the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.device import target_of
+from gdn_ops.dispatch import Choice, Refusal, choose, stored_winners
+from gdn_ops.ops.bound import choice_for
+from gdn_ops.ops.call_problem import problem_of_call
+from gdn_ops.winners import SkippedRow, Winner
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a problem runs on its variant; ``str()`` is the text for a person.
+
+    Args:
+        choice: the variant, how it was found, and its row if it has one.
+        others: every plan that was not chosen, with the reasons.
+        skipped: rows of the databases that could not be used.
+    """
+
+    choice: Choice
+    others: tuple[Refusal, ...]
+    skipped: tuple[SkippedRow, ...]
+
+    @property
+    def variant(self) -> Variant:
+        return self.choice.variant
+
+    def __str__(self) -> str:
+        choice = self.choice
+        lines = [
+            f"problem  {choice.problem.id()}",
+            f"target   {choice.target.name}",
+            f"runs on  {choice.variant.id}: {choice.variant}",
+            *_because(choice),
+        ]
+        if choice.problem.grad:
+            lines.append("gradient through the torch plan: the kernels have no backward yet")
+        notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
+        lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
+        lines += [
+            f"skipped  row of {s.problem_id} in {s.database}: {s.reason}" for s in self.skipped
+        ]
+        return "\n".join(lines)
+
+
+def explain(
+    *call: Any,
+    target: str | Target | None = None,
+    device: torch.device | str | None = None,
+    **kwargs: Any,
+) -> Explanation:
+    """Explain the choice for a call, or for a problem.
+
+    Args:
+        call: the arguments of a call as to ``chunk_gated_delta_rule`` (with the keyword arguments),
+            or one Problem.
+        target: explain for this target (a name such as ``h200``), which need not be here.
+        device: explain for this torch device; default: the call's device, or for a Problem the
+            first GPU or else the CPU.
+
+    Raises:
+        UnsupportedProblem: no plan can run it; lists every reason.
+        UnknownName: the target is unknown.
+    """
+    if call and isinstance(call[0], Problem):
+        problem = call[0]
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+    else:
+        problem = problem_of_call(*call, **kwargs)
+        default = str((call[0] if call else kwargs["q"]).device)
+    if target is not None:
+        row = target_named(target) if isinstance(target, str) else target
+        return _explanation(choose(problem, row))
+    where = torch.device(device or default)
+    if where.type == "cuda" and where.index is None:
+        where = torch.device("cuda", torch.cuda.current_device())
+    target_of(where)
+    return _explanation(choice_for(problem, where))
+
+
+def _explanation(choice: Choice) -> Explanation:
+    named = {refusal.candidate for refusal in choice.refused}
+    others = tuple(
+        Refusal(f"plan {name}", reasons)
+        for name in PLANS
+        if name != choice.variant.plan and f"plan {name}" not in named
+        for reasons in [_plan_reasons(name, choice)]
+    )
+    return Explanation(choice, others, stored_winners().skipped)
+
+
+def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
+    reasons = Variant.default(name, choice.problem).reasons(choice.problem, choice.target)
+    if reasons:
+        return tuple(reasons)
+    if choice.winner is None:
+        return ("it was not asked for",)
+    return (f"row {choice.winner.trial_id} was the fastest of what was measured",)
+
+
+def _because(choice: Choice) -> list[str]:
+    if choice.winner is None:
+        why = {
+            "forced": "gdn_ops.using(...) asks for it",
+            "fallback": "no stored winner fits; plan torch runs anywhere (`gdn tune` finds better)",
+        }
+        return [f"because  {why[choice.how]}"]
+    return [
+        f"because  {choice.how} winner: row {choice.winner.trial_id} of {choice.winner.database}",
+        *_row(choice.winner),
+    ]
+
+
+def _row(winner: Winner) -> list[str]:
+    text = f"         {winner.provenance} {_seconds(winner.median)}"
+    text += f" [{_seconds(winner.low)}, {_seconds(winner.high)}]"
+    if winner.speedup is not None:
+        text += f", {winner.speedup:.2f} times the reference's speed"
+    where = ", ".join(
+        part
+        for part in (
+            winner.device,
+            f"torch {winner.torch}" if winner.torch else None,
+            f"Triton {winner.triton}" if winner.triton else None,
+            winner.created,
+        )
+        if part
+    )
+    lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
+    if winner.stale:
+        lines.append(
+            "         stale: measured with other templates than today's; "
+            "`gdn tune --again` renews it"
+        )
+    return lines
+
+
+def _seconds(value: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1 or unit == "us":
+            return f"{value * factor:.3g} {unit}"
+    raise AssertionError

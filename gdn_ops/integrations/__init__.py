@@ -1,0 +1,1 @@
+"""gdn_ops inside other libraries; each module imports its library only when it is used."""

@@ -1,0 +1,107 @@
+"""transformers: run the gated delta rule of its models on gdn_ops.
+
+    from gdn_ops.integrations.transformers import use_gdn_ops
+
+    use_gdn_ops(model)
+
+Models that mix tokens with the gated delta rule are Qwen3-Next, Qwen3.5 and OLMo hybrid.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from gdn_ops.errors import InvalidInput
+from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
+
+Rule = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+class Swap:
+    """The functions that ``use_gdn_ops`` replaced; as a context, it puts them back at the end."""
+
+    def __init__(self, originals: list[tuple[Any, str, Any]]) -> None:
+        self._originals = originals
+
+    def restore(self) -> None:
+        """Put the original functions back; a second call does nothing."""
+        while self._originals:
+            owner, name, original = self._originals.pop()
+            setattr(owner, name, original)
+
+    def __enter__(self) -> Swap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+
+def use_gdn_ops(model: nn.Module) -> Swap:
+    """Replace the gated delta rule of a transformers model by ``gdn_ops``, prefill and decode.
+
+    The layers call functions of their modelling module, so every model of the same class in this
+    process runs on gdn_ops until ``restore()``, or to the end of the ``with`` block. Weights and
+    caches stay as they are.
+
+    Raises:
+        InvalidInput: the model has no layer whose gated delta rule can be replaced.
+    """
+    targets = dict.fromkeys(_targets(model))
+    if not targets:
+        raise InvalidInput(
+            f"{type(model).__name__} has no gated delta rule layer of transformers; "
+            "give a model such as Qwen3NextForCausalLM or Qwen3_5ForCausalLM."
+        )
+    originals = []
+    for owner, name, rule in targets:
+        originals.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, rule)
+    return Swap(originals)
+
+
+def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
+    """Where the functions live: module globals; instance attributes in older releases."""
+    for layer in model.modules():
+        namespace = sys.modules[type(layer).__module__]
+        for owner, prefix in ((namespace, "torch_"), (layer, "")):
+            for name, rule in _RULES.items():
+                if hasattr(owner, prefix + name):
+                    yield owner, prefix + name, rule
+
+
+def _chunk(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor | None]:
+    return chunk_gated_delta_rule(query, key, value, g, beta, **_shared(arguments))
+
+
+def _recurrent(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    **arguments: Any,
+) -> tuple[Tensor, Tensor | None]:
+    return fused_recurrent_gated_delta_rule(query, key, value, g=g, beta=beta, **_shared(arguments))
+
+
+_RULES: dict[str, Rule] = {
+    "chunk_gated_delta_rule": _chunk,
+    "recurrent_gated_delta_rule": _recurrent,
+}
+_SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu_seqlens")
+
+
+def _shared(arguments: dict[str, Any]) -> dict[str, Any]:
+    # The layers pass on whatever the model was called with; the rule has no use for the rest.
+    return {name: arguments[name] for name in _SHARED if name in arguments}

@@ -1,0 +1,183 @@
+"""Launcher: a variant of a problem as something to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gdn_ops.call import Call
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.interpreter import interpreting, round_bf16_to_nearest
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.tensor import TENSORS, Sizes
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import CompileError, LaunchError
+from gdn_ops.results_path import cache_folder
+
+GIVEN = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
+
+
+@dataclass(slots=True)
+class Workspace:
+    """What the stages of one call exchange: tensors and run-time numbers by name."""
+
+    sizes: Sizes
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+class StageLauncher:
+    """One stage of a variant, rendered and imported; compiled when first launched."""
+
+    def __init__(self, spec: KernelSpec, problem: Problem, config: Config, interpret: bool) -> None:
+        self.name = spec.name
+        self.spec, self.problem, self.config = spec, problem, dict(config)
+        self.source = render(spec, problem, config, interpret=interpret)
+        self.arguments = spec.arguments(problem, config)
+        self.outputs = spec.outputs(problem, config)
+        module = load_module(spec.name, self.source, cache_folder())
+        self.function: Callable[..., Any] = getattr(module, spec.name)
+        launch = {axis.name for axis in spec.axes if axis.launch}
+        self.options = {name: value for name, value in config.items() if name in launch}
+
+    def launch(self, workspace: Workspace) -> None:
+        """Run the stage on a workspace that holds its inputs; its outputs stand there then."""
+        values = workspace.values
+        arguments = [values[name] for name in self.arguments]
+        if self.spec.language == "torch":
+            values.update(zip(self.outputs, self.function(*arguments), strict=True))
+            return
+        grid = self.spec.grid(self.problem, self.config, workspace.sizes)
+        if 0 in grid:
+            return
+        if self.config.get("loads") == "descriptor":
+            _give_triton_an_allocator(values["q"].device)
+        try:
+            self.function[grid](*arguments, **self.options)  # type: ignore[index]
+        except Exception as error:
+            raise self._told(error, values["q"].device) from error
+
+    def _told(self, error: Exception, device: torch.device) -> Exception:
+        """Triton's own errors in our words; others as they are."""
+        if not type(error).__module__.startswith("triton"):
+            return error
+        kind = CompileError if "Compil" in type(error).__name__ else LaunchError
+        return kind(
+            f"stage {self.name} with {self.config} did not run on {device}: {error} "
+            "Run `gdn tune` for this device, or gdn_ops.using('torch')."
+        )
+
+    def allocate(self, workspace: Workspace, device: torch.device) -> None:
+        """Make the stage's outputs; a torch stage makes its own."""
+        if self.spec.language == "torch":
+            return
+        for name in self.outputs:
+            tensor = TENSORS[name]
+            dtype = tensor.element(self.problem, self.config).torch.removeprefix("torch.")
+            shape = tensor.dims(self.problem, self.config, workspace.sizes)
+            workspace.values[name] = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+
+
+class Launcher:
+    """A variant bound to a problem.
+
+    Call it with a ``Call`` of that problem to get (o [B, T, HV, V], final state [N, HV, K, V] fp32
+    or None). The sizes of the call are free; everything else is fixed by the problem.
+    """
+
+    def __init__(self, problem: Problem, variant: Variant, *, interpret: bool) -> None:
+        self.problem, self.variant = problem, variant
+        self.scale = problem.K**-0.5
+        self.BT = int(dict(variant.interface).get("BT", 0))
+        self.stages = tuple(
+            StageLauncher(KERNELS[name], problem, variant.config(name), interpret)
+            for name, _ in variant.stages
+        )
+        self._triton = any(stage.spec.language == "triton" for stage in self.stages)
+
+    def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+        with _device_of(call.q):
+            workspace = self.workspace(call)
+            for stage in self.stages:
+                stage.launch(workspace)
+        values = workspace.values
+        return values["o"], values["ht"] if self.problem.final_state else None
+
+    def workspace(self, call: Call) -> Workspace:
+        """The inputs of a call and room for everything its stages write."""
+        B, T = call.q.shape[:2]
+        sizes = Sizes(B=B, T=T, N=B, NT=-(-T // self.BT) if self.BT else 0)
+        workspace = Workspace(sizes, {"T": T, "scale": call.scale, "offsets": None})
+        values = workspace.values
+        for name in GIVEN:
+            tensor = getattr(call, name)
+            values[name] = self._laid_out(tensor) if self._triton else tensor
+        if call.packing is not None:
+            self._pack(call, workspace)
+        for stage in self.stages:
+            stage.allocate(workspace, call.q.device)
+        return workspace
+
+    def _pack(self, call: Call, workspace: Workspace) -> None:
+        packing = call.packing
+        assert packing is not None
+        values, sizes, chunks = workspace.values, workspace.sizes, 0
+        values["cu_seqlens"], values["offsets"] = packing.cu_seqlens, packing.offsets
+        if self.BT and self._triton:
+            values["chunk_indices"], values["chunk_offsets"], chunks = packing.chunks(self.BT)
+        workspace.sizes = Sizes(B=sizes.B, T=sizes.T, N=len(packing.offsets) - 1, NT=chunks)
+
+    @staticmethod
+    def _laid_out(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        """Contiguous and 16-byte aligned, as rendered kernels assume."""
+        if tensor is None:
+            return None
+        tensor = tensor.contiguous()
+        return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -> Launcher:
+    """Render and import a variant for a problem.
+
+    Args:
+        problem: supplies heads, head dims, dtype and flags; its sizes do not matter.
+        variant: what to run; that it can run is the caller's question to ``Variant.reasons``.
+        interpret: render for Triton's interpreter; None asks Triton whether it interprets.
+
+    Raises:
+        TemplateError: a template failed to render.
+        LaunchError: the cache of rendered modules cannot be written.
+    """
+    if interpret is None:
+        interpret = _triton_interprets(variant)
+    if interpret:
+        round_bf16_to_nearest()
+    return Launcher(problem, variant, interpret=interpret)
+
+
+def _triton_interprets(variant: Variant) -> bool:
+    if all(KERNELS[name].language == "torch" for name, _ in variant.stages):
+        return False
+    return interpreting()
+
+
+def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
+    if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
+        return torch.cuda.device(tensor.device)
+    return nullcontext()
+
+
+def _give_triton_an_allocator(device: torch.device) -> None:
+    """Descriptors made in a kernel live in global memory that the launcher must supply."""
+    import triton
+
+    triton.set_allocator(
+        lambda size, alignment, stream: torch.empty(size, device=device, dtype=torch.int8)
+    )

@@ -1,0 +1,151 @@
+"""Checks of one call against the contract; what passes is a Problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import Rule
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a call as the user gave them, for checking; see the public functions."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    g: torch.Tensor | None
+    beta: torch.Tensor | None
+    initial_state: torch.Tensor | None
+    output_final_state: bool
+    gate_in_kernel: bool
+    A_log: torch.Tensor | None
+    dt_bias: torch.Tensor | None
+    state_v_first: bool
+    cu_seqlens: torch.Tensor | None
+    grad: bool
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors that were given, by argument name."""
+        names = ("q", "k", "v", "g", "beta", "initial_state", "A_log", "dt_bias", "cu_seqlens")
+        return {name: x for name in names if (x := getattr(self, name)) is not None}
+
+
+def problem_of(a: Arguments) -> Problem:
+    """The problem a call poses.
+
+    Raises:
+        InvalidInput: a tensor's type, rank, shape, dtype or device is outside the contract.
+        UnsupportedProblem: a dtype that no plan computes in.
+    """
+    _check_types(a)
+    _check_shapes(a)
+    _check_gate(a)
+    B, T, H, K = a.q.shape
+    packed = a.cu_seqlens is not None
+    sequences = a.cu_seqlens.numel() - 1 if a.cu_seqlens is not None else B
+    _check_state(a, sequences)
+    return Problem(
+        op="decode" if T == 1 and not packed else "forward",
+        rule=Rule("none" if a.g is None else "scalar", True),
+        H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=DTYPES[a.q.dtype],
+        tokens=B * T, sequences=sequences, varlen=packed,
+        initial_state=a.initial_state is not None, final_state=a.output_final_state,
+        gate_in_kernel=a.gate_in_kernel and a.g is not None,
+        dt_bias=a.gate_in_kernel and a.dt_bias is not None, grad=a.grad,
+    )  # fmt: skip
+
+
+def _check_types(a: Arguments) -> None:
+    for name in ("q", "k", "v"):
+        if not isinstance(getattr(a, name), torch.Tensor):
+            kind = type(getattr(a, name)).__name__
+            raise InvalidInput(f"{name} is a {kind}; give a torch.Tensor.")
+    tensors = a.tensors()
+    for name, x in tensors.items():
+        if not isinstance(x, torch.Tensor):
+            raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor or None.")
+        if x.device != a.q.device:
+            raise InvalidInput(
+                f"{name} is on {x.device} and q on {a.q.device}; move all to one device."
+            )
+        if name != "cu_seqlens" and not x.is_floating_point():
+            raise InvalidInput(f"{name} is {x.dtype}; make it a floating-point tensor.")
+    for name in ("k", "v"):
+        if tensors[name].dtype != a.q.dtype:
+            raise InvalidInput(
+                f"{name} is {tensors[name].dtype} and q is {a.q.dtype}; cast q, k, v to one dtype."
+            )
+    if a.q.dtype not in DTYPES:
+        raise UnsupportedProblem(
+            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. "
+            "For float64 use gdn_ops.reference."
+        )
+
+
+def _check_shapes(a: Arguments) -> None:
+    for name in ("q", "k", "v"):
+        x = getattr(a, name)
+        if x.dim() != 4:
+            raise InvalidInput(
+                f"{name} has shape {list(x.shape)}; it must be [B, T, heads, head dim]."
+            )
+    if a.k.shape != a.q.shape:
+        raise InvalidInput(
+            f"k has shape {list(a.k.shape)} and q {list(a.q.shape)}; they must be equal."
+        )
+    B, T, H, _ = a.q.shape
+    if a.v.shape[:2] != (B, T):
+        raise InvalidInput(
+            f"v has shape {list(a.v.shape)}; its first two dimensions must be q's, [{B}, {T}]."
+        )
+    HV = a.v.shape[2]
+    if H == 0 or HV == 0 or HV % H:
+        raise InvalidInput(
+            f"HV={HV} value heads are no multiple of H={H} query/key heads; "
+            "give v a head count that H divides."
+        )
+    for name in ("g", "beta"):
+        x = getattr(a, name)
+        if x is not None and tuple(x.shape) != (B, T, HV):
+            raise InvalidInput(
+                f"{name} has shape {list(x.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}]."
+            )
+    if a.cu_seqlens is not None and B != 1:
+        raise InvalidInput(
+            f"cu_seqlens is given and q has B={B} rows; pack the sequences into one row, B=1."
+        )
+
+
+def _check_gate(a: Arguments) -> None:
+    if a.gate_in_kernel:
+        if a.g is None or a.A_log is None:
+            missing = "g" if a.g is None else "A_log"
+            raise InvalidInput(
+                f"use_gate_in_kernel=True and {missing} is None; "
+                "give the raw gate as g and its A_log [HV]."
+            )
+        HV = a.v.shape[2]
+        for name in ("A_log", "dt_bias"):
+            x = getattr(a, name)
+            if x is not None and tuple(x.shape) != (HV,):
+                raise InvalidInput(f"{name} has shape {list(x.shape)}; it must be [HV] = [{HV}].")
+
+
+def _check_state(a: Arguments, sequences: int) -> None:
+    h0 = a.initial_state
+    if h0 is None:
+        return
+    HV, K, V = a.v.shape[2], a.q.shape[3], a.v.shape[3]
+    wanted = (sequences, HV, V, K) if a.state_v_first else (sequences, HV, K, V)
+    if tuple(h0.shape) != wanted:
+        order = "[N, HV, V, K] (state_v_first)" if a.state_v_first else "[N, HV, K, V]"
+        raise InvalidInput(
+            f"initial_state has shape {list(h0.shape)}; it must be {order} = {list(wanted)}."
+        )

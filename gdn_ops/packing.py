@@ -1,0 +1,123 @@
+"""Packing: where the sequences of one packed row begin, on the device and on the host."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+import torch
+
+from gdn_ops.errors import InvalidInput
+
+
+class Packing:
+    """The offsets of packed sequences and the chunks they fall into.
+
+    Args:
+        cu_seqlens: [N + 1] int32 or int64, the first token of each sequence and the last one's end.
+        offsets: the same numbers on the host.
+    """
+
+    def __init__(self, cu_seqlens: torch.Tensor, offsets: tuple[int, ...]) -> None:
+        self.cu_seqlens = cu_seqlens
+        self.offsets = offsets
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each sequence."""
+        return tuple(b - a for a, b in pairwise(self.offsets))
+
+    def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
+        return _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
+
+
+@lru_cache(maxsize=64)
+def _chunk_tables(
+    offsets: tuple[int, ...], BT: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    counts = [-(-(b - a) // BT) for a, b in pairwise(offsets)]
+    indices = [(n, t) for n, count in enumerate(counts) for t in range(count)]
+    ends = list(accumulate(counts, initial=0))
+    return (
+        torch.tensor(indices, dtype=torch.int32, device=device).reshape(-1, 2),
+        torch.tensor(ends, dtype=torch.int32, device=device),
+        ends[-1],
+    )
+
+
+def packing_of(
+    cu_seqlens: torch.Tensor,
+    tokens: int,
+    host: torch.Tensor | Sequence[int] | None = None,
+) -> Packing:
+    """Check ``cu_seqlens`` against the row's tokens and read it to the host, once a tensor.
+
+    The result is remembered while the tensor lives unchanged, so that a training step or a layer
+    stack reads it back from the device once. Tensors made in inference mode carry no version, so
+    for them nothing is remembered; ``host`` saves the read-back there.
+
+    Args:
+        cu_seqlens: [N + 1] int32 or int64.
+        tokens: T of the packed row; the last offset may fall short of it (padding).
+        host: the same numbers on the host (``cu_seqlens_cpu``), which saves the read-back.
+
+    Raises:
+        InvalidInput: wrong rank or dtype, first offset not 0, offsets that fall, or past T.
+    """
+    packing = _remembered(cu_seqlens)
+    if packing is None:
+        # detached: a remembered packing must not keep its own key alive
+        packing = Packing(cu_seqlens.detach(), _offsets(cu_seqlens, host))
+        if not cu_seqlens.is_inference():
+            _remember(cu_seqlens, packing)
+    if packing.offsets[-1] > tokens:
+        raise InvalidInput(
+            f"cu_seqlens ends at {packing.offsets[-1]} and q has T={tokens} tokens; "
+            "the last offset may be T at most."
+        )
+    return packing
+
+
+_PACKINGS: dict[int, tuple[weakref.ref[torch.Tensor], int, Packing]] = {}
+
+
+def _remembered(cu_seqlens: torch.Tensor) -> Packing | None:
+    known = _PACKINGS.get(id(cu_seqlens))
+    if known is None or known[0]() is not cu_seqlens or known[1] != cu_seqlens._version:
+        return None
+    return known[2]
+
+
+def _remember(cu_seqlens: torch.Tensor, packing: Packing) -> None:
+    key = id(cu_seqlens)
+    reference = weakref.ref(cu_seqlens, lambda _: _PACKINGS.pop(key, None))
+    _PACKINGS[key] = (reference, cu_seqlens._version, packing)
+
+
+def _offsets(
+    cu_seqlens: torch.Tensor, host: torch.Tensor | Sequence[int] | None
+) -> tuple[int, ...]:
+    if cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
+        raise InvalidInput(
+            f"cu_seqlens has shape {list(cu_seqlens.shape)}; it must be [N + 1] with N >= 1."
+        )
+    if cu_seqlens.dtype not in (torch.int32, torch.int64):
+        raise InvalidInput(f"cu_seqlens is {cu_seqlens.dtype}; make it int32 or int64.")
+    source = cu_seqlens if host is None else host
+    offsets = tuple(source.tolist() if isinstance(source, torch.Tensor) else source)
+    if len(offsets) != cu_seqlens.numel():
+        raise InvalidInput(
+            f"cu_seqlens_cpu has {len(offsets)} offsets and cu_seqlens {cu_seqlens.numel()}; "
+            "give the same numbers in both."
+        )
+    if offsets[0] != 0:
+        raise InvalidInput(f"cu_seqlens starts at {offsets[0]}; the first offset must be 0.")
+    for n, (a, b) in enumerate(pairwise(offsets)):
+        if b < a:
+            raise InvalidInput(
+                f"cu_seqlens falls from {a} to {b} at sequence {n}; offsets must not decrease."
+            )
+    return offsets

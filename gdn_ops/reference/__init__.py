@@ -1,0 +1,15 @@
+"""The recurrence in plain PyTorch: slow, differentiable, any dtype, and right."""
+
+from gdn_ops.reference.activations import l2norm, log_decay, write_strength
+from gdn_ops.reference.chunkwise import chunkwise_reference
+from gdn_ops.reference.gated_delta_rule import gated_delta_rule_reference
+from gdn_ops.reference.recurrent import recurrent_reference
+
+__all__ = [
+    "chunkwise_reference",
+    "gated_delta_rule_reference",
+    "l2norm",
+    "log_decay",
+    "recurrent_reference",
+    "write_strength",
+]

@@ -1,0 +1,165 @@
+"""A results database as a file: what marks it, how it is opened to read, what its faults mean."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.results_path import RESULTS_VARIABLE
+
+APPLICATION_ID = 0x67646E73
+"""``PRAGMA application_id`` of a results database: "gdns"."""
+
+SCHEMA_VERSION = 1
+"""The newest schema this version knows: ``PRAGMA user_version``, the number of the last Alembic
+revision in ``tuner/migrations``."""
+
+READ_SECONDS = 10.0
+"""How long a reader waits for a lock; only databases outside WAL mode ever make it wait."""
+
+ELSEWHERE = f"set {RESULTS_VARIABLE} to another path"
+
+_FAULTS = (
+    (
+        "is full",
+        "the disk that holds {path} is full ({free} bytes free)",
+        f"free some space or {ELSEWHERE}; every row that was stored before is intact",
+    ),
+    (
+        "not a database",
+        "{path} is no SQLite database",
+        f"move the file away or {ELSEWHERE}",
+    ),
+    (
+        "malformed",
+        "{path} is corrupt",
+        f"move the file away (`sqlite3 FILE .recover` may save rows) or {ELSEWHERE}",
+    ),
+    (
+        "readonly database",
+        "{path} or its folder is not writable",
+        f"make both writable or {ELSEWHERE}",
+    ),
+    (
+        "unable to open",
+        "{path} cannot be opened",
+        f"check that it is a file and that you may read and write there, or {ELSEWHERE}",
+    ),
+    (
+        "locked",
+        "another process keeps {path} locked",
+        f"wait for it or end it, or {ELSEWHERE}",
+    ),
+)
+
+
+def results_error(path: Path, error: BaseException) -> ResultsError:
+    """Say what an SQLite or operating-system error about a database means and what to do."""
+    text = str(error)
+    for fragment, meaning, remedy in _FAULTS:
+        if fragment in text:
+            fault = meaning.format(path=path, free=_bytes_free(path))
+            return ResultsError(f"{fault} (SQLite: {text}); {remedy}.")
+    return ResultsError(
+        f"results database {path}: {text} ({_bytes_free(path)} bytes free on its disk); "
+        f"repair the cause or {ELSEWHERE}."
+    )
+
+
+def missing(path: Path) -> ResultsError:
+    """The error about a database that was asked for and is not there."""
+    return ResultsError(
+        f"there is no results database {path}; create one with `gdn tune`, or {ELSEWHERE}."
+    )
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything at a path; ResultsError where that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise results_error(path, error) from error
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database to read, without a trace on it, also where nothing can be written.
+
+    Raises:
+        ResultsError: there is no such file, or SQLite cannot read it.
+    """
+    real = path.resolve()
+    if not exists(real):
+        raise missing(path)
+    if real.is_dir():
+        raise ResultsError(f"{path} is a folder, not a results database; {ELSEWHERE}.")
+    try:
+        with ExitStack() as stack:
+            connection = _connect(real, stack)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            # a damaged text must cost one row, not the whole read
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise results_error(path, error) from error
+
+
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema of an open database; 0 where nobody has set one up yet.
+
+    Raises:
+        ResultsError: it belongs to another program, or to a newer version of gdn-ops.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    objects = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if application == 0 and version == 0 and objects == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise ResultsError(
+            f"{path} is the SQLite database of another program (application id {application:#x}, "
+            f"schema version {version}; a results database has {APPLICATION_ID:#x}); {ELSEWHERE}."
+        )
+    if version > SCHEMA_VERSION:
+        raise ResultsError(
+            f"{path} has the newer schema version {version}; this gdn-ops knows up to "
+            f"{SCHEMA_VERSION}. Upgrade gdn-ops or {ELSEWHERE}."
+        )
+    return version
+
+
+def _connect(real: Path, stack: ExitStack) -> sqlite3.Connection:
+    try:
+        return _opened(f"{real.as_uri()}?mode=ro", stack)
+    except sqlite3.OperationalError:
+        if not os.access(real, os.R_OK):
+            raise
+    # A database in WAL mode needs its -shm file, which cannot be made on read-only media.
+    logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
+    logs = [log for log in logs if log.exists() and log.stat().st_size > 0]
+    if not logs:
+        return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack)
+    # `immutable` would pass over what a killed writer left in its log
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    for file in (real, *logs):
+        shutil.copyfile(file, folder / file.name)
+    return _opened((folder / real.name).as_uri(), stack)
+
+
+def _opened(uri: str, stack: ExitStack) -> sqlite3.Connection:
+    connection = stack.enter_context(
+        closing(sqlite3.connect(uri, uri=True, timeout=READ_SECONDS, isolation_level=None))
+    )
+    connection.execute("SELECT count(*) FROM sqlite_master")
+    return connection
+
+
+def _bytes_free(path: Path) -> int | str:
+    folder = next((p for p in path.resolve().parents if p.is_dir()), None)
+    return shutil.disk_usage(folder).free if folder is not None else "unknown"
