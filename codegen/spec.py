@@ -88,16 +88,24 @@ class KernelSpec:
             reasons.append(f"{self.name} is a Triton kernel and target {target.name} is no GPU")
         if config.get("store") == "fp32" and problem.dtype == "fp32":
             reasons.append("store=fp32 is the same as store=io when q, k, v are fp32")
-        dot = config.get("dot")
-        if dot == "native" and problem.dtype == "fp32":
-            reasons.append("dot=native needs 16-bit q, k, v; they are fp32")
-        if dot == "native" and config.get("store") == "fp32":
-            reasons.append("dot=native would round what store=fp32 keeps")
-        if dot in ("tf32", "tf32x3") and target.vendor == "amd":
-            reasons.append(f"dot={dot} needs NVIDIA tensor cores; {target.name} is AMD")
+        for name in ("dot", "merge_dot"):
+            reasons += _precision_reasons(name, problem, config, target)
         if config.get("loads") == "descriptor":
             reasons += _descriptor_reasons(problem, target)
         return reasons + self.refusals(problem, config, target)
+
+
+def _precision_reasons(name: str, problem: Problem, config: Config, target: Target) -> list[str]:
+    dot, reasons = config.get(name), []
+    if dot == "native" and problem.dtype == "fp32":
+        reasons.append(f"{name}=native needs 16-bit q, k, v; they are fp32")
+    if dot == "native" and config.get("store") == "fp32":
+        reasons.append(f"{name}=native would round what store=fp32 keeps")
+    if dot == "tf32" and problem.dtype == "fp32":
+        reasons.append(f"{name}=tf32 keeps 11 bits of fp32 q, k, v; take tf32x3 or ieee")
+    if dot in ("tf32", "tf32x3") and target.vendor == "amd":
+        reasons.append(f"{name}={dot} needs NVIDIA tensor cores; {target.name} is AMD")
+    return reasons
 
 
 def _descriptor_reasons(problem: Problem, target: Target) -> list[str]:

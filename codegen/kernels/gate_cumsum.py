@@ -1,4 +1,4 @@
-"""Stage gate_cumsum: the log decay summed inside each chunk, with the gate's activation fused in."""
+"""Stage gate_cumsum: the log decay summed inside each chunk, the gate's activation fused in."""
 
 from __future__ import annotations
 

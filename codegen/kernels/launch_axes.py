@@ -21,5 +21,5 @@ def launch_axes(
     return (
         Axis("num_warps", warps, warp, "warps of one program", launch=True),
         Axis("num_stages", stages, stage, "software pipeline depth of loops", launch=True),
-        Axis("enable_fp_fusion", (True, False), True, "contract a * b + c into one FMA", launch=True),
+        Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
     )

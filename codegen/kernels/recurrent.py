@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -19,26 +19,27 @@ PREFETCH = Axis(
 )
 
 
-def _width(problem: Problem, config: Config) -> int:
-    return tile(int(config["BV"]), problem.V, least=1)
+def _block(problem: Problem, config: Config) -> tuple[int, int]:
+    """BK, which holds the whole of K, and BV."""
+    return tile(2 * problem.K, problem.K, least=1), tile(int(config["BV"]), problem.V, least=1)
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    width = _width(problem, config)
+    rows, columns = _block(problem, config)
     return {
-        "BK": tile(problem.K * 2, problem.K, least=1),
-        "BV": width,
-        "NV": count(problem.V, width),
+        "BK": rows,
+        "BV": columns,
+        "NV": count(problem.V, columns),
         "DECODE": problem.op == "decode",
     }
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
-    gate = ("g", *(raw if problem.gate_in_kernel else ()))
+    gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate == "scalar" else ()
     initial = ("h0",) if problem.initial_state else ()
     packed = ("cu_seqlens",) if problem.varlen and problem.op != "decode" else ()
-    return ("q", "k", "v", *(gate if problem.rule.gate == "scalar" else ()), "beta", *initial, *packed)
+    return ("q", "k", "v", *gate, "beta", *initial, *packed)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -47,11 +48,12 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     # one dimension, for the others hold 65535 programs and N * HV can be more
-    return (count(problem.V, _width(problem, config)) * sizes.N * problem.HV,)
+    return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = twin_reasons(BV, config, problem.V, least=1)
+    reasons += register_reasons(*_block(problem, config), config, target)
     if not problem.initial_state and config["VEC"] != VEC.default:
         reasons.append(
             f"VEC={config['VEC']} is the same as VEC={VEC.default} where no state is loaded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.target import Target
 
 LEAST = 16
 """The narrowest operand of a matrix product."""
@@ -30,3 +31,15 @@ def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) ->
     if value == kept:
         return []
     return [f"{axis.name}={value} is the same as {axis.name}={kept} in a head of {dim} channels"]
+
+
+def register_reasons(rows: int, columns: int, config: Config, target: Target) -> list[str]:
+    """Refuse a fp32 tile that alone takes every register of its threads, and so must spill."""
+    warps = int(config["num_warps"])
+    registers = rows * columns // (warps * target.warp)
+    if registers < target.registers_thread:
+        return []
+    return [
+        f"a state of {rows} x {columns} in {warps} warps is {registers} registers a thread, "
+        f"of which {target.name} has {target.registers_thread}"
+    ]

@@ -6,34 +6,44 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 
-DEFAULT_TILE = 64
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels of a tile")
+STAGES = 2
 
 
-def _tile(block: object, dim: int) -> int:
-    """A tile's channels, no more than the next power of two from the head dim."""
-    return min(int(str(block)), max(16, 1 << (dim - 1).bit_length()))
+def _tiles(problem: Problem, config: Config) -> tuple[int, int]:
+    return tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {
-        "GATED": problem.rule.gate == "scalar" and not config["gate_free"],
-        "BK": _tile(config["BK"], problem.K),
-        "BV": _tile(config["BV"], problem.V),
-    }
+    width_k, width_v = _tiles(problem, config)
+    gated = problem.rule.gate == "scalar" and not config["gate_free"]
+    return {"GATED": gated, "BK": width_k, "BV": width_v}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = []
-    tiles = {}
-    for axis, name, dim in (("BK", "K", problem.K), ("BV", "V", problem.V)):
-        tiles[axis] = _tile(config[axis], dim)
-        if config[axis] not in (tiles[axis], DEFAULT_TILE):
-            reasons.append(f"{axis}={config[axis]} is {axis}={tiles[axis]} for {name}={dim}")
+    width_k, width_v = _tiles(problem, config)
+    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    one_tile = count(problem.K, width_k) == count(problem.V, width_v) == 1
+    if one_tile and config["num_stages"] != STAGES:
+        reasons.append(
+            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: one tile takes "
+            f"K={problem.K} and one V={problem.V}, which leaves no loop to pipeline"
+        )
+    BT = int(config["BT"])
+    registers = BT * (BT + max(width_k, width_v)) // (target.warp * int(config["num_warps"]))
+    if 0 < target.registers_thread < registers:
+        reasons.append(
+            f"A of {BT} x {BT} and a tile of w or u take {registers} registers a thread of the "
+            f"{target.registers_thread} there are; use more than num_warps={config['num_warps']} "
+            "or narrower tiles"
+        )
     return reasons
 
 
@@ -53,17 +63,18 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 SPEC = KernelSpec(
     name="wu",
-    doc="what the state is multiplied with (w) and what is added to it (u), a row a token.",
+    doc="what each token reads from the state (w) and writes into it (u), its chunk solved.",
     equation="""
     w = A (beta exp(gc) k),  u = A (beta v)
+    A is first multiplied by exp(gc_i - gc_j) where it is gate-free
     """,
     shared=("BT", "store", "gate_free"),
     axes=(
-        Axis("BK", (32, 64, 128), DEFAULT_TILE, "key channels of a tile"),
-        Axis("BV", (32, 64, 128), DEFAULT_TILE, "value channels of a tile"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of A k and A v"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v and A come in"),
-        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3)),
+        BK,
+        BV,
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v and A are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3), default_stages=STAGES),
     ),
     inputs=_inputs,
     outputs=_outputs,

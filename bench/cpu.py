@@ -1,0 +1,105 @@
+"""CPU prefill and decode of the dispatched variant against transformers' PyTorch fallbacks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers.models.qwen3_next import modeling_qwen3_next as qwen
+
+import gdn_ops
+from bench.inputs import layer_inputs, repeated
+from bench.interleave import interleaved, ratio
+from bench.rows import Row
+from gdn_ops.reference import recurrent_reference
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """transformers' own PyTorch function, without the wrapper that looks for a hub kernel."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def error(out: torch.Tensor, reference: torch.Tensor) -> float:
+    """RMS(reference - out) / (RMS(reference) + 1e-8)."""
+    wide = out.double()
+    return float(
+        (reference - wide).square().mean().sqrt() / (reference.square().mean().sqrt() + 1e-8)
+    )
+
+
+def prefill(T: int, dtype: torch.dtype, *, bar: float, rounds: int) -> list[Row]:
+    """One prompt of T tokens, 16 query/key heads, 32 value heads, K = V = 128, final state out."""
+    x = layer_inputs(B=1, T=T, dtype=dtype)
+    q, k, v, g, beta = (x[name] for name in ("q", "k", "v", "g", "beta"))
+    theirs = plain(qwen.torch_chunk_gated_delta_rule)
+    HV = v.shape[2]
+
+    def ours() -> tuple[torch.Tensor, torch.Tensor | None]:
+        return gdn_ops.chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
+
+    def peer() -> Any:
+        return theirs(repeated(q, HV), repeated(k, HV), v, g, beta, output_final_state=True)
+
+    with torch.no_grad():
+        o, ht = ours()
+        wide = [z.double() for z in (q, k, v, g, beta)]
+        o_ref, ht_ref = recurrent_reference(*wide)
+        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds)
+    assert ht is not None
+    name = str(dtype).removeprefix("torch.")
+    limit = 1e-5 if dtype == torch.float32 else 5e-3
+    worst = max(error(o, o_ref), error(ht, ht_ref))
+    return [
+        Row(f"CPU prefill B1 T{T} H16/HV32 D128 {name}",
+            ratio(samples["transformers"], samples["ours"]), "x transformers", bar,
+            detail=_detail(samples, q=q, k=k, v=v, g=g, beta=beta)),
+        Row(f"error of it, T{T} {name}", worst, "RMS", limit, most=True),
+    ]  # fmt: skip
+
+
+def decode(dtype: torch.dtype, *, bar: float, rounds: int) -> list[Row]:
+    """One token of each of eight sequences, fp32 states in and out."""
+    x = layer_inputs(B=8, T=1, dtype=dtype)
+    q, k, v, g, beta, h0 = (x[name] for name in ("q", "k", "v", "g", "beta", "h0"))
+    theirs = plain(qwen.torch_recurrent_gated_delta_rule)
+    HV = v.shape[2]
+
+    def ours() -> object:
+        return gdn_ops.fused_recurrent_gated_delta_rule(
+            q, k, v, g, beta=beta, initial_state=h0, output_final_state=True
+        )
+
+    def peer() -> object:
+        return theirs(repeated(q, HV), repeated(k, HV), v, g, beta, h0, True)
+
+    with torch.no_grad():
+        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds, batch=10)
+    name = str(dtype).removeprefix("torch.")
+    return [
+        Row(f"CPU decode B8 T1 H16/HV32 D128 {name}",
+            ratio(samples["transformers"], samples["ours"]), "x transformers", bar,
+            detail=_detail(samples, q=q, k=k, v=v, g=g, beta=beta, initial_state=h0)),
+    ]  # fmt: skip
+
+
+def _detail(samples: dict[str, list[float]], **call: torch.Tensor) -> dict[str, Any]:
+    explanation = gdn_ops.explain(**call, output_final_state=True)
+    medians = {f"{name} ms": f"{statistics.median(s) * 1e3:.3g}" for name, s in samples.items()}
+    return {**medians, "variant": explanation.variant.id, "how": explanation.choice.how}
+
+
+def rows(rounds: int) -> list[Row]:
+    """Every CPU row."""
+    fp32, bf16 = torch.float32, torch.bfloat16
+    return [
+        *prefill(2048, fp32, bar=2.5, rounds=rounds),
+        *prefill(512, fp32, bar=2.5, rounds=rounds),
+        *prefill(2048, bf16, bar=4.0, rounds=rounds),
+        *prefill(512, bf16, bar=4.0, rounds=rounds),
+        *decode(fp32, bar=1.5, rounds=rounds),
+        *decode(bf16, bar=1.5, rounds=rounds),
+    ]

@@ -1,0 +1,27 @@
+"""The mended interpreter rounds fp32 to bf16 exactly as PyTorch and GPUs do."""
+
+import torch
+import triton
+import triton.language as tl
+
+from gdn_ops.codegen.interpreter import round_bf16_to_nearest
+
+
+@triton.jit
+def _store(x, y, N: tl.constexpr):  # type: ignore[no-untyped-def]
+    o = tl.arange(0, N)
+    tl.store(y + o, tl.load(x + o).to(tl.bfloat16))
+
+
+def test_bf16_is_rounded_to_nearest_even() -> None:
+    round_bf16_to_nearest()
+    special = torch.tensor(
+        [0.0, -0.0, float("inf"), -float("inf"), 1.00390625, 1.01171875, 3.99999]
+    )
+    x = torch.cat([special, torch.randn(2041) * 10 ** torch.linspace(-30, 30, 2041)])
+    y = torch.empty(2048, dtype=torch.bfloat16)
+    _store[(1,)](x, y, 2048)
+    assert torch.equal(y, x.bfloat16())
+    nan = torch.full((16,), float("nan"))
+    _store[(1,)](nan, y, 16)
+    assert y[:16].isnan().all()

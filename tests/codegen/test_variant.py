@@ -1,0 +1,56 @@
+"""Variants: what is stored is read back; what is hostile never reaches a template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import InvalidConfig, UnknownName
+from tests.problems import FORWARD
+
+HOSTILE: list[tuple[Any, type[Exception]]] = [
+    ({"plan": "split", "interface": {"BT": "64)\nimport os"}}, InvalidConfig),
+    ({"plan": "split", "interface": {"BT": True}}, InvalidConfig),
+    ({"plan": "split", "interface": {"BT": 64.0}}, InvalidConfig),
+    ({"plan": "split", "interface": {"__import__": 1}}, UnknownName),
+    ({"plan": "../split"}, UnknownName),
+    ({"plan": ["split"]}, InvalidConfig),
+    ({"plan": "split", "interface": [64]}, InvalidConfig),
+    ({"plan": "split", "stages": {"state": 5}}, InvalidConfig),
+    ({"plan": "split", "stages": {"nothing": {}}}, UnknownName),
+    ("split", InvalidConfig),
+    (None, InvalidConfig),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_round_trip(plan: str) -> None:
+    variant = Variant.default(plan, FORWARD)
+    assert Variant.from_json(variant.to_json(), FORWARD) == variant
+    assert variant.id.startswith(f"{plan}-")
+
+
+def test_missing_axes_take_their_default() -> None:
+    """A row written before an axis existed stays usable."""
+    data = Variant.default("split", FORWARD).to_json()
+    del data["interface"]["gate_free"], data["stages"]["state"]["loads"]
+    assert Variant.from_json(data, FORWARD) == Variant.default("split", FORWARD)
+
+
+@pytest.mark.parametrize(("data", "error"), HOSTILE)
+def test_hostile_rows_are_refused(data: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Variant.from_json(data, FORWARD)
+
+
+def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype() -> None:
+    from dataclasses import replace
+
+    for dtype in ("bf16", "fp16", "fp32"):
+        problem = replace(FORWARD, dtype=dtype)
+        for plan in PLANS:
+            assert Variant.default(plan, problem).reasons(problem, target_named("h200")) == []

@@ -1,0 +1,129 @@
+"""Dispatch: the order of the look-up, refusals with reasons, and what explain says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gdn_ops
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import choose
+from gdn_ops.errors import UnknownName, UnsupportedProblem
+from gdn_ops.ops import bound
+from gdn_ops.winners import Winner, WinnerTable
+from tests.gdn_ops.calls import call
+from tests.problems import DECODE, FORWARD
+
+H200, H100, A100 = (target_named(name) for name in ("h200", "h100", "a100"))
+
+
+def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change: Any) -> Winner:
+    variant = Variant.of("split", problem, {"BT": 32})
+    facts: dict[str, Any] = {
+        "problem_id": problem.bucket().id(), "facts": problem.bucket().facts(), "target": target,
+        "arch": arch, "variant_id": variant.id, "variant": variant.to_json(), "median": 1e-3,
+        "low": 9e-4, "high": 1.1e-3, "reference": 5e-3, "provenance": "measured", "trial_id": 7,
+        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "template_hash": "x",
+        "created": "2026-01-01T00:00:00", "database": Path("results.db"), "stale": False,
+    }  # fmt: skip
+    return Winner(**(facts | change))
+
+
+def test_order_exact_then_nearest_then_same_arch_then_predicted_then_torch() -> None:
+    near = replace(FORWARD, tokens=1024)
+    rows = {
+        "exact": winner(FORWARD),
+        "nearest": winner(near),
+        "same arch": winner(FORWARD, target="h100"),
+        "predicted": winner(FORWARD, provenance="predicted"),
+    }
+    for how in ("exact", "nearest", "same arch", "predicted"):
+        assert choose(FORWARD, H200, WinnerTable(tuple(rows.values()))).how == how
+        del rows[how]
+    choice = choose(FORWARD, H200, WinnerTable(()))
+    assert (choice.how, choice.variant.plan) == ("fallback", "torch")
+
+
+def test_a_winner_of_another_arch_is_not_used() -> None:
+    table = WinnerTable((winner(FORWARD, target="a100", arch="sm_80"),))
+    assert choose(FORWARD, H200, table).how == "fallback"
+
+
+def test_a_row_that_cannot_run_is_passed_over_with_its_reason() -> None:
+    bad = winner(FORWARD, variant={"plan": "split", "interface": {"BT": 63}}, variant_id="bad")
+    good = winner(FORWARD, target="h100")
+    choice = choose(FORWARD, H200, WinnerTable((bad, good)))
+    assert choice.winner is good
+    assert "BT=63 is none of the axis' values" in choice.refused[0].reasons[0]
+
+
+def test_a_gradient_never_gets_a_kernel_without_backward() -> None:
+    problem = replace(FORWARD, grad=True)
+    row = winner(FORWARD, facts=problem.bucket().facts(), problem_id=problem.bucket().id())
+    choice = choose(problem, H200, WinnerTable((row,)))
+    assert choice.variant.plan == "torch"
+    assert "no backward yet" in " ".join(choice.refused[0].reasons)
+
+
+def test_no_plan_says_every_reason() -> None:
+    with pytest.raises(UnsupportedProblem) as error:
+        choose(replace(FORWARD, rule=Rule("vector", True)), H200, WinnerTable(()))
+    for plan in ("split", "recurrent", "torch"):
+        assert f"plan {plan}" in str(error.value)
+
+
+def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = WinnerTable((winner(FORWARD),))
+    monkeypatch.setattr("gdn_ops.dispatch.stored_winners", lambda: table)
+    text = str(gdn_ops.explain(FORWARD, target="h200"))
+    assert "exact winner: row 7 of results.db" in text
+    assert "measured 1 ms [900 us, 1.1 ms], 5.00 times the reference's speed" in text
+    assert "BT=32" in text and "plan torch: row 7 was the fastest" in text
+
+
+def test_explain_takes_a_call_as_it_is_made() -> None:
+    arguments = call(T=20)
+    explanation = gdn_ops.explain(**arguments)
+    assert explanation.choice.problem.id().startswith("forward-scalar-delta-N2-L40-H2-HV4-K16-V32")
+    assert explanation.variant.plan == "torch"
+    with pytest.raises(UnknownName, match="unknown target 'h20000'"):
+        gdn_ops.explain(FORWARD, target="h20000")
+
+
+def test_using_forces_a_plan_and_only_inside() -> None:
+    arguments = call(T=20)
+    with gdn_ops.using("split"):
+        assert gdn_ops.explain(**arguments).choice.how == "forced"
+        assert gdn_ops.explain(**arguments).variant.plan == "split"
+    assert gdn_ops.explain(**arguments).variant.plan == "torch"
+    with (
+        pytest.raises(UnknownName, match="unknown plan 'spilt'; did you mean 'split'"),
+        gdn_ops.using("spilt"),
+    ):
+        pass
+    token = {n: arguments[n][:, :1] for n in ("q", "k", "v", "g", "beta")}
+    with gdn_ops.using("split"), pytest.raises(UnsupportedProblem, match="decode has one token"):
+        gdn_ops.fused_recurrent_gated_delta_rule(**token)
+
+
+def test_warmup_binds_what_calls_then_use() -> None:
+    bound.refresh()
+    choices = gdn_ops.warmup([FORWARD, DECODE], "cpu")
+    assert [c.variant.plan for c in choices] == ["torch", "torch"]
+    assert bound.BOUND
+
+
+def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound.refresh()
+    monkeypatch.setattr(bound, "LIMIT", 3)
+    with torch.no_grad():
+        for T in range(1, 10):
+            gdn_ops.chunk_gated_delta_rule(**call(T=T, state=False))
+    assert len(bound.BOUND) <= 3

@@ -1,0 +1,62 @@
+"""Where the databases and the cache are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.results_path import cache_folder, databases, shipped_database, user_database
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("GDN_RESULTS_DB", "GDN_CACHE_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("platform", "data", "cache"),
+    [
+        ("linux", ".local/share/gdn-ops", ".cache/gdn-ops"),
+        ("darwin", "Library/Application Support/gdn-ops", "Library/Caches/gdn-ops"),
+        ("win32", "AppData/Local/gdn-ops", "AppData/Local/gdn-ops/cache"),
+    ],
+)
+def test_each_platform_has_its_folders(
+    home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, data: str, cache: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert user_database() == home / data / "results.db"
+    assert cache_folder() == home / cache
+
+
+def test_the_environment_decides(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/invalid")
+    assert user_database() == home / "data" / "gdn-ops" / "results.db"
+    assert cache_folder() == home / ".cache" / "gdn-ops"
+    monkeypatch.setenv("GDN_RESULTS_DB", str(home / "mine.db"))
+    monkeypatch.setenv("GDN_CACHE_DIR", str(home / "cache"))
+    assert (user_database(), cache_folder()) == (home / "mine.db", home / "cache")
+    monkeypatch.setenv("GDN_RESULTS_DB", "")
+    assert user_database().name == "results.db"
+
+
+def test_a_relative_path_is_made_absolute(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("GDN_RESULTS_DB", "mine.db")
+    assert user_database() == home / "mine.db"
+
+
+def test_the_users_database_is_read_first_and_each_file_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert databases() == (user_database(), shipped_database())
+    monkeypatch.setenv("GDN_RESULTS_DB", str(shipped_database()))
+    assert databases() == (shipped_database(),)

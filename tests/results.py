@@ -1,0 +1,87 @@
+"""A results database for tests: one environment, one problem, trials and winners on demand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.db import open_database
+from gdn_ops.tuner.fingerprint import Environment
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.store_records import NewWinner, Outcome, TrialKey
+from tests.problems import FORWARD
+
+ENVIRONMENT = Environment(
+    device="Test GPU", arch="sm_90", driver="590.1", torch="2.13.0", triton="3.7.1",
+    python="3.11.7", platform="Linux-x86_64", threads=2, template_hash="templates-1",
+)  # fmt: skip
+OK = Outcome(
+    status="ok", median=2e-3, low=1.9e-3, high=2.2e-3, samples=(1.9e-3, 2e-3, 2.2e-3),
+    method="cpu-eager", errors={"o": 1e-6, "ht": float("nan")}, resources={"registers": 96},
+)  # fmt: skip
+VARIANT = Variant("torch", (("BT", 64),), (("torch_chunk", (("loop", "rolled"),)),))
+HANG = Outcome(status="timeout", message="killed after 60 s")
+
+
+def stage_key(problem: Problem = FORWARD, target: str = "h200", **config: object) -> TrialKey:
+    """A trial of one stage, by its config."""
+    return TrialKey(
+        target=target, arch="sm_90", problem_id=problem.bucket().id(), scope="stage",
+        plan="split", stage="chunk_o", interface={"BT": 64, "gated_A": True}, config=config,
+    )  # fmt: skip
+
+
+class Bench:
+    """A store with a run under way, and the few steps that tests repeat."""
+
+    def __init__(self, path: Path, environment: Environment = ENVIRONMENT) -> None:
+        self.path = path
+        self.store = Store(open_database(path, create=True))
+        self.environment_id = self.store.add_environment(environment)
+        self.run_id = self.store.start_run("quickstart", "h200", seed=7, options={"trials": 8})
+        self.store.add_problem(FORWARD.bucket().id(), FORWARD.bucket().facts())
+
+    def record(self, key: TrialKey, outcome: Outcome = OK) -> int:
+        """Record a trial in this run and environment."""
+        return self.store.record_trial(
+            key, outcome, run_id=self.run_id, environment_id=self.environment_id
+        )
+
+    def winner(
+        self,
+        problem: Problem = FORWARD,
+        *,
+        target: str = "h200",
+        arch: str = "sm_90",
+        median: float = 2e-3,
+        predicted: bool = False,
+    ) -> NewWinner:
+        """A winner that could be set, its trial recorded."""
+        problem = problem.bucket()
+        self.store.add_problem(problem.id(), problem.facts())
+        variant = VARIANT
+        key = TrialKey(
+            target=target, arch=arch, problem_id=problem.id(), scope="plan", plan="torch",
+            interface=dict(variant.interface),
+        )  # fmt: skip
+        trial = None if predicted else self.record(key, replace(OK, median=median))
+        return NewWinner(
+            problem_id=problem.id(), target=target, arch=arch, variant_id=variant.id,
+            variant=variant.to_json(), median=median, low=median * 0.9, high=median * 1.1,
+            reference=None if predicted else 6e-3,
+            provenance="predicted" if predicted else "measured",
+            trial_id=trial, environment_id=None if predicted else self.environment_id,
+        )  # fmt: skip
+
+    def win(self, problem: Problem = FORWARD, **options: Any) -> int:
+        """Set a winner."""
+        return self.store.set_winner(self.winner(problem, **options))
+
+    def close(self) -> Path:
+        """End the run and give the file back."""
+        self.store.finish_run(self.run_id)
+        self.store.database.close()
+        return self.path

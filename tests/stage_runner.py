@@ -1,0 +1,39 @@
+"""Run one rendered Triton stage in the interpreter, its outputs poisoned with NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.interpreter import round_bf16_to_nearest
+from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.tensor import TENSORS, Sizes
+
+
+def run_stage(
+    spec: KernelSpec,
+    problem: Problem,
+    config: Config,
+    *,
+    given: Mapping[str, torch.Tensor | float | int],
+    sizes: Sizes,
+    folder: Path,
+) -> dict[str, torch.Tensor]:
+    """Launch the stage on the CPU; ``given`` holds its inputs and scalars by name."""
+    round_bf16_to_nearest()
+    module = load_module(spec.name, render(spec, problem, config, interpret=True), folder)
+    outputs = {}
+    for name in spec.outputs(problem, config):
+        tensor = TENSORS[name]
+        dtype = getattr(torch, tensor.element(problem, config).torch.removeprefix("torch."))
+        shape = tensor.dims(problem, config, sizes)
+        outputs[name] = torch.full(shape, float("nan"), dtype=dtype)
+    arguments = [{**given, **outputs}[name] for name in spec.arguments(problem, config)]
+    getattr(module, spec.name)[spec.grid(problem, config, sizes)](*arguments)
+    return outputs

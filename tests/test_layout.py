@@ -1,0 +1,112 @@
+"""The house: which folder may import which, one module object each, specs beside templates."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("templates", "codegen", "gdn_ops", "tuner")
+FORBIDDEN = {
+    "templates": {"torch", "triton", "jinja2", "optuna", "sqlalchemy", "rich", "typer"},
+    "codegen": {"torch", "optuna", "sqlalchemy", "alembic", "rich", "typer"},
+    "gdn_ops": {"optuna", "sqlalchemy", "alembic", "rich", "typer"},
+    "tuner": set(),
+}
+
+
+def _files(room: str) -> list[Path]:
+    return [p for p in (ROOT / room).rglob("*.py") if not p.is_symlink() and _inside(p, room)]
+
+
+def _inside(path: Path, room: str) -> bool:
+    """Whether a file is the room's own, not reached through one of the links in gdn_ops."""
+    return path.resolve().is_relative_to((ROOT / room).resolve()) and not any(
+        parent.is_symlink() for parent in path.parents if parent.is_relative_to(ROOT)
+    )
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def _room(module: str) -> str | None:
+    parts = module.split(".")
+    if parts[0] != "gdn_ops":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else "gdn_ops"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room: str) -> None:
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    for path in _files(room):
+        for module in _imports(path):
+            assert module.split(".")[0] not in ("codegen", "templates", "tuner"), (path, module)
+            assert module.split(".")[0] not in FORBIDDEN[room], (path, module)
+            # `from gdn_ops import x` in a lower room would load the upper one
+            target = _room(module)
+            if module == "gdn_ops._version" or (room == "codegen" and module == "gdn_ops"):
+                continue
+            assert target is None or target in allowed, f"{path} imports {module}"
+
+
+def test_each_spec_has_its_template_and_each_template_its_spec() -> None:
+    stems = {
+        p.name.removesuffix(".py.jinja")
+        for p in files("gdn_ops.templates").iterdir()
+        if p.name.endswith(".py.jinja")
+    }
+    assert stems == set(KERNELS)
+    assert {p.stem for p in (ROOT / "codegen/kernels").glob("*.py")} >= set(KERNELS)
+
+
+def test_shared_axes_are_interface_axes_of_every_plan_that_uses_the_stage() -> None:
+    from tests.problems import FORWARD
+
+    for plan in PLANS.values():
+        names = {axis.name for axis in plan.axes}
+        for spec in plan.specs(FORWARD):
+            assert set(spec.shared) <= names, (plan.name, spec.name)
+
+
+def test_import_is_light() -> None:
+    script = (
+        "import sys, torch; before = set(sys.modules); import gdn_ops; "
+        "heavy = {'optuna', 'sqlalchemy', 'rich', 'triton', 'jinja2', 'typer'}; "
+        "print(sorted(heavy & (set(sys.modules) - before)))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.strip() == "[]"
+
+
+def test_only_one_module_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("codegen", "gdn_ops")
+        for path in _files(room)
+        if "os.environ" in path.read_text() or "getenv" in path.read_text()
+    }
+    assert readers == {"gdn_ops/results_path.py"}
+
+
+def test_no_block_pointers() -> None:
+    for path in (ROOT / "templates").iterdir():
+        if path.is_file():
+            assert "make_block_ptr" not in path.read_text(), path

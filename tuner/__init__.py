@@ -1,0 +1,1 @@
+"""Search, verify, measure, store and report; the ``gdn`` command."""

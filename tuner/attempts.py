@@ -1,0 +1,256 @@
+"""Attempts: one config after another is looked up, compiled, verified, measured and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdn_ops.codegen.axis import Axis, Config, defaults
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.harness import Effort, Harness, Measured, Verdict
+from gdn_ops.tuner.progress import Report, TrialEnded
+from gdn_ops.tuner.space import Space, plan_key
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.store_records import Outcome, Trial, TrialKey
+
+SCREENING = Effort(rounds=3, seconds=0.8)
+"""Of each config during a search; the finals time the best ones again."""
+
+FIRST_ROUNDS = 2
+"""Of the first config, with which the reference is timed."""
+
+SLOW = 2.0
+"""A config this many times slower than the best is left after its first samples."""
+
+REPEATS = 2
+"""Runs that must agree bitwise before a config is timed."""
+
+WINNER_REPEATS = 30
+"""Bitwise equal runs that a winner needs."""
+
+REPEATED = "bitwise_repeats"
+"""Under this name the resources of a winner's trial say how many repeats it passed."""
+
+NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
+"""Failures of the accuracy gate, which holds its own sizes: they hold for every size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What all trials of a run share.
+
+    Args:
+        environment: row of the environment, ``run``: of the run.
+    """
+
+    store: Store
+    harness: Harness
+    target: Target
+    environment: int
+    run: int
+    report: Report
+
+
+class Attempts:
+    """Tries the configs of one problem; a trial is in the database before anything follows it."""
+
+    def __init__(self, context: Context, problem: Problem) -> None:
+        self.context, self.problem = context, problem
+        self.store, self.harness = context.store, context.harness
+        self.store.add_problem(problem.id(), problem.facts())
+        self.reference = self._earlier_reference()
+        self._verdicts = self._earlier_verdicts()
+        self._compiled: dict[str, Verdict] = {}
+        self._trials = [
+            trial
+            for trial in self.store.trials(target=context.target.name, problem_id=problem.id())
+            if trial.environment_id == context.environment
+        ]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial of the problem in this environment, the newest last."""
+        return tuple(self._trials)
+
+    def known(self, space: Space) -> list[tuple[Config, Trial]]:
+        """The latest trial of each config of a space that was tried in this environment."""
+        found: dict[Any, tuple[Config, Trial]] = {}
+        for trial in self._trials:
+            config = space.config_of(trial.key)
+            if config is not None:
+                found[space.point(config)] = (config, trial)
+        return list(found.values())
+
+    def prepare(self, space: Space, configs: Sequence[Config]) -> list[Config]:
+        """Compile configs side by side before they are tried.
+
+        Returns:
+            The configs with those that spill least first, should time run out.
+        """
+        full = [{**dict(space.interface), **config} for config in configs]
+        verdicts = self.harness.compile(self.problem, space.plan, space.stage, full)
+        for config, verdict in zip(configs, verdicts, strict=True):
+            self._compiled[space.variant(config).id] = verdict
+        spills = [int(verdict.resources.get("stack", 0)) for verdict in verdicts]
+        return [configs[i] for i in sorted(range(len(configs)), key=spills.__getitem__)]
+
+    def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
+        """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""
+        effort = replace(SCREENING, stop_above=None if best is None else SLOW * best)
+        return self._try(
+            space.key(config),
+            space.variant(config),
+            stage=space.stage if space.alone else None,
+            label=space.label,
+            effort=effort,
+        )
+
+    def attempt_variant(self, variant: Variant, *, label: str) -> Trial:
+        """Try a whole variant, end to end."""
+        key = plan_key(self.problem, self.context.target, variant)
+        return self._try(key, variant, stage=None, label=label, effort=SCREENING)
+
+    def verdict(self, variant: Variant) -> Verdict:
+        """What the accuracy gate says of a variant; asked once."""
+        if variant.id not in self._verdicts:
+            verdict = self.harness.verify(self.problem, variant, repeats=REPEATS)
+            self._verdicts[variant.id] = verdict
+        return self._verdicts[variant.id]
+
+    def proof(self, variant: Variant) -> Verdict:
+        """What the gate says with a winner's repeats; asked once for all sizes of a problem."""
+        if not proven(self.verdict(variant).resources):
+            verdict = self.harness.verify(self.problem, variant, repeats=WINNER_REPEATS)
+            if verdict.ok:
+                resources = {**verdict.resources, REPEATED: WINNER_REPEATS}
+                verdict = replace(verdict, resources=resources)
+            self._verdicts[variant.id] = verdict
+        return self._verdicts[variant.id]
+
+    def _try(
+        self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
+    ) -> Trial:
+        """What is known is not run again, a known hang least of all."""
+        known = self.store.known_outcome(key, self.context.environment)
+        if known is not None:
+            self.report_trial(label, known, fresh=False)
+            return known
+        compiled = self._compiled.pop(variant.id, Verdict(status="ok"))
+        verdict = self.verdict(variant) if compiled.ok else compiled
+        verdict = replace(verdict, resources={**verdict.resources, **compiled.resources})
+        if not verdict.ok:
+            return self.record(key, failure(verdict), variant, label=label)
+        if self.reference is None:
+            # a first idea of it is enough here: it may be many times slower, the finals time it
+            effort = replace(effort, reference=True, rounds=FIRST_ROUNDS)
+        measured = self.harness.measure(self.problem, [variant], stage=stage, effort=effort)
+        if measured.reference is not None:
+            self.reference = measured.reference.median
+        return self.record(key, outcome_of(variant, verdict, measured), variant, label=label)
+
+    def record(self, key: TrialKey, outcome: Outcome, variant: Variant, *, label: str) -> Trial:
+        """Commit a trial, then report it."""
+        row = self.store.record_trial(
+            key,
+            outcome,
+            run_id=self.context.run,
+            environment_id=self.context.environment,
+            variant_id=variant.id,
+        )
+        trial = self.store.trial(row)
+        self._trials.append(trial)
+        self.report_trial(label, trial, fresh=True)
+        return trial
+
+    def report_trial(self, label: str, trial: Trial, *, fresh: bool) -> None:
+        text = config_text(trial.key)
+        self.context.report(TrialEnded(space=label, trial=trial, fresh=fresh, text=text))
+
+    def _earlier_reference(self) -> float | None:
+        """The reference's seconds, if a winner of this environment knows them."""
+        winner = self.store.winner(self.problem.id(), self.context.target.name)
+        if winner is None or winner.environment_id != self.context.environment:
+            return None
+        return winner.reference
+
+    def _earlier_verdicts(self) -> dict[str, Verdict]:
+        """What the gate said of variants for this problem at any size, in this environment."""
+        same = {
+            problem_id
+            for problem_id, facts in self.store.problems().items()
+            if without_sizes(facts) == without_sizes(self.problem.facts())
+        }
+        verdicts = {}
+        for trial in self.store.trials(target=self.context.target.name):
+            outcome = trial.outcome
+            if (
+                trial.variant_id is not None
+                and trial.environment_id == self.context.environment
+                and trial.key.problem_id in same
+                and outcome.status in ("ok", *NOT_ABOUT_SIZES)
+            ):
+                before = verdicts.get(trial.variant_id)
+                if before is None or not proven(before.resources) or outcome.status != "ok":
+                    verdicts[trial.variant_id] = Verdict(
+                        status=outcome.status,
+                        message=outcome.message,
+                        errors=outcome.errors,
+                        resources=outcome.resources,
+                    )
+        return verdicts
+
+
+def proven(resources: Mapping[str, Any]) -> bool:
+    """Whether a trial's resources say that a winner's repeats were passed."""
+    return int(resources.get(REPEATED, 0)) >= WINNER_REPEATS
+
+
+def without_sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem's facts but its tokens and sequences."""
+    return {name: fact for name, fact in facts.items() if name not in ("tokens", "sequences")}
+
+
+def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:
+    """The outcome of a variant that is right and was measured, well or not."""
+    timing = measured.timings.get(variant.id)
+    if measured.status != "ok" or timing is None:
+        return Outcome(status=measured.status, message=measured.message, errors=verdict.errors)
+    return Outcome(
+        status="ok",
+        median=timing.median,
+        low=timing.low,
+        high=timing.high,
+        samples=timing.samples,
+        method=measured.method,
+        errors=verdict.errors,
+        resources=verdict.resources,
+    )
+
+
+def failure(verdict: Verdict) -> Outcome:
+    """The outcome of a variant that is not right or did not come that far."""
+    return Outcome(
+        status=verdict.status,
+        message=verdict.message,
+        errors=verdict.errors,
+        resources=verdict.resources,
+    )
+
+
+def config_text(key: TrialKey) -> str:
+    """What differs from the axes' defaults, of a stage or of a whole plan."""
+    if key.stage is not None:
+        return _differing(KERNELS[key.stage].axes, key.config)
+    parts = [_differing(PLANS[key.plan].axes, key.interface)]
+    parts += [_differing(KERNELS[stage].axes, config) for stage, config in key.config.items()]
+    return " ".join(filter(None, [key.plan, *parts]))
+
+
+def _differing(axes: Sequence[Axis], config: Mapping[str, Any]) -> str:
+    default = defaults(axes)
+    return " ".join(f"{axis}={value}" for axis, value in config.items() if default[axis] != value)

@@ -1,0 +1,100 @@
+"""Campaign: the problems of a workload tuned one after another, sharing the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gdn_ops.codegen.errors import UnsupportedProblem
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner import finals
+from gdn_ops.tuner.attempts import Attempts, Context
+from gdn_ops.tuner.interruption import Interrupted, Interruption
+from gdn_ops.tuner.problem_tuning import tune_problem
+from gdn_ops.tuner.progress import Note, ProblemBegan, ProblemEnded
+from gdn_ops.tuner.search import Options
+from gdn_ops.tuner.stage_tuning import share
+from gdn_ops.tuner.store_records import StoredWinner
+
+
+@dataclass
+class Result:
+    """How a campaign ended: the winner of each problem by its id, and why others have none."""
+
+    winners: dict[str, StoredWinner] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def add(self, problem_id: str, winner: StoredWinner | None, why: str) -> None:
+        if winner is None:
+            self.failures[problem_id] = why
+        else:
+            self.winners[problem_id] = winner
+
+
+def run_campaign(
+    problems: Sequence[Problem],
+    context: Context,
+    *,
+    options: Options,
+    interruption: Interruption,
+    minutes: float | None,
+) -> Result:
+    """Tune problems, each within its share of the time that is left.
+
+    An interruption ends the campaign after the best trial so far was made the winner of the
+    problem under way; everything else that was recorded stays, and the next run goes on from it.
+
+    Args:
+        problems: buckets.
+        minutes: for all of them; None for no limit.
+    """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    result = Result()
+    for number, problem in enumerate(problems, start=1):
+        attempts = Attempts(context, problem)
+        if finals.finished(attempts) and not options.again:
+            _skip(attempts, result)
+            continue
+        until = share(deadline, len(problems) - number + 1)
+        context.report(
+            ProblemBegan(
+                problem_id=problem.id(), number=number, total=len(problems), deadline=until
+            )
+        )
+        try:
+            interruption.check()
+            _tune(attempts, result, options=options, deadline=until)
+        except Interrupted:
+            _settle(attempts, result)
+            break
+    context.store.finish_run(context.run, "interrupted" if result.interrupted else "finished")
+    return result
+
+
+def _tune(attempts: Attempts, result: Result, *, options: Options, deadline: float | None) -> None:
+    problem_id = attempts.problem.id()
+    why = "no variant is right; see the trials' messages"
+    try:
+        winner = tune_problem(attempts, options=options, deadline=deadline)
+    except UnsupportedProblem as error:
+        winner, why = None, str(error)
+    result.add(problem_id, winner, why)
+    if winner is None:
+        attempts.context.report(ProblemEnded(problem_id=problem_id, outcome=why, ok=False))
+
+
+def _skip(attempts: Attempts, result: Result) -> None:
+    winner = finals.standing(attempts)
+    problem_id = attempts.problem.id()
+    result.add(problem_id, winner, "")
+    text = f"{problem_id}: tuned already, --again tunes it further"
+    attempts.context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
+
+
+def _settle(attempts: Attempts, result: Result) -> None:
+    result.interrupted = True
+    attempts.context.report(Note(text="interrupted: the best trial so far is kept"))
+    winner = finals.settle(attempts)
+    result.add(attempts.problem.id(), winner, "interrupted before a variant was measured")

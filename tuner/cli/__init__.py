@@ -1,0 +1,72 @@
+"""The command ``gdn``: parsing and printing only, one file a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+
+from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
+
+COMMANDS = ("tune", "show", "explain", "render", "compile", "bench", "doctor")
+"""Each is the function of its name in the file of its name, in the order of the help page."""
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="gdn",
+    help="Tune, inspect and compile kernels of the gated delta rule.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def gdn() -> None:
+    """Tune, inspect and compile kernels of the gated delta rule."""
+
+
+for _name in COMMANDS:
+    app.command(_name)(getattr(import_module(f"{__name__}.{_name}"), _name))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors become one line, never a traceback.
+
+    Exits with 0 when all went well, 2 for a wrong command line or input, 1 for a failure at run
+    time, 130 for an interruption.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    from gdn_ops.tuner import console
+
+    try:
+        code = app(arguments or sys.argv[1:] or ["--help"], prog_name="gdn", standalone_mode=False)
+    except (InvalidInput, InvalidConfig, UnknownName) as error:
+        console.fail(str(error))
+        return USAGE
+    except GdnError as error:
+        console.fail(str(error))
+        return FAILURE
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.fail("interrupted; what was recorded is kept.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of a pipe left, as in `gdn show | head`; nothing more can be told it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except Exception as error:
+        # a wrong command line, by what all its classes have: typer is moving them out of click
+        if not hasattr(error, "format_message"):
+            raise
+        console.fail(f"{error.format_message()} See `gdn --help`.")
+        return int(getattr(error, "exit_code", USAGE))
+    return code if isinstance(code, int) else 0

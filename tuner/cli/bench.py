@@ -1,0 +1,82 @@
+"""``gdn bench``: what the dispatcher runs here, timed against the reference in one run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import InvalidInput
+
+
+def bench(
+    workload: Annotated[
+        str, typer.Argument(help="A workload of `gdn tune`, or a JSON or TOML file of problems.")
+    ] = "quickstart",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds, at least 5.")] = 9,
+    seconds: Annotated[float, typer.Option(help="Time for each problem.")] = 20.0,
+    threads: Annotated[int | None, typer.Option(help="Threads of a CPU.")] = None,
+) -> int:
+    """Time what runs here against the reference.
+
+    Each problem of a workload on the variant it is dispatched to, interleaved with the reference,
+    which is the chunkwise rule in plain PyTorch. Against transformers: `python -m bench`.
+
+    Examples:
+
+        gdn bench
+
+        gdn bench decode --rounds 15
+    """
+    import torch
+
+    from gdn_ops.device import target_of
+    from gdn_ops.dispatch import choose
+    from gdn_ops.tuner import console
+    from gdn_ops.tuner.harness import Effort, WorkerHarness
+    from gdn_ops.tuner.interruption import Interruption
+    from gdn_ops.tuner.progress import seconds_text
+    from gdn_ops.tuner.session import cores, device_named, thread_count
+    from gdn_ops.tuner.workloads import workload_named
+
+    if rounds < 5:
+        raise InvalidInput(f"--rounds {rounds} says little; give at least 5.")
+    if seconds <= 0:
+        raise InvalidInput(f"--seconds {seconds} is no time; give more than 0.")
+    problems = workload_named(workload).problems
+    where = device_named(device)
+    target = target_of(torch.device(where))
+    harness = WorkerHarness(
+        target, where, threads=thread_count(threads), compilers=cores(), interruption=Interruption()
+    )
+    rows, failed = [], False
+    try:
+        for problem in problems:
+            choice = choose(problem, target)
+            effort = Effort(rounds=rounds, seconds=seconds, reference=True)
+            measured = harness.measure(problem, [choice.variant], stage=None, effort=effort)
+            if measured.status != "ok":
+                console.fail(f"{problem.id()}: {measured.status}: {measured.message}")
+                failed = True
+                continue
+            ours, reference = measured.timings[choice.variant.id], measured.reference
+            assert reference is not None
+            then = "-" if choice.winner is None else seconds_text(choice.winner.median)
+            rows.append(
+                (
+                    problem.id(), choice.variant.id, choice.how, seconds_text(ours.median),
+                    f"{seconds_text(ours.low)} .. {seconds_text(ours.high)}", then,
+                    seconds_text(reference.median), f"{reference.median / ours.median:.2f}x",
+                )
+            )  # fmt: skip
+    finally:
+        harness.close()
+    columns = (
+        "problem", "variant", "how", "median>", "95 % interval>", "stored>", "reference>",
+        "speed-up>",
+    )  # fmt: skip
+    if rows:
+        console.table(columns, rows)
+        console.say(f"on {target.name}, {where}")
+    return 1 if failed else 0

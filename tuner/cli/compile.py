@@ -1,0 +1,115 @@
+"""``gdn compile``: what kernels need of a GPU that need not be here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli import problem_options as option
+from gdn_ops.tuner.offline import CompileRow
+
+
+def compile(
+    target: Annotated[str, typer.Option(help="A GPU by name, e.g. h200, a100, b200, mi300x.")],
+    plan: Annotated[list[str] | None, typer.Option(help="Only this plan; repeatable.")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; repeatable.")] = None,
+    configs: Annotated[str, typer.Option(help="default, corners or all.")] = "default",
+    jobs: Annotated[int | None, typer.Option(help="Compilers side by side; all cores.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one config.")] = 60.0,
+    H: option.H = None,
+    HV: option.HV = None,
+    K: option.K = None,
+    V: option.V = None,
+    dtype: option.DType = None,
+    tokens: option.Tokens = None,
+    sequences: option.Sequences = None,
+    decode: option.Decode = False,
+    varlen: option.Varlen = False,
+    gate: option.Gate = None,
+    initial_state: option.InitialState = False,
+    final_state: option.FinalState = False,
+    raw_gate: option.RawGate = False,
+) -> int:
+    """Compile for a GPU that need not be here.
+
+    Shows what each stage needs of it. Each config is compiled in a child process that may be
+    killed. What cannot start on the target is listed with its reason; spills (stack bytes) are
+    ranked down, not banned.
+
+    Examples:
+
+        gdn compile --target h200
+
+        gdn compile --target b200 --stage state --configs corners
+    """
+    from gdn_ops.codegen.targets import target_named
+    from gdn_ops.tuner import console
+    from gdn_ops.tuner.offline import compile_variants, rank
+
+    for option_name, number in (("--jobs", jobs), ("--timeout", timeout)):
+        if number is not None and number <= 0:
+            raise InvalidInput(f"{option_name} is {number}; give more than 0.")
+    facts = option.given_facts(
+        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
+        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
+        raw_gate=raw_gate,
+    )  # fmt: skip
+    problem = option.problem_from(facts)
+    row = target_named(target)
+    rows = compile_variants(
+        problem, row, plans=plan, stages=stage, configs=configs, jobs=jobs, timeout=timeout
+    )
+    done = sorted(rows, key=lambda r: (r.plan, _order(r.stage), rank(r)))
+    console.say(f"{problem.id()} for {row.name} ({row.arch})")
+    columns = (
+        "plan", "stage", "config", "registers>", "stack>", "shared>", "occupancy>", "matrix",
+        "instructions>", "compiled>", "verdict",
+    )  # fmt: skip
+    console.table(columns, [_row(r) for r in done])
+    counts = {status: sum(r.status == status for r in done) for status in {r.status for r in done}}
+    console.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+    return 0 if any(r.status == "ok" for r in done) else 1
+
+
+def _order(stage: str) -> int:
+    from gdn_ops.codegen.kernels import KERNELS
+
+    return list(KERNELS).index(stage)
+
+
+def _row(row: CompileRow) -> tuple[str, ...]:
+    verdict = row.status if row.status == "ok" else f"{row.status}: {_why(row)}"
+    need = row.resources
+    if need is None:
+        return (row.plan, row.stage, _config(row), *("-",) * 7, verdict)
+    matrix = " ".join(f"{kind} {count}" for kind, count in need.matrix.items() if count) or "none"
+    return (
+        row.plan,
+        row.stage,
+        _config(row),
+        str(need.registers),
+        str(need.stack),
+        str(need.shared),
+        f"{need.occupancy.fraction:.0%} ({need.occupancy.warps} warps)",
+        matrix,
+        str(need.instructions),
+        "cached" if need.cached else f"{need.seconds:.1f} s",
+        verdict if not need.stack else f"{verdict}, spills",
+    )
+
+
+def _config(row: CompileRow) -> str:
+    """The axes that differ from the stage's defaults."""
+    from gdn_ops.codegen.axis import defaults
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.plans import PLANS
+
+    usual = {**defaults(PLANS[row.plan].axes), **defaults(KERNELS[row.stage].axes)}
+    text = " ".join(f"{k}={v}" for k, v in row.config.items() if usual.get(k) != v)
+    return text or "the defaults"
+
+
+def _why(row: CompileRow) -> str:
+    return "; ".join(row.reasons) or " ".join(row.message.split())

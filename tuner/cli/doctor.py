@@ -1,0 +1,100 @@
+"""``gdn doctor``: what is installed, which target this is, which databases are read."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "triton", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer")
+PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transformers")
+
+
+def doctor() -> int:
+    """Say what is installed and which databases are read.
+
+    Also which target this machine is, and whether rendered kernels can be cached.
+
+    Exits with 1 if something is broken, after a line that says how to mend it.
+
+    Example:
+
+        gdn doctor
+    """
+    from gdn_ops.tuner import console
+
+    faults: list[str] = []
+    rows = [*_software(faults), *_targets(), *_storage(faults)]
+    console.table(("what", "is", "note"), rows)
+    for fault in faults:
+        console.fail(fault)
+    if not faults:
+        console.say("all is well")
+    return 1 if faults else 0
+
+
+def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
+    yield "gdn-ops", _version("gdn-ops") or "from a checkout", ""
+    yield "python", platform.python_version(), ""
+    for name in PACKAGES:
+        found = _version(name)
+        yield name, found or "missing", "" if found else "needed"
+        if found is None:
+            faults.append(f"{name} is not installed; `pip install 'gdn-ops[tune]'`.")
+    for name in PEERS:
+        if found := _version(name):
+            yield name, found, "a peer, for comparison only"
+
+
+def _targets() -> Iterator[tuple[str, str, str]]:
+    import torch
+
+    from gdn_ops.device import target_of
+
+    cpu = target_of(torch.device("cpu"))
+    yield "cpu", cpu.name, f"{torch.get_num_threads()} threads"
+    if not torch.cuda.is_available():
+        yield "gpu", "none", "kernels compile for any GPU all the same: gdn compile --target h200"
+        return
+    for index in range(torch.cuda.device_count()):
+        target = target_of(torch.device("cuda", index))
+        name = torch.cuda.get_device_name(index)
+        yield f"cuda:{index}", target.name, f"{name}, {target.arch}, {target.sms} SMs"
+
+
+def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
+    from gdn_ops.codegen.errors import ResultsError
+    from gdn_ops.results_file import exists
+    from gdn_ops.results_path import cache_folder, shipped_database, user_database
+    from gdn_ops.winners import read_winners
+
+    for name, path in (("own results", user_database()), ("shipped results", shipped_database())):
+        if not exists(path):
+            yield name, str(path), "not there yet; `gdn tune` makes your own"
+            continue
+        try:
+            yield name, str(path), f"{len(read_winners(path).winners)} winners"
+        except ResultsError as error:
+            faults.append(str(error))
+            yield name, str(path), "broken"
+    folder = cache_folder()
+    writable = _writable(folder)
+    yield "rendered kernels", str(folder), "writable" if writable else "not writable"
+    if not writable:
+        faults.append(f"{folder} is not writable; set GDN_CACHE_DIR to a folder of your own.")
+
+
+def _writable(folder: Path) -> bool:
+    import os
+
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,113 @@
+"""``gdn render``: a variant's source, as a person would want to read it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cli import problem_options as option
+
+
+def render(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A plan or a stage; without it, what this problem runs on here."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="AXIS=VALUE, or STAGE.AXIS=VALUE; may be repeated."),
+    ] = None,
+    axes: Annotated[bool, typer.Option("--axes", help="List the axes instead of source.")] = False,
+    target: Annotated[
+        str | None, typer.Option(help="Without a name: what the problem runs on there.")
+    ] = None,
+    H: option.H = None,
+    HV: option.HV = None,
+    K: option.K = None,
+    V: option.V = None,
+    dtype: option.DType = None,
+    tokens: option.Tokens = None,
+    sequences: option.Sequences = None,
+    decode: option.Decode = False,
+    varlen: option.Varlen = False,
+    gate: option.Gate = None,
+    initial_state: option.InitialState = False,
+    final_state: option.FinalState = False,
+    raw_gate: option.RawGate = False,
+) -> int:
+    """Print a kernel's source.
+
+    Of all stages of a plan, or of one, rendered for a problem. What is not given is Qwen3-Next's:
+    16 and 32 heads, K = V = 128, bf16, 2048 tokens.
+
+    Examples:
+
+        gdn render state --set BT=64 --set BV=32
+
+        gdn render split --axes
+
+        gdn render --decode
+    """
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.render import render as render_stage
+    from gdn_ops.tuner import console
+
+    facts = option.given_facts(
+        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
+        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
+        raw_gate=raw_gate,
+    )  # fmt: skip
+    problem = option.problem_from(facts)
+    variant, stages = _chosen(name, problem, settings or [], target)
+    if axes:
+        _list_axes(variant, stages)
+        return 0
+    for stage in stages:
+        console.source(render_stage(KERNELS[stage], problem, variant.config(stage)))
+    return 0
+
+
+def _chosen(
+    name: str | None, problem: Problem, settings: list[str], target: str | None
+) -> tuple[Variant, tuple[str, ...]]:
+    """The variant to render, and which of its stages."""
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.plans import PLANS
+    from gdn_ops.explain import explain
+    from gdn_ops.tuner.cli.axis_values import variant_with
+
+    if name is None:
+        if settings:
+            raise InvalidInput(f"--set {settings[0]} needs a plan or a stage to set it in.")
+        variant = explain(problem, target=target).variant
+        return variant, tuple(stage for stage, _ in variant.stages)
+    if name in PLANS:
+        variant = variant_with(name, problem, settings)
+        return variant, tuple(stage for stage, _ in variant.stages)
+    for plan in PLANS.values():
+        if name in plan.stages(problem):
+            return variant_with(plan.name, problem, settings), (name,)
+    if name in KERNELS:
+        raise InvalidInput(
+            f"stage {name} is not used for {problem.id()}; add or drop --decode or --gate none."
+        )
+    raise UnknownName.of("plan or stage", name, (*PLANS, *KERNELS))
+
+
+def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.plans import PLANS
+    from gdn_ops.tuner import console
+
+    homes = [("all stages", PLANS[variant.plan].axes, dict(variant.interface))]
+    homes += [(stage, KERNELS[stage].axes, variant.config(stage)) for stage in stages]
+    rows = [
+        (home, axis.name, str(config[axis.name]), ", ".join(map(str, axis.values)), axis.doc)
+        for home, axes, config in homes
+        for axis in axes
+    ]
+    console.table(("stage", "axis", "value", "values", "what it is"), rows)

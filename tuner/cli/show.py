@@ -1,0 +1,94 @@
+"""``gdn show``: the winners that are stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.winners import Winner
+
+
+def show(
+    target: Annotated[str | None, typer.Option(help="Only this target, e.g. h200.")] = None,
+    db: Annotated[
+        Path | None, typer.Option(help="Only this database; your own and the shipped one else.")
+    ] = None,
+) -> int:
+    """List the stored winners.
+
+    Each with its variant, its time and the 95 % interval, its speed-up over the reference, and
+    where it comes from. The reference is the chunkwise rule in plain PyTorch, timed in the same
+    run.
+
+    Examples:
+
+        gdn show
+
+        gdn show --target h200
+    """
+    from gdn_ops.codegen.render import template_hash
+    from gdn_ops.results_file import exists
+    from gdn_ops.results_path import databases
+    from gdn_ops.tuner import console
+    from gdn_ops.winners import load_winners, read_winners
+
+    if db is not None and not exists(db):
+        raise_missing(db)
+    if db is not None:
+        table = read_winners(db, template_hash=template_hash())
+    else:
+        table = load_winners(template_hash=template_hash())
+    winners = [w for w in table.winners if target in (None, w.target)]
+    for fault in table.faults:
+        console.fail(str(fault))
+    if not winners:
+        where = ", ".join(str(path) for path in ([db] if db else databases()))
+        on = f" for target {target}" if target else ""
+        console.say(f"no winners{on} in {where}; `gdn tune` finds some.")
+        return 1 if table.faults else 0
+    columns = (
+        "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
+        "device",
+    )  # fmt: skip
+    console.table(columns, [_row(w) for w in winners])
+    for path in dict.fromkeys(w.database for w in winners):
+        console.say(f"read from {path}")
+    for skipped in table.skipped:
+        console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
+    return 1 if table.faults else 0
+
+
+def raise_missing(path: Path) -> None:
+    """Refuse a database that was named and does not exist."""
+    from gdn_ops.codegen.errors import ResultsError
+
+    raise ResultsError(f"there is no results database at {path}; `gdn tune --db {path}` makes one.")
+
+
+def _row(winner: Winner) -> tuple[str, ...]:
+    from gdn_ops.tuner.progress import seconds_text
+
+    return (
+        winner.problem_id,
+        winner.target,
+        _variant_text(winner),
+        seconds_text(winner.median),
+        f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
+        "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
+        winner.provenance + (", stale" if winner.stale else ""),
+        str(winner.trial_id or "-"),
+        winner.device or "-",
+    )
+
+
+def _variant_text(winner: Winner) -> str:
+    from gdn_ops.codegen.problem import Problem
+    from gdn_ops.codegen.variant import Variant
+
+    try:
+        return str(Variant.from_json(winner.variant, Problem.from_facts(winner.facts)))
+    except (GdnError, KeyError, TypeError) as error:
+        return f"unusable: {error}"

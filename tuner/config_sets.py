@@ -1,0 +1,63 @@
+"""Which configs of a stage to look at: the default, the corners of its space, or all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from gdn_ops.codegen.axis import Axis, Config, Value, defaults
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+
+
+def default_configs(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
+    """The default config alone."""
+    yield {**defaults(plan.axes), **defaults(spec.axes)}
+
+
+def corner_candidates(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
+    """The default config, then each axis the stage reads at each extreme, the others as they are.
+
+    An axis of numbers has two extremes; of a choice without an order every value is one.
+    """
+    (default,) = default_configs(spec, plan)
+    yield default
+    for axis in _axes(spec, plan):
+        numbers = all(type(value) is int for value in axis.values)
+        extremes = (axis.values[0], axis.values[-1]) if numbers else axis.values
+        for value in dict.fromkeys(extremes):
+            if value != axis.default:
+                yield {**default, axis.name: value}
+
+
+def all_configs(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
+    """Every combination of the values of the axes the stage reads."""
+    (default,) = default_configs(spec, plan)
+    axes = _axes(spec, plan)
+    for values in product(*(axis.values for axis in axes)):
+        yield {**default, **{axis.name: v for axis, v in zip(axes, values, strict=True)}}
+
+
+CONFIG_SETS = {"default": default_configs, "corners": corner_candidates, "all": all_configs}
+
+
+def corner_configs(
+    spec: KernelSpec, problem: Problem, plan: Plan, target: Target
+) -> list[dict[str, Value]]:
+    """The corner candidates that the stage does not refuse."""
+    candidates = corner_candidates(spec, plan)
+    return [config for config in candidates if not refusals(spec, problem, plan, config, target)]
+
+
+def refusals(
+    spec: KernelSpec, problem: Problem, plan: Plan, config: Config, target: Target
+) -> list[str]:
+    """Why plan or stage refuse a config; empty when both can run it."""
+    interface = {axis.name: config[axis.name] for axis in plan.axes}
+    return plan.reasons(problem, interface, target) + spec.reasons(problem, config, target)
+
+
+def _axes(spec: KernelSpec, plan: Plan) -> list[Axis]:
+    return [axis for axis in plan.axes if axis.name in spec.shared] + list(spec.axes)

@@ -1,0 +1,125 @@
+"""What the rule makes of a gate case in float64, computed once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from gdn_ops.call import Call
+from gdn_ops.packing import Packing
+from gdn_ops.reference import log_decay, recurrent_reference
+from gdn_ops.tuner.gate_cases import Case
+from gdn_ops.tuner.inputs import random_call
+
+GRADIENTS = {
+    "q": "dq", "k": "dk", "v": "dv", "g": "dg", "beta": "dbeta", "h0": "dh0", "A_log": "dA_log",
+    "dt_bias": "ddt_bias",
+}  # fmt: skip
+"""The gradient of each input of a call."""
+GRADIENT_TOKENS = 160
+"""Most tokens of a case whose gradient is checked; autograd keeps the state of every token."""
+PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A case's inputs and its right outputs.
+
+    Args:
+        call: the inputs.
+        outputs: float64 o [B, T, HV, V], ht [N, HV, K, V] if the problem has it, and the gradients
+            if it asks for them; ``owned``.
+        cotangents: of o and ht, what the gradients are taken with; empty without gradients.
+    """
+
+    call: Call
+    outputs: dict[str, Tensor]
+    cotangents: dict[str, Tensor]
+
+
+@lru_cache(maxsize=64)
+def expected(case: Case, device: str) -> Expected:
+    """Make the inputs of a case and run the token recurrence on them in float64."""
+    call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
+    inputs = {name: x.double() for name, x in inputs_of(call).items()}
+    with_gradient = case.problem.grad and case.problem.tokens <= GRADIENT_TOKENS
+    with torch.set_grad_enabled(with_gradient), _one_thread():
+        for x in inputs.values():
+            x.requires_grad_(with_gradient)
+        o, ht = _recurrence(inputs, call.scale, call.packing)
+        outputs = {"o": o, "ht": ht} if case.problem.final_state else {"o": o}
+        cotangents = _cotangents(outputs, call) if with_gradient else {}
+        gradients = gradients_of(outputs, inputs, cotangents) if with_gradient else {}
+    return Expected(call, owned(outputs | gradients, call), cotangents)
+
+
+def inputs_of(call: Call) -> dict[str, Tensor]:
+    """The tensors that a call gives, by name."""
+    return {name: x for name in GRADIENTS if (x := getattr(call, name)) is not None}
+
+
+def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
+    """The outputs of tokens that belong to a sequence; behind the last one nothing is promised."""
+    end = call.q.shape[1] if call.packing is None else call.packing.offsets[-1]
+    return {
+        name: (x[:, :end] if name in PER_TOKEN else x).detach().contiguous()
+        for name, x in outputs.items()
+    }
+
+
+def gradients_of(
+    outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The gradients of ``outputs`` with respect to ``inputs``, named ``dq``, ``dk`` ..."""
+    gradients = torch.autograd.grad(
+        list(outputs.values()), list(inputs.values()), [cotangents[name] for name in outputs]
+    )
+    return {GRADIENTS[name]: x for name, x in zip(inputs, gradients, strict=True)}
+
+
+def _recurrence(
+    inputs: Mapping[str, Tensor], scale: float, packing: Packing | None
+) -> tuple[Tensor, Tensor]:
+    """o and ht; packed sequences go through one by one, as batches of their own."""
+    q, k, v, beta = (inputs[name] for name in ("q", "k", "v", "beta"))
+    g, h0 = inputs.get("g"), inputs.get("h0")
+    if g is not None and "A_log" in inputs:
+        g = log_decay(g, inputs["A_log"], inputs.get("dt_bias"))
+    if packing is None:
+        return recurrent_reference(q, k, v, g, beta, scale=scale, initial_state=h0)
+    results = []
+    for n, (start, end) in enumerate(pairwise(packing.offsets)):
+        here, g_n = slice(start, end), None if g is None else g[:, start:end]
+        h0_n = None if h0 is None else h0[n : n + 1]
+        qkv = q[:, here], k[:, here], v[:, here]
+        results.append(
+            recurrent_reference(*qkv, g_n, beta[:, here], scale=scale, initial_state=h0_n)
+        )
+    return torch.cat([o for o, _ in results], dim=1), torch.cat([ht for _, ht in results])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The recurrence is many tiny products, which threads slow down, most so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cotangents(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
+    generator = torch.Generator(device=call.q.device).manual_seed(1)
+    return {
+        name: torch.randn(x.shape, generator=generator, device=x.device)
+        .to(call.q.dtype if name == "o" else torch.float32)
+        .to(x.dtype)
+        for name, x in outputs.items()
+    }

@@ -1,0 +1,220 @@
+"""Finals: the best variants timed once more, interleaved with the reference; the winner stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.attempts import Attempts, failure, outcome_of, proven
+from gdn_ops.tuner.harness import Effort, Measured, Timing, Verdict
+from gdn_ops.tuner.progress import FinalsBegan, Note, WinnerStored, seconds_text
+from gdn_ops.tuner.space import plan_key
+from gdn_ops.tuner.statistics import tied
+from gdn_ops.tuner.store_records import NewWinner, StoredWinner, Trial
+
+FINALISTS = 4
+ROUNDS = 5
+LEAST_SECONDS = 3.0
+MOST_SECONDS = 20.0
+
+FINALISTS_TIMED = "finalists"
+"""Under this name the resources of a trial say in how large finals it was timed."""
+
+TIE = 1.02
+"""Beyond this ratio a variant has lost, however wide the intervals are."""
+
+LABEL = "finals"
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A variant that is right, with its times from the finals and what it needs, less is better."""
+
+    variant: Variant
+    timing: Timing
+    needs: tuple[float, ...] = ()
+
+
+def hold_finals(
+    attempts: Attempts, candidates: Sequence[Variant], *, deadline: float | None
+) -> StoredWinner | None:
+    """Time candidates once more, choose the winner, make it prove itself and store it.
+
+    Args:
+        candidates: best first; the default variant among them is preferred in a tie.
+        deadline: by which the finals should be over; they take their least time even so.
+
+    Returns:
+        None if no candidate is right.
+    """
+    variants = _right(attempts, candidates)
+    if not variants:
+        return None
+    attempts.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
+    left = MOST_SECONDS if deadline is None else deadline - time.monotonic()
+    effort = Effort(
+        rounds=ROUNDS, seconds=min(MOST_SECONDS, max(LEAST_SECONDS, left)), reference=True
+    )
+    measured = attempts.harness.measure(attempts.problem, variants, stage=None, effort=effort)
+    if measured.status != "ok" or measured.reference is None:
+        attempts.context.report(
+            Note(text=f"  the finals ended {measured.status}: {measured.message}")
+        )
+        return settle(attempts)
+    attempts.reference = measured.reference.median
+    finalists = [
+        Finalist(variant, measured.timings[variant.id], _needs(attempts.verdict(variant)))
+        for variant in variants
+        if variant.id in measured.timings
+    ]
+    return _crown(attempts, finalists, measured)
+
+
+def settle(attempts: Attempts) -> StoredWinner | None:
+    """Store the best of the trials there are, without finals, unless a better winner stands.
+
+    This is what an interruption leaves: right, measured, and known as not final.
+    """
+    best = _best_trial(attempts)
+    winner = standing(attempts)
+    if best is None or attempts.reference is None:
+        return winner
+    variant, trial = best
+    if winner is not None and winner.median <= _seconds(trial):
+        return winner
+    return _store(attempts, variant, trial)
+
+
+def standing(attempts: Attempts) -> StoredWinner | None:
+    """The winner that stands, if it was measured in this environment."""
+    context = attempts.context
+    winner = context.store.winner(attempts.problem.id(), context.target.name)
+    if winner is None or winner.environment_id != context.environment:
+        return None
+    return winner
+
+
+def finished(attempts: Attempts) -> bool:
+    """Whether the winner that stands came out of finals in this environment."""
+    winner = standing(attempts)
+    if winner is None or winner.trial_id is None:
+        return False
+    resources = attempts.store.trial(winner.trial_id).outcome.resources
+    return FINALISTS_TIMED in resources and proven(resources)
+
+
+def ranked(finalists: Sequence[Finalist], defaults: Collection[str]) -> list[Finalist]:
+    """Best first: the fastest, but among those it cannot be told from, the most robust.
+
+    Robust is a plan's default variant (``defaults`` are their ids), then what spills least and
+    takes the least shared memory and registers, where that is known.
+    """
+    fastest = min(finalists, key=lambda finalist: finalist.timing.median)
+
+    def order(finalist: Finalist) -> tuple[bool, bool, tuple[float, ...], float]:
+        if not _tied(finalist, fastest):
+            return True, True, (), finalist.timing.median
+        default = finalist.variant.id in defaults
+        return False, not default, finalist.needs, finalist.timing.median
+
+    return sorted(finalists, key=order)
+
+
+def winner_text(winner: StoredWinner, variant: str) -> str:
+    """A winner in one line."""
+    interval = f"[{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
+    speedup = "" if winner.speedup is None else f", {winner.speedup:.2f}x the reference"
+    return f"{variant}: {seconds_text(winner.median)} {interval}{speedup}"
+
+
+def _best_trial(attempts: Attempts) -> tuple[Variant, Trial] | None:
+    """The fastest right trial of a whole variant that today's axes still have."""
+    trials = [t for t in attempts.trials if t.key.scope == "plan" and t.outcome.status == "ok"]
+    for trial in sorted(trials, key=_seconds):
+        key = trial.key
+        data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
+        try:
+            return Variant.from_json(data, attempts.problem), trial
+        except (InvalidConfig, UnknownName):
+            continue  # an axis or a value of it was taken out since
+    return None
+
+
+def _seconds(trial: Trial) -> float:
+    return trial.outcome.median or float("inf")
+
+
+def _tied(finalist: Finalist, fastest: Finalist) -> bool:
+    if finalist is fastest:
+        return True
+    if finalist.timing.median > TIE * fastest.timing.median:
+        return False
+    return tied(finalist.timing.samples, fastest.timing.samples)
+
+
+def _needs(verdict: Verdict) -> tuple[float, ...]:
+    known = verdict.resources
+    return tuple(float(known.get(name, 0)) for name in ("stack", "shared", "registers"))
+
+
+def _right(attempts: Attempts, candidates: Sequence[Variant]) -> list[Variant]:
+    """The candidates that pass the gate as a whole; the others are recorded and left out."""
+    right = []
+    for variant in {variant.id: variant for variant in candidates}.values():
+        verdict = attempts.verdict(variant)
+        if verdict.ok:
+            right.append(variant)
+        else:
+            key = plan_key(attempts.problem, attempts.context.target, variant)
+            attempts.record(key, failure(verdict), variant, label=LABEL)
+    return right
+
+
+def _crown(
+    attempts: Attempts, finalists: Sequence[Finalist], measured: Measured
+) -> StoredWinner | None:
+    """The first of the ranked finalists that repeats bitwise is stored, the others recorded."""
+    if not finalists:
+        return None
+    winner: StoredWinner | None = None
+    defaults = {Variant.default(name, attempts.problem).id for name in PLANS}
+    for finalist in ranked(finalists, defaults):
+        variant = finalist.variant
+        verdict = attempts.proof(variant) if winner is None else attempts.verdict(variant)
+        resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
+        verdict = replace(verdict, resources=resources)
+        outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
+        key = plan_key(attempts.problem, attempts.context.target, variant)
+        trial = attempts.record(key, outcome, variant, label=LABEL)
+        if winner is None and verdict.ok:
+            winner = _store(attempts, variant, trial)
+    return winner
+
+
+def _store(attempts: Attempts, variant: Variant, trial: Trial) -> StoredWinner | None:
+    context, outcome = attempts.context, trial.outcome
+    assert outcome.median is not None and outcome.low is not None and outcome.high is not None
+    context.store.set_winner(
+        NewWinner(
+            problem_id=attempts.problem.id(),
+            target=context.target.name,
+            arch=context.target.arch,
+            variant_id=variant.id,
+            variant=variant.to_json(),
+            median=outcome.median,
+            low=outcome.low,
+            high=outcome.high,
+            reference=attempts.reference,
+            provenance="measured",
+            trial_id=trial.id,
+            environment_id=context.environment,
+        )
+    )
+    winner = context.store.winner(attempts.problem.id(), context.target.name)
+    if winner is not None:
+        context.report(WinnerStored(winner=winner, text=winner_text(winner, str(variant))))
+    return winner

@@ -1,0 +1,215 @@
+"""The tables of a results database; Alembic creates and changes them, see ``tuner/migrations``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from math import isfinite
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+RUN_STATUSES = ("running", "finished", "interrupted")
+SCOPES = ("stage", "plan")
+TRIAL_STATUSES = (
+    "ok", "invalid", "compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout",
+    "crash",
+)  # fmt: skip
+PROVENANCES = ("measured", "predicted")
+
+
+def to_json(value: object) -> str:
+    """JSON that every reader knows: NaN and infinities become texts, which ``float`` reads back."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def canonical_json(value: object) -> str:
+    """The same text for the same content, whatever the order of its keys."""
+    return json.dumps(_finite(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment as ISO 8601 text in UTC of fixed width, which sorts as time and reads anywhere."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON(none_as_null=True),
+        list[float]: JSON(none_as_null=True),
+        datetime: UtcTime(),
+        float: Double(),
+    }
+
+
+def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    """Hold a text column to a list of words."""
+    words = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+class EnvironmentRow(Base):
+    """Everything besides the config that a time depends on."""
+
+    __tablename__ = "environments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(unique=True)
+    device: Mapped[str]
+    arch: Mapped[str]
+    driver: Mapped[str | None]
+    torch: Mapped[str]
+    triton: Mapped[str | None]
+    python: Mapped[str]
+    platform: Mapped[str]
+    threads: Mapped[int]
+    template_hash: Mapped[str]
+    harness_version: Mapped[int]
+
+
+class ProblemRow(Base):
+    """A problem bucket; ``id`` is ``Problem.id()``."""
+
+    __tablename__ = "problems"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    facts: Mapped[dict[str, Any]]
+
+
+class RunRow(Base):
+    """One ``gdn tune``; ``uid`` names it in every database it was merged into."""
+
+    __tablename__ = "runs"
+    __table_args__ = (one_of("status", RUN_STATUSES),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(unique=True)
+    workload: Mapped[str]
+    target: Mapped[str]
+    seed: Mapped[int]
+    options: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    started: Mapped[datetime]
+    finished: Mapped[datetime | None]
+
+
+class TrialRow(Base):
+    """One attempt at a config; failures are kept. ``median``, ``low``, ``high`` are seconds."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        one_of("scope", SCOPES),
+        one_of("status", TRIAL_STATUSES),
+        CheckConstraint("(scope = 'stage') = (stage IS NOT NULL)", name="stage"),
+        CheckConstraint("status <> 'ok' OR median > 0", name="timed"),
+        Index(None, "config_hash", "environment_id"),
+        Index(None, "target", "problem_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(unique=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
+    target: Mapped[str]
+    arch: Mapped[str]
+    problem_id: Mapped[str] = mapped_column(ForeignKey("problems.id"))
+    scope: Mapped[str]
+    plan: Mapped[str]
+    stage: Mapped[str | None]
+    interface: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    config_hash: Mapped[str]
+    variant_id: Mapped[str | None]
+    status: Mapped[str]
+    median: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    samples: Mapped[list[float]]
+    method: Mapped[str | None]
+    errors: Mapped[dict[str, Any]]
+    resources: Mapped[dict[str, Any]]
+    message: Mapped[str]
+    created: Mapped[datetime]
+
+
+class WinnerRow(Base):
+    """A winner; the one that is not superseded is current, the others are its history."""
+
+    __tablename__ = "winner_rows"
+    __table_args__ = (
+        one_of("provenance", PROVENANCES),
+        CheckConstraint("median > 0 AND low > 0 AND high > 0 AND reference > 0", name="seconds"),
+        CheckConstraint(
+            "provenance = 'predicted' OR "
+            "(trial_id IS NOT NULL AND environment_id IS NOT NULL AND reference IS NOT NULL)",
+            name="measured",
+        ),
+        Index(
+            "uq_winner_rows_current",
+            "problem_id",
+            "target",
+            unique=True,
+            sqlite_where=text("superseded IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(unique=True)
+    problem_id: Mapped[str] = mapped_column(ForeignKey("problems.id"))
+    target: Mapped[str]
+    arch: Mapped[str]
+    variant_id: Mapped[str]
+    variant: Mapped[dict[str, Any]]
+    median: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    reference: Mapped[float | None]
+    provenance: Mapped[str]
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"))
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
+    created: Mapped[datetime]
+    superseded: Mapped[datetime | None]

@@ -1,0 +1,140 @@
+"""Search: one space, one strategy, until trials, configs or time run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.attempts import Attempts
+from gdn_ops.tuner.progress import SearchBegan
+from gdn_ops.tuner.space import Space
+from gdn_ops.tuner.store_records import Trial
+from gdn_ops.tuner.strategies import AUTO, Start, Strategy, start, strategy_for
+from gdn_ops.tuner.warm_start import neighbours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a search is run.
+
+    Args:
+        trials: new configs tried in each space; known ones count, too, unless ``again``.
+        strategy: a name in ``STRATEGIES``, or ``auto``.
+        width: configs compiled side by side.
+        plans: names of the plans to search; empty for all.
+        studies: file of Optuna's studies; None keeps them in memory.
+        again: tune problems that are finished, and search on from where they stand.
+    """
+
+    trials: int = 40
+    strategy: str = AUTO
+    seed: int = 0
+    width: int = 1
+    plans: tuple[str, ...] = ()
+    studies: Path | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best right config of a space."""
+
+    space: Space
+    config: Config
+    seconds: float
+
+
+def search(
+    space: Space, attempts: Attempts, *, options: Options, deadline: float | None
+) -> Found | None:
+    """Search a space and return the best config it has seen, also in earlier runs.
+
+    Args:
+        deadline: on the monotonic clock; no trial begins after it.
+
+    Returns:
+        None if no config is right.
+    """
+    known = attempts.known(space)
+    budget = options.trials - (0 if options.again else len(known))
+    name = strategy_for(options.strategy, space, trials=budget + len(known))
+    attempts.context.report(
+        SearchBegan(
+            space=space.label, configs=len(space.configs), trials=max(0, budget), strategy=name
+        )
+    )
+    for _, trial in known:
+        attempts.report_trial(space.label, trial, fresh=False)
+    best = _Best(known)
+    if budget > 0 and not late(deadline):
+        strategy = start(name, _beginning(space, attempts, known, options))
+        _run(strategy, space, attempts, best=best, budget=budget, width=options.width,
+             deadline=deadline)  # fmt: skip
+    return None if best.config is None else Found(space, best.config, best.seconds)
+
+
+def late(deadline: float | None) -> bool:
+    """Whether a moment of the monotonic clock has passed; None never does."""
+    return deadline is not None and time.monotonic() >= deadline
+
+
+class _Best:
+    """The fastest right config so far."""
+
+    def __init__(self, known: Sequence[tuple[Config, Trial]]) -> None:
+        self.config: Config | None = None
+        self.seconds = float("inf")
+        for config, trial in known:
+            self.see(config, trial)
+
+    def see(self, config: Config, trial: Trial) -> None:
+        outcome = trial.outcome
+        if outcome.status == "ok" and outcome.median is not None and outcome.median < self.seconds:
+            self.config, self.seconds = config, outcome.median
+
+
+def _run(
+    strategy: Strategy,
+    space: Space,
+    attempts: Attempts,
+    *,
+    best: _Best,
+    budget: int,
+    width: int,
+    deadline: float | None,
+) -> None:
+    while budget > 0 and not late(deadline):
+        asked = [strategy.ask() for _ in range(min(width, budget))]
+        configs = [config for config in asked if config is not None]
+        if not configs:
+            return
+        for config in attempts.prepare(space, configs):
+            if late(deadline):
+                return
+            limit = None if best.config is None else best.seconds
+            trial = attempts.attempt(space, config, best=limit)
+            strategy.tell(config, trial.outcome)
+            best.see(config, trial)
+            budget -= 1
+
+
+def _beginning(
+    space: Space, attempts: Attempts, known: Sequence[tuple[Config, Trial]], options: Options
+) -> Start:
+    first = [space.first or space.default, *neighbours(space, attempts.store)]
+    context = attempts.context
+    study = "/".join(
+        (space.target.name, space.problem.id(), space.plan, space.label,
+         f"environment {context.environment}", f"axes {space.axes_hash}")
+    )  # fmt: skip
+    return Start(
+        space=space,
+        seed=options.seed,
+        first=tuple(first),
+        known=tuple((config, trial.outcome) for config, trial in known),
+        studies=options.studies,
+        study=study,
+    )

@@ -1,0 +1,159 @@
+"""A tuning session: everything a campaign needs, opened for a device and a database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import template_hash
+from gdn_ops.codegen.target import Target
+from gdn_ops.tuner.attempts import Context
+from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.db import open_database
+from gdn_ops.tuner.fingerprint import fingerprint
+from gdn_ops.tuner.harness import WorkerHarness
+from gdn_ops.tuner.interruption import Interruption
+from gdn_ops.tuner.progress import View
+from gdn_ops.tuner.search import Options
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.study_file import studies_beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for.
+
+    Args:
+        workload: the name under which the run is stored.
+        problems: buckets.
+        device: torch device or ``auto``.
+        minutes: for all problems; None for no limit.
+        threads: of a CPU; None for as many as PyTorch takes.
+    """
+
+    workload: str
+    problems: Sequence[Problem]
+    database: Path
+    device: str = "auto"
+    minutes: float | None = None
+    threads: int | None = None
+    options: Options
+
+
+def tune(request: Request, view: View) -> Result:
+    """Run a campaign as requested, shown in a view.
+
+    Must be called from the main thread, whose SIGINT and SIGTERM it handles meanwhile.
+
+    Raises:
+        InvalidInput: the device or the number of threads does not exist here.
+        ResultsError: the database cannot be opened or written.
+    """
+    import torch
+
+    device = device_named(request.device)
+    threads = thread_count(request.threads)
+    torch.set_num_threads(threads)
+    target = _target(device)
+    interruption = Interruption()
+    with open_database(request.database, create=True) as database, interruption.listen():
+        store = Store(database)
+        environment = fingerprint(device, arch=target.arch, template_hash=template_hash())
+        run = store.start_run(
+            request.workload, target.name, seed=request.options.seed, options=_recorded(request)
+        )
+        harness = WorkerHarness(
+            target, device, threads=threads, compilers=cores(), interruption=interruption
+        )
+        context = Context(
+            store=store,
+            harness=harness,
+            target=target,
+            environment=store.add_environment(environment),
+            run=run,
+            report=view,
+        )
+        options = replace(
+            request.options,
+            studies=studies_beside(request.database),
+            width=cores() if target.gpu else 1,
+        )
+        try:
+            with view:
+                return run_campaign(
+                    request.problems,
+                    context,
+                    options=options,
+                    interruption=interruption,
+                    minutes=request.minutes,
+                )
+        finally:
+            harness.close()
+
+
+def device_named(name: str) -> str:
+    """The torch device of a name; ``auto`` is the first GPU, else the CPU.
+
+    Raises:
+        InvalidInput: there is no such device in this machine.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *(f"cuda:{i}" for i in range(count))]
+    if name == "auto":
+        return known[min(1, count)]
+    name = "cuda:0" if name == "cuda" else name
+    if name not in known:
+        raise InvalidInput(
+            f"device {name!r} is not in this machine, which has {', '.join(known)}; choose one of "
+            "them, or --device auto."
+        )
+    return name
+
+
+def thread_count(wanted: int | None) -> int:
+    """The threads of a CPU measurement: as many as wanted, else as many as PyTorch takes.
+
+    Raises:
+        InvalidInput: more than there are cores, or fewer than one.
+    """
+    import torch
+
+    if wanted is None:
+        return torch.get_num_threads()
+    if not 1 <= wanted <= cores():
+        raise InvalidInput(f"--threads {wanted} is outside 1..{cores()}, the cores here.")
+    return wanted
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _target(device: str) -> Target:
+    import torch
+
+    from gdn_ops.device import target_of
+
+    return target_of(torch.device(device))
+
+
+def _recorded(request: Request) -> dict[str, Any]:
+    """The options as the run's row keeps them: JSON, and no path of this machine."""
+    options = {k: v for k, v in asdict(request.options).items() if k not in ("studies", "width")}
+    return {
+        **options,
+        "device": request.device,
+        "minutes": request.minutes,
+        "threads": request.threads,
+        "problems": [problem.id() for problem in request.problems],
+    }

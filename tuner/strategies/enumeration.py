@@ -1,0 +1,61 @@
+"""Enumeration: every config of a space once, in random order after the first ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.space import Point, Space
+from gdn_ops.tuner.store_records import Outcome
+from gdn_ops.tuner.strategies import Start
+
+
+def start(begin: Start) -> Enumeration:
+    """Enumerate the configs that are not known yet."""
+    known = [begin.space.point(config) for config, _ in begin.known]
+    enumeration = Enumeration(begin.space, seed=begin.seed, first=begin.first, asked=known)
+    for config, outcome in begin.known:
+        enumeration.tell(config, outcome)
+    return enumeration
+
+
+class Enumeration:
+    """The configs of a space that were not asked yet.
+
+    The order is random, so that a search cut short by time has seen a fair sample; ``nearest``
+    turns it to the neighbours of a config.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        first: Iterable[Config] = (),
+        asked: Iterable[Point] = (),
+    ) -> None:
+        rest = list(space.configs)
+        random.Random(seed).shuffle(rest)
+        done = set(asked)
+        ordered = {space.point(config): config for config in (*first, *rest)}
+        self._space = space
+        self._left = {point: config for point, config in ordered.items() if point not in done}
+
+    def ask(self) -> Config | None:
+        """The next config in order."""
+        if not self._left:
+            return None
+        return self._left.pop(next(iter(self._left)))
+
+    def tell(self, config: Config, outcome: Outcome) -> None:
+        """Outcomes do not change the order."""
+
+    def nearest(self, best: Config) -> None:
+        """Ask from now on in the order of how many axes differ from ``best``."""
+        target = self._space.point(best)
+
+        def distance(point: Point) -> int:
+            return sum(a != b for a, b in zip(point, target, strict=True))
+
+        self._left = {point: self._left[point] for point in sorted(self._left, key=distance)}

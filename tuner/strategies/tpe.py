@@ -1,0 +1,179 @@
+"""TPE: Optuna's tree-structured Parzen estimator over the configs of one space.
+
+Optuna suggests a config again that it was told about, and suggests failed ones forever; so
+duplicates are answered here with what is known, failures are told as violated constraints, and
+once suggestions hold nothing new the rest of the space is enumerated around the best config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.tuner.space import Point
+from gdn_ops.tuner.store_records import Outcome
+from gdn_ops.tuner.strategies import Start
+from gdn_ops.tuner.strategies.enumeration import Enumeration
+from gdn_ops.tuner.study_file import storage_of
+
+FRUITLESS = 24
+"""Suggestions in a row without a new valid config, after which the rest is enumerated."""
+
+STARTUP = 6
+"""Random suggestions before the estimator takes over; trials are dear, spaces small."""
+
+FAILED = 1.0
+"""Value and violation told of a config that failed: no sampler ranks it by its value."""
+
+
+def start(begin: Start) -> Tpe:
+    """Open the study, bring it up to what is known, and begin."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _study(begin.study, begin.studies, begin.seed)
+    return Tpe(study, begin)
+
+
+class Tpe:
+    """A study that never asks for a config twice."""
+
+    def __init__(self, study: optuna.Study, begin: Start) -> None:
+        self.space, self.study = begin.space, study
+        self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
+        self._outcomes: dict[Point, Outcome] = {}
+        self._asked: dict[Point, optuna.trial.Trial] = {}
+        self._rest: Enumeration | None = None
+        self._seed, self._known = begin.seed, {self.space.point(c): o for c, o in begin.known}
+        self._first = list(begin.first)
+        self._catch_up()
+
+    def ask(self) -> Config | None:
+        """The next config: one of the first, then Optuna's suggestion, then the rest."""
+        while self._first:
+            first = self._first.pop(0)
+            if self._new(self.space.point(first)):
+                self.study.enqueue_trial(self._encode(first))
+                break
+        suggested = self._suggest() if self._rest is None else None
+        return suggested if suggested is not None else self._ask_rest()
+
+    def tell(self, config: Config, outcome: Outcome) -> None:
+        """Store the outcome of a config that was asked."""
+        point = self.space.point(config)
+        self._outcomes[point] = outcome
+        trial = self._asked.pop(point, None)
+        if trial is None:
+            self._add(point, outcome)
+        else:
+            self._finish(trial, outcome)
+
+    def _suggest(self) -> Config | None:
+        for _ in range(FRUITLESS):
+            trial = self.study.ask(self._distributions)
+            config = self._decode(trial.params)
+            point = self.space.point(config)
+            if not self.space.holds(config):
+                trial.set_constraint("invalid", float(len(self.space.reasons(config))))
+                self.study.tell(trial, FAILED)
+            elif self._new(point):
+                self._asked[point] = trial
+                return config
+            elif point in self._outcomes:
+                self._finish(trial, self._outcomes[point])
+            else:
+                self.study.tell(trial, state=TrialState.FAIL)  # asked already, not told yet
+        return None
+
+    def _ask_rest(self) -> Config | None:
+        if self._rest is None:
+            asked = [*self._outcomes, *self._asked]
+            self._rest = Enumeration(self.space, seed=self._seed, asked=asked)
+            if (best := self._best()) is not None:
+                self._rest.nearest(best)
+        return self._rest.ask()
+
+    def _best(self) -> Config | None:
+        times = {p: o.median for p, o in self._outcomes.items() if o.median is not None}
+        if not times:
+            return None
+        best = min(times, key=times.__getitem__)
+        return next(c for c in self.space.configs if self.space.point(c) == best)
+
+    def _new(self, point: Point) -> bool:
+        return point not in self._outcomes and point not in self._asked
+
+    def _finish(self, trial: optuna.trial.Trial, outcome: Outcome) -> None:
+        if outcome.status != "ok":
+            trial.set_constraint(outcome.status, FAILED)
+        self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
+
+    def _catch_up(self) -> None:
+        """Fail what a killed run left running, and add what the results hold and the study not."""
+        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
+        told = {
+            self.space.point(self._decode(trial.params))
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        }
+        for point, outcome in self._known.items():
+            self._outcomes[point] = outcome
+            if point not in told:
+                self._add(point, outcome)
+
+    def _add(self, point: Point, outcome: Outcome) -> None:
+        names = [axis.name for axis in self.space.axes]
+        self.study.add_trial(
+            optuna.create_trial(
+                params=self._encode(dict(zip(names, point, strict=True))),
+                distributions=self._distributions,
+                value=outcome.median or FAILED,
+                constraints={} if outcome.status == "ok" else {outcome.status: FAILED},
+            )
+        )
+
+    def _encode(self, config: Config) -> dict[str, Any]:
+        return {axis.name: encode(axis, config[axis.name]) for axis in self.space.axes}
+
+    def _decode(self, params: Mapping[str, Any]) -> dict[str, Value]:
+        return {axis.name: decode(axis, params[axis.name]) for axis in self.space.axes}
+
+
+def ordinal(axis: Axis) -> bool:
+    """Whether the axis' values are numbers, whose order the estimator should know."""
+    return all(type(value) is int for value in axis.values)
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    """Numbers as the index of the value, everything else as a category."""
+    if ordinal(axis):
+        return IntDistribution(0, len(axis.values) - 1)
+    return CategoricalDistribution(axis.values)
+
+
+def encode(axis: Axis, value: Value) -> Value:
+    """An axis value as Optuna keeps it."""
+    return axis.values.index(value) if ordinal(axis) else value
+
+
+def decode(axis: Axis, value: Value) -> Value:
+    """An axis value from what Optuna keeps."""
+    return axis.values[int(value)] if ordinal(axis) else value
+
+
+def _study(name: str, studies: Path | None, seed: int) -> optuna.Study:
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+    return optuna.create_study(
+        study_name=name,
+        storage=None if studies is None else storage_of(studies),
+        sampler=sampler,
+        load_if_exists=True,
+    )

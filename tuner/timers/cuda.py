@@ -1,0 +1,98 @@
+"""Time on a GPU: CUDA graphs and eager calls, cold L2, events; CUDA, or HIP under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle
+from time import monotonic
+from typing import Any
+
+import torch
+
+from gdn_ops.tuner.timers import Run, Sampler, batch
+from gdn_ops.tuner.timers.nvml import gpu_state
+
+L2_TIMES = 3
+"""L2 caches that the argument sets fill together, so that none is there when its turn comes."""
+MOST_SETS = 128
+FREE_SHARE = 0.4
+"""Share of the free memory for argument sets; what the calls allocate needs the rest."""
+WARM_SECONDS = 0.2
+"""Long enough for the clocks to rise."""
+
+
+class CudaTimer:
+    """Samples the replay of a CUDA graph that makes one call on each set, and eager calls."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(self.device)
+        self.pool = torch.cuda.graph_pool_handle()
+        self.before = gpu_state(self.device)
+        self.flags: list[str] = []
+
+    def argument_sets(self, set_bytes: int) -> int:
+        l2 = max(1, torch.cuda.get_device_properties(self.device).L2_cache_size)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        # one more, for the set in use does not push itself out
+        wanted = -(-L2_TIMES * l2 // set_bytes) + 1
+        sets = max(1, min(wanted, MOST_SETS, int(free * FREE_SHARE) // set_bytes))
+        if sets < wanted:
+            filled = sets * set_bytes / l2
+            self.flags.append(f"warm L2: {sets} argument sets fill it {filled:.1f} times")
+        return sets
+
+    def samplers(self, run: Run, sets: int) -> dict[str, Sampler]:
+        for i in range(sets):
+            run(i)  # compiles, and makes what a capture may not: handles, workspaces, tables
+        torch.cuda.synchronize()
+        arguments = cycle(range(sets))
+        eager = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
+        graph = self._captured(run, sets)
+        if graph is None:
+            return {"cuda-eager": eager}
+        return {"cuda-graph": self._sampler(graph.replay, calls=sets, sets=1), "cuda-eager": eager}
+
+    def conditions(self) -> dict[str, Any]:
+        after = gpu_state(self.device)
+        doubts = [*self.flags, *self.before.get("doubts", []), *after.get("doubts", [])]
+        return {"before": self.before, "after": after, "flags": list(dict.fromkeys(doubts))}
+
+    def _captured(self, run: Run, sets: int) -> torch.cuda.CUDAGraph | None:
+        """One call a set as a graph; None where a call waits for the GPU and cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # replayed one at a time, and never read, graphs may share their memory
+            with torch.cuda.graph(graph, pool=self.pool):
+                for i in range(sets):
+                    run(i)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.pool = torch.cuda.graph_pool_handle()
+            self.flags.append(f"a call cannot be captured: {str(error).splitlines()[0]}")
+            return None
+        return graph
+
+    def _sampler(self, work: Callable[[], object], *, calls: int, sets: int) -> Sampler:
+        """Warm ``work`` up, which makes ``calls`` calls, and size its sample."""
+        end, repeats = monotonic() + WARM_SECONDS, 1
+        seconds = _elapsed(work, repeats)
+        while monotonic() < end:
+            repeats = batch(seconds, sets)
+            seconds = _elapsed(work, repeats) / repeats
+        repeats = batch(seconds, sets)
+        return lambda: _elapsed(work, repeats) / (repeats * calls)
+
+
+def _elapsed(work: Callable[[], object], repeats: int) -> float:
+    """Seconds on the GPU from an idle start."""
+    start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        work()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1e3

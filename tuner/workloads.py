@@ -1,0 +1,198 @@
+"""Workloads: named lists of problems to tune, and problems that a user gives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.problem import Problem
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Problems that are tuned together.
+
+    Args:
+        minutes: time all its problems share, unless the user says otherwise.
+        trials: new configs tried in each space.
+        check_kernels: without a GPU, show in the end that the Triton kernels are right, too.
+    """
+
+    name: str
+    doc: str
+    problems: tuple[Problem, ...]
+    minutes: float = 30.0
+    trials: int = 40
+    check_kernels: bool = False
+
+
+def prefill(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: Any) -> Problem:
+    """A prefill of one head geometry, Qwen3-Next's and Qwen3.5's if nothing else is said."""
+    geometry = {"H": 16, "HV": 32, "K": 128, "V": 128, "final_state": True}
+    return Problem(
+        op="forward", tokens=tokens, sequences=sequences, dtype=dtype, **(geometry | facts)
+    )
+
+
+def decode(*, sequences: int, dtype: str = "bf16", **facts: Any) -> Problem:
+    """One token for each of some sequences, which carry their state."""
+    geometry = {"H": 16, "HV": 32, "K": 128, "V": 128, "initial_state": True, "final_state": True}
+    return Problem(
+        op="decode", tokens=sequences, sequences=sequences, dtype=dtype, **(geometry | facts)
+    )
+
+
+QWEN35_HEADS = ((16, 64), (16, 32), (16, 48), (16, 16))
+"""H and HV of Qwen3.5: 397B and 122B; 35B, 9B and 4B; 27B; 2B and 0.8B."""
+
+_TINY: dict[str, Any] = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32"}
+
+WORKLOADS: dict[str, Workload] = {
+    w.name: w
+    for w in (
+        Workload(
+            "quickstart",
+            "prefill and decode of Qwen3-Next's heads, fp32 and bf16, in a few minutes",
+            (
+                decode(sequences=8, dtype="fp32"),
+                decode(sequences=8, dtype="bf16"),
+                prefill(tokens=512, dtype="fp32"),
+                prefill(tokens=512, dtype="bf16"),
+                prefill(tokens=2048, dtype="fp32"),
+                prefill(tokens=2048, dtype="bf16"),
+            ),
+            minutes=3.5,
+            trials=24,
+            check_kernels=True,
+        ),
+        Workload(
+            "prefill",
+            "prompts of 1 K to 32 K tokens, alone and packed",
+            (
+                *(prefill(tokens=tokens) for tokens in (1024, 4096, 8192, 32768)),
+                prefill(tokens=8192, sequences=8, varlen=True),
+                prefill(tokens=8192, initial_state=True),
+            ),
+        ),
+        Workload(
+            "decode",
+            "one token for 1 to 256 sequences",
+            tuple(decode(sequences=sequences) for sequences in (1, 8, 32, 64, 256)),
+        ),
+        Workload(
+            "qwen3.5",
+            "the head geometries of every Qwen3.5 model, prefill and decode",
+            (
+                *(prefill(tokens=8192, H=H, HV=HV) for H, HV in QWEN35_HEADS),
+                *(decode(sequences=32, H=H, HV=HV) for H, HV in QWEN35_HEADS),
+            ),
+        ),
+        Workload(
+            "tiny",
+            "two problems that tune in seconds, to see the machinery work",
+            (prefill(tokens=64, **_TINY), decode(sequences=2, **_TINY)),
+            minutes=0.5,
+            trials=6,
+        ),
+    )
+}
+
+
+def workload_named(name: str) -> Workload:
+    """The workload of a name, or of a JSON or TOML file of problems.
+
+    Raises:
+        UnknownName: there is neither a workload nor a file of that name.
+        InvalidInput: the file does not hold problems.
+    """
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    path = Path(name)
+    if path.suffix in (".json", ".toml"):
+        return read_workload(path)
+    raise UnknownName.of("workload", name, WORKLOADS)
+
+
+def read_workload(path: Path) -> Workload:
+    """Read a file of problems: a list (JSON) or a table ``problems`` (JSON, TOML).
+
+    Each problem has the facts of ``Problem``; op, sequences, gate and flags may be left out.
+    """
+    data = _parsed(path)
+    rows = data.get("problems") if isinstance(data, Mapping) else data
+    if not isinstance(rows, list) or not rows:
+        raise InvalidInput(f"{path} holds no list of problems; see `gdn tune --help`.")
+    return Workload(path.stem, f"problems of {path}", tuple(problem_of(row) for row in rows))
+
+
+def problem_of(given: Any) -> Problem:
+    """A problem from facts a user gave; what is left out is a scalar-gated prefill.
+
+    Raises:
+        InvalidInput: a fact is missing, of the wrong type, or outside the contract.
+        UnknownName: a fact does not exist.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"a problem is a table of facts such as H and tokens, not {given!r}.")
+    kinds = {f.name: str(f.type) for f in fields(Problem) if f.name != "rule"}
+    kinds |= {"gate": "str", "delta": "bool"}
+    for name, value in given.items():
+        if name not in kinds:
+            raise UnknownName.of("fact of a problem", name, kinds)
+        if type(value).__name__ != kinds[name]:
+            raise InvalidInput(f"{name}={value!r} of a problem is no {kinds[name]}.")
+    facts = {"op": "forward", "gate": "scalar", "delta": True, "sequences": 1, **given}
+    if facts["op"] == "decode":
+        facts.setdefault("tokens", facts["sequences"])
+    needed = ("H", "HV", "K", "V", "dtype", "tokens")
+    if missing := [name for name in needed if name not in facts]:
+        raise InvalidInput(f"the problem {dict(given)} lacks {', '.join(missing)}; add them.")
+    problem = Problem.from_facts(facts)
+    _check_sizes(problem)
+    return problem
+
+
+def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The buckets of some problems, each once: what is tuned, for raw sizes are never a key."""
+    return tuple(dict.fromkeys(problem.bucket() for problem in problems))
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read the workload {path}: {error}; check the path.") from error
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{path} is not JSON: {error}; correct the file.") from error
+    if sys.version_info < (3, 11):
+        raise InvalidInput(f"reading {path} needs Python 3.11 or newer; write it as JSON.")
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path} is not TOML: {error}; correct the file.") from error
+
+
+def _check_sizes(problem: Problem) -> None:
+    tokens, sequences = problem.tokens, problem.sequences
+    if tokens < 1 or sequences < 1:
+        raise InvalidInput(f"{tokens} tokens in {sequences} sequences: give at least 1 of each.")
+    if problem.op == "decode" and tokens != sequences:
+        raise InvalidInput(
+            f"decode has one token a sequence, not {tokens} tokens in {sequences} sequences; "
+            "leave tokens out."
+        )
+    if not problem.varlen and tokens % sequences:
+        raise InvalidInput(
+            f"{tokens} tokens do not divide into {sequences} equal sequences; change either, or "
+            "pack them with varlen."
+        )
