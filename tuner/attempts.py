@@ -12,6 +12,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.gate import Gate
 from gdn_ops.tuner.harness import Effort, Harness, Measured, Verdict
 from gdn_ops.tuner.progress import Report, TrialEnded
 from gdn_ops.tuner.space import Space, plan_key
@@ -26,18 +27,6 @@ FIRST_ROUNDS = 2
 
 SLOW = 2.0
 """A config this many times slower than the best is left after its first samples."""
-
-REPEATS = 2
-"""Runs that must agree bitwise before a config is timed."""
-
-WINNER_REPEATS = 30
-"""Bitwise equal runs that a winner needs."""
-
-REPEATED = "bitwise_repeats"
-"""Under this name the resources of a winner's trial say how many repeats it passed."""
-
-NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
-"""Failures of the accuracy gate, which holds its own sizes: they hold for every size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +53,13 @@ class Attempts:
         self.store, self.harness = context.store, context.harness
         self.store.add_problem(problem.id(), problem.facts())
         self.reference = self._earlier_reference()
-        self._verdicts = self._earlier_verdicts()
+        self.gate = Gate(
+            self.harness,
+            self.store,
+            problem,
+            target=context.target.name,
+            environment=context.environment,
+        )
         self._compiled: dict[str, Verdict] = {}
         self._trials = [
             trial
@@ -115,23 +110,6 @@ class Attempts:
         key = plan_key(self.problem, self.context.target, variant)
         return self._try(key, variant, stage=None, label=label, effort=SCREENING)
 
-    def verdict(self, variant: Variant) -> Verdict:
-        """What the accuracy gate says of a variant; asked once."""
-        if variant.id not in self._verdicts:
-            verdict = self.harness.verify(self.problem, variant, repeats=REPEATS)
-            self._verdicts[variant.id] = verdict
-        return self._verdicts[variant.id]
-
-    def proof(self, variant: Variant) -> Verdict:
-        """What the gate says with a winner's repeats; asked once for all sizes of a problem."""
-        if not proven(self.verdict(variant).resources):
-            verdict = self.harness.verify(self.problem, variant, repeats=WINNER_REPEATS)
-            if verdict.ok:
-                resources = {**verdict.resources, REPEATED: WINNER_REPEATS}
-                verdict = replace(verdict, resources=resources)
-            self._verdicts[variant.id] = verdict
-        return self._verdicts[variant.id]
-
     def _try(
         self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
     ) -> Trial:
@@ -141,7 +119,7 @@ class Attempts:
             self.report_trial(label, known, fresh=False)
             return known
         compiled = self._compiled.pop(variant.id, Verdict(status="ok"))
-        verdict = self.verdict(variant) if compiled.ok else compiled
+        verdict = self.gate.verdict(variant) if compiled.ok else compiled
         verdict = replace(verdict, resources={**verdict.resources, **compiled.resources})
         if not verdict.ok:
             return self.record(key, failure(verdict), variant, label=label)
@@ -178,48 +156,13 @@ class Attempts:
             return None
         return winner.reference
 
-    def _earlier_verdicts(self) -> dict[str, Verdict]:
-        """What the gate said of variants for this problem at any size, in this environment."""
-        same = {
-            problem_id
-            for problem_id, facts in self.store.problems().items()
-            if without_sizes(facts) == without_sizes(self.problem.facts())
-        }
-        verdicts = {}
-        for trial in self.store.trials(target=self.context.target.name):
-            outcome = trial.outcome
-            if (
-                trial.variant_id is not None
-                and trial.environment_id == self.context.environment
-                and trial.key.problem_id in same
-                and outcome.status in ("ok", *NOT_ABOUT_SIZES)
-            ):
-                before = verdicts.get(trial.variant_id)
-                if before is None or not proven(before.resources) or outcome.status != "ok":
-                    verdicts[trial.variant_id] = Verdict(
-                        status=outcome.status,
-                        message=outcome.message,
-                        errors=outcome.errors,
-                        resources=outcome.resources,
-                    )
-        return verdicts
-
-
-def proven(resources: Mapping[str, Any]) -> bool:
-    """Whether a trial's resources say that a winner's repeats were passed."""
-    return int(resources.get(REPEATED, 0)) >= WINNER_REPEATS
-
-
-def without_sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A problem's facts but its tokens and sequences."""
-    return {name: fact for name, fact in facts.items() if name not in ("tokens", "sequences")}
-
 
 def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:
     """The outcome of a variant that is right and was measured, well or not."""
     timing = measured.timings.get(variant.id)
     if measured.status != "ok" or timing is None:
         return Outcome(status=measured.status, message=measured.message, errors=verdict.errors)
+    eager = {} if timing.eager is None else {"eager": timing.eager}
     return Outcome(
         status="ok",
         median=timing.median,
@@ -228,7 +171,7 @@ def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcom
         samples=timing.samples,
         method=measured.method,
         errors=verdict.errors,
-        resources=verdict.resources,
+        resources={**verdict.resources, "conditions": measured.conditions, **eager},
     )
 
 

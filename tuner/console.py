@@ -16,6 +16,7 @@ from gdn_ops.tuner.progress import (
     Event,
     LinesView,
     Note,
+    ProblemBegan,
     ProblemEnded,
     SpaceTally,
     Tally,
@@ -105,8 +106,17 @@ class LiveView:
             if event.fresh:
                 line = line_of(event, self._tally).strip()
                 self._recent = [*self._recent, line][-RECENT:]
-        elif isinstance(event, WinnerStored | ProblemEnded | Note):
-            self._live.console.print(Text(line_of(event, self._tally).strip()))
+        elif isinstance(event, ProblemBegan):
+            self._recent = []
+        elif isinstance(event, WinnerStored):
+            if event.final:
+                self._keep(f"{event.winner.problem_id}: {event.text}")
+        elif isinstance(event, ProblemEnded | Note):
+            self._keep(line_of(event, self._tally).strip())
+
+    def _keep(self, line: str) -> None:
+        """Print a line that stays above what is redrawn."""
+        self._live.console.print(Text(line))
 
     def _render(self) -> RenderableType:
         problem = self._tally.problem

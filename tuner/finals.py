@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.attempts import Attempts, failure, outcome_of, proven
+from gdn_ops.tuner.attempts import Attempts, failure, outcome_of
+from gdn_ops.tuner.gate import FINALISTS_TIMED, proven
 from gdn_ops.tuner.harness import Effort, Measured, Timing, Verdict
 from gdn_ops.tuner.progress import FinalsBegan, Note, WinnerStored, seconds_text
 from gdn_ops.tuner.space import plan_key
@@ -20,9 +21,6 @@ FINALISTS = 4
 ROUNDS = 5
 LEAST_SECONDS = 3.0
 MOST_SECONDS = 20.0
-
-FINALISTS_TIMED = "finalists"
-"""Under this name the resources of a trial say in how large finals it was timed."""
 
 TIE = 1.02
 """Beyond this ratio a variant has lost, however wide the intervals are."""
@@ -66,8 +64,10 @@ def hold_finals(
         )
         return settle(attempts)
     attempts.reference = measured.reference.median
+    for flag in measured.conditions.get("flags", ()):
+        attempts.context.report(Note(text=f"  doubt: {flag}"))
     finalists = [
-        Finalist(variant, measured.timings[variant.id], _needs(attempts.verdict(variant)))
+        Finalist(variant, measured.timings[variant.id], _needs(attempts.gate.verdict(variant)))
         for variant in variants
         if variant.id in measured.timings
     ]
@@ -84,9 +84,9 @@ def settle(attempts: Attempts) -> StoredWinner | None:
     if best is None or attempts.reference is None:
         return winner
     variant, trial = best
-    if winner is not None and winner.median <= _seconds(trial):
+    if winner is not None and (finished(attempts) or winner.median <= _seconds(trial)):
         return winner
-    return _store(attempts, variant, trial)
+    return _store(attempts, variant, trial, final=False)
 
 
 def standing(attempts: Attempts) -> StoredWinner | None:
@@ -165,7 +165,7 @@ def _right(attempts: Attempts, candidates: Sequence[Variant]) -> list[Variant]:
     """The candidates that pass the gate as a whole; the others are recorded and left out."""
     right = []
     for variant in {variant.id: variant for variant in candidates}.values():
-        verdict = attempts.verdict(variant)
+        verdict = attempts.gate.verdict(variant)
         if verdict.ok:
             right.append(variant)
         else:
@@ -184,18 +184,20 @@ def _crown(
     defaults = {Variant.default(name, attempts.problem).id for name in PLANS}
     for finalist in ranked(finalists, defaults):
         variant = finalist.variant
-        verdict = attempts.proof(variant) if winner is None else attempts.verdict(variant)
+        verdict = attempts.gate.proof(variant) if winner is None else attempts.gate.verdict(variant)
         resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
         verdict = replace(verdict, resources=resources)
         outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
         key = plan_key(attempts.problem, attempts.context.target, variant)
         trial = attempts.record(key, outcome, variant, label=LABEL)
         if winner is None and verdict.ok:
-            winner = _store(attempts, variant, trial)
+            winner = _store(attempts, variant, trial, final=True)
     return winner
 
 
-def _store(attempts: Attempts, variant: Variant, trial: Trial) -> StoredWinner | None:
+def _store(
+    attempts: Attempts, variant: Variant, trial: Trial, *, final: bool
+) -> StoredWinner | None:
     context, outcome = attempts.context, trial.outcome
     assert outcome.median is not None and outcome.low is not None and outcome.high is not None
     context.store.set_winner(
@@ -216,5 +218,6 @@ def _store(attempts: Attempts, variant: Variant, trial: Trial) -> StoredWinner |
     )
     winner = context.store.winner(attempts.problem.id(), context.target.name)
     if winner is not None:
-        context.report(WinnerStored(winner=winner, text=winner_text(winner, str(variant))))
+        text = winner_text(winner, str(variant))
+        context.report(WinnerStored(winner=winner, text=text, final=final))
     return winner

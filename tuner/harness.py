@@ -21,19 +21,27 @@ COMPILE_SECONDS = 120.0
 START_SECONDS = 90.0
 """What a measuring job may take besides its measuring: imports, inputs, a slow first call."""
 
+REFUSALS = ("InvalidConfig", "TemplateError", "UnsupportedProblem")
+"""Errors by which a child says that a variant is not to be had, as its messages begin."""
+
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one variant: the median and its interval, and every sample."""
+    """Seconds of one variant: the median and its interval, and every sample.
+
+    Where they are of a CUDA graph, ``eager`` has median, low, high and samples of eager calls.
+    """
 
     median: float
     low: float
     high: float
     samples: tuple[float, ...] = ()
+    eager: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Timing:
-        return cls(row["median"], row["low"], row["high"], tuple(row["samples"]))
+        samples = tuple(row["samples"])
+        return cls(row["median"], row["low"], row["high"], samples, row.get("eager"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +167,7 @@ class WorkerHarness:
         )
         payload = result.payload
         if not result.ok or payload is None:
-            return Verdict(status=_status(result.status), message=result.message)
+            return Verdict(status=_status(result), message=result.message)
         return Verdict(
             status=payload["status"],
             message=payload.get("message", ""),
@@ -187,7 +195,7 @@ class WorkerHarness:
         )
         payload = result.payload
         if not result.ok or payload is None:
-            return Measured(status=_status(result.status), message=result.message)
+            return Measured(status=_status(result), message=result.message)
         reference = payload.get("reference")
         return Measured(
             status="ok",
@@ -208,9 +216,11 @@ class WorkerHarness:
             return self._one.one(Job(kind=kind, payload=payload, timeout=timeout))
 
 
-def _status(status: str) -> str:
-    """A job's status as a trial's: an error nobody foresaw counts as a crash."""
-    return status if status in TRIAL_STATUSES else "crash"
+def _status(result: JobResult) -> str:
+    """A job's status as a trial's: an error that is neither refusal nor foreseen is a crash."""
+    if result.status in TRIAL_STATUSES:
+        return result.status
+    return "invalid" if result.message.startswith(REFUSALS) else "crash"
 
 
 def _compiled(row: CompileRow) -> Verdict:
@@ -218,4 +228,5 @@ def _compiled(row: CompileRow) -> Verdict:
     resources = {} if row.resources is None else row.resources.to_json()
     if row.status == "unlaunchable":
         return Verdict(status="invalid", message="; ".join(row.reasons), resources=resources)
-    return Verdict(status=_status(row.status), message=row.message, resources=resources)
+    status = row.status if row.status in TRIAL_STATUSES else "crash"
+    return Verdict(status=status, message=row.message, resources=resources)

@@ -93,7 +93,7 @@ def _tune_plan(
     """The best variants of a plan with their seconds; of single-stage plans the best few."""
     run = partial(_search, attempts, options)
     if interfaces[0][0].alone:
-        ordered = _by_default(attempts, interfaces, deadline)
+        ordered = _by_default(attempts, interfaces, share(deadline, 4))
         return [(s.seconds, s.variant) for s in tune_stages(ordered, run, deadline=deadline)]
     for i, (space,) in enumerate(interfaces):
         if i == 0 or not late(deadline):

@@ -55,8 +55,11 @@ class FinalsBegan:
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerStored:
+    """A winner stands in the database; one that is not ``final`` did not go through finals."""
+
     winner: StoredWinner
     text: str
+    final: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +212,7 @@ def line_of(event: Event, tally: Tally) -> str:
         case FinalsBegan():
             return f"  finals: {len(event.variants)} variants and the reference, interleaved"
         case WinnerStored():
-            return f"  winner: {event.text}"
+            return f"  winner{'' if event.final else ' so far'}: {event.text}"
         case ProblemEnded():
             return f"  {event.outcome}"
         case Note():

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import template_hash
 from gdn_ops.codegen.target import Target
+from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.attempts import Context
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.db import open_database
@@ -22,6 +24,9 @@ from gdn_ops.tuner.progress import View
 from gdn_ops.tuner.search import Options
 from gdn_ops.tuner.store import Store
 from gdn_ops.tuner.study_file import studies_beside
+
+WIDEST = 8
+"""Configs asked of a strategy at once: it learns nothing between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ def tune(request: Request, view: View) -> Result:
 
     Raises:
         InvalidInput: the device or the number of threads does not exist here.
+        LaunchError: the cache of rendered modules cannot be written.
         ResultsError: the database cannot be opened or written.
     """
     import torch
@@ -60,6 +66,8 @@ def tune(request: Request, view: View) -> Result:
     threads = thread_count(request.threads)
     torch.set_num_threads(threads)
     target = _target(device)
+    # every child would fail by a cache that cannot be written, and each failure be remembered
+    load_module("writable", "", cache_folder())
     interruption = Interruption()
     with open_database(request.database, create=True) as database, interruption.listen():
         store = Store(database)
@@ -81,7 +89,7 @@ def tune(request: Request, view: View) -> Result:
         options = replace(
             request.options,
             studies=studies_beside(request.database),
-            width=cores() if target.gpu else 1,
+            width=min(WIDEST, cores()) if target.gpu else 1,
         )
         try:
             with view:

@@ -8,9 +8,12 @@ deleted at any time: every outcome stands in the results database and is added a
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import QueuePool
 from sqlalchemy.exc import DBAPIError
@@ -40,10 +43,18 @@ def storage_of(path: Path) -> RDBStorage:
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
-    try:
+    with study_errors(path):
         return RDBStorage("sqlite://", engine_kwargs={"creator": connect, "poolclass": QueuePool})
-    except (DBAPIError, sqlite3.Error) as error:
+
+
+@contextmanager
+def study_errors(path: Path | None) -> Iterator[None]:
+    """Turn the errors of Optuna's storage into a ResultsError with the remedy."""
+    try:
+        yield
+    except (StorageInternalError, DBAPIError, sqlite3.Error) as error:
+        cause = str(error.__cause__ or error).partition("\n")[0]
         raise ResultsError(
-            f"the search's memory {path} cannot be opened ({error.__cause__ or error}); delete "
-            "it, nothing is lost: the results database has every trial."
+            f"the search's memory {path} cannot be used ({cause}); make room if the disk is full, "
+            "else delete the file: nothing is lost, the results database has every trial."
         ) from error

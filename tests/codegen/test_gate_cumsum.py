@@ -62,7 +62,7 @@ def check(
 @pytest.mark.parametrize("BH", HEADS)
 @pytest.mark.parametrize("BT", [16, 32, 64, 128])
 def test_every_axis_value(BT: int, BH: int, tmp_path: Path) -> None:
-    check(CASE.with_(BT=BT, T=BT + 7, HV=5), tmp_path, BH=BH)
+    check(CASE.with_(BT=BT, T=BT + 7, HV=9, B=1), tmp_path, BH=BH)
 
 
 @pytest.mark.parametrize("BH", HEADS)

@@ -12,8 +12,9 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner import finals
-from gdn_ops.tuner.attempts import REPEATED, Attempts
+from gdn_ops.tuner.attempts import Attempts
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.gate import REPEATED
 from gdn_ops.tuner.harness import Timing, Verdict
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.problem_tuning import tune_problem
@@ -218,7 +219,7 @@ def test_configs_are_compiled_side_by_side_and_what_cannot_launch_is_not_run(
         assert [t.outcome.message for t in b.store.trials(status="invalid")] == ["shared memory"]
         assert len(b.store.trials(status="timeout")) == 1
         known = {t.variant_id: t.outcome.resources for t in b.store.trials(status="ok")}
-        assert known[single.variant(config).id] == resources
+        assert known[single.variant(config).id].items() >= resources.items()
 
 
 def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:

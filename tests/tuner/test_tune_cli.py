@@ -141,7 +141,7 @@ def test_studies_that_cannot_be_read_are_named_with_the_remedy(
     (tmp_path / "r-studies.db").write_text("no database at all, only text" * 40)
     arguments = ["--db", str(tmp_path / "r.db"), "--strategy", "tpe", "--threads", "1"]
     assert run(["tune", *OPTIONS, *arguments, "--device", "cpu"]) == 1
-    assert "r-studies.db cannot be opened" in capsys.readouterr().err
+    assert "r-studies.db cannot be used" in capsys.readouterr().err
 
 
 def test_a_problem_that_no_plan_runs_is_a_failure_with_its_reasons(
@@ -213,3 +213,14 @@ def test_the_live_view_shows_tried_right_failed_and_best() -> None:
 )
 def test_times_have_three_digits(seconds: float | None, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+def test_a_cache_that_cannot_be_written_stops_before_anything_fails_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GDN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    arguments = [*OPTIONS, "--db", str(tmp_path / "r.db"), "--device", "cpu", "--threads", "1"]
+    assert run(["tune", *arguments]) == 1
+    assert "GDN_CACHE_DIR" in capsys.readouterr().err
+    assert not (tmp_path / "r.db").exists()

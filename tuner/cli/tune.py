@@ -147,7 +147,7 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
     from gdn_ops.tuner.kernel_check import check_kernels
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()
-    problem = next((p for p in problems if p.dtype == "bf16"), problems[0])
+    problem = max(problems, key=lambda problem: (problem.dtype == "bf16", problem.tokens))
     console.say(f"No GPU here. The Triton kernels for {target.name}, by their defaults, untimed:")
     with interruption.listen():
         for checked in check_kernels(

@@ -24,7 +24,7 @@ from gdn_ops.tuner.space import Point
 from gdn_ops.tuner.store_records import Outcome
 from gdn_ops.tuner.strategies import Start
 from gdn_ops.tuner.strategies.enumeration import Enumeration
-from gdn_ops.tuner.study_file import storage_of
+from gdn_ops.tuner.study_file import storage_of, study_errors
 
 FRUITLESS = 24
 """Suggestions in a row without a new valid config, after which the rest is enumerated."""
@@ -37,17 +37,21 @@ FAILED = 1.0
 
 
 def start(begin: Start) -> Tpe:
-    """Open the study, bring it up to what is known, and begin."""
+    """Open the study, bring it up to what is known, and begin.
+
+    Raises:
+        ResultsError: the file of the studies cannot be read or written; ``ask`` and ``tell``, too.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = _study(begin.study, begin.studies, begin.seed)
-    return Tpe(study, begin)
+    with study_errors(begin.studies):
+        return Tpe(_study(begin.study, begin.studies, begin.seed), begin)
 
 
 class Tpe:
     """A study that never asks for a config twice."""
 
     def __init__(self, study: optuna.Study, begin: Start) -> None:
-        self.space, self.study = begin.space, study
+        self.space, self.study, self._file = begin.space, study, begin.studies
         self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
@@ -58,12 +62,13 @@ class Tpe:
 
     def ask(self) -> Config | None:
         """The next config: one of the first, then Optuna's suggestion, then the rest."""
-        while self._first:
-            first = self._first.pop(0)
-            if self._new(self.space.point(first)):
-                self.study.enqueue_trial(self._encode(first))
-                break
-        suggested = self._suggest() if self._rest is None else None
+        with study_errors(self._file):
+            while self._first:
+                first = self._first.pop(0)
+                if self._new(self.space.point(first)):
+                    self.study.enqueue_trial(self._encode(first))
+                    break
+            suggested = self._suggest() if self._rest is None else None
         return suggested if suggested is not None else self._ask_rest()
 
     def tell(self, config: Config, outcome: Outcome) -> None:
@@ -71,10 +76,11 @@ class Tpe:
         point = self.space.point(config)
         self._outcomes[point] = outcome
         trial = self._asked.pop(point, None)
-        if trial is None:
-            self._add(point, outcome)
-        else:
-            self._finish(trial, outcome)
+        with study_errors(self._file):
+            if trial is None:
+                self._add(point, outcome)
+            else:
+                self._finish(trial, outcome)
 
     def _suggest(self) -> Config | None:
         for _ in range(FRUITLESS):

@@ -1,0 +1,85 @@
+"""The accuracy gate as a tuning session asks it: each variant once, whatever the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.harness import Harness, Verdict
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.store_records import Outcome
+
+REPEATS = 2
+"""Runs that must agree bitwise before a config is timed."""
+
+WINNER_REPEATS = 30
+"""Bitwise equal runs that a winner needs."""
+
+REPEATED = "bitwise_repeats"
+"""Under this name the resources of a trial say how many repeats its variant passed."""
+
+FINALISTS_TIMED = "finalists"
+"""Under this name the resources of a trial say in how large finals it was timed."""
+
+OF_ONE_TRIAL = (FINALISTS_TIMED, "conditions", "eager")
+"""Resources that say how a trial was timed, and nothing of its variant."""
+
+NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
+"""Failures of the gate itself. It holds its own sizes, so they hold for every size."""
+
+
+class Gate:
+    """Remembers what the accuracy gate said of the variants of a problem, at any size."""
+
+    def __init__(
+        self, harness: Harness, store: Store, problem: Problem, *, target: str, environment: int
+    ) -> None:
+        self._harness, self._problem = harness, problem
+        self._verdicts: dict[str, Verdict] = {}
+        facts = _without_sizes(problem.facts())
+        same = {name for name, f in store.problems().items() if _without_sizes(f) == facts}
+        for trial in store.trials(target=target):
+            if trial.environment_id == environment and trial.key.problem_id in same:
+                self._learn(trial.variant_id, trial.outcome)
+
+    def verdict(self, variant: Variant) -> Verdict:
+        """Whether a variant is right."""
+        if variant.id not in self._verdicts:
+            verdict = self._harness.verify(self._problem, variant, repeats=REPEATS)
+            self._verdicts[variant.id] = verdict
+        return self._verdicts[variant.id]
+
+    def proof(self, variant: Variant) -> Verdict:
+        """Whether a variant is right and repeats as often as a winner must."""
+        if not proven(self.verdict(variant).resources):
+            verdict = self._harness.verify(self._problem, variant, repeats=WINNER_REPEATS)
+            if verdict.ok:
+                resources = {**verdict.resources, REPEATED: WINNER_REPEATS}
+                verdict = replace(verdict, resources=resources)
+            self._verdicts[variant.id] = verdict
+        return self._verdicts[variant.id]
+
+    def _learn(self, variant: str | None, outcome: Outcome) -> None:
+        if variant is None or outcome.status not in ("ok", *NOT_ABOUT_SIZES):
+            return
+        before = self._verdicts.get(variant)
+        if before is None or not proven(before.resources) or outcome.status != "ok":
+            self._verdicts[variant] = Verdict(
+                status=outcome.status,
+                message=outcome.message,
+                errors=outcome.errors,
+                resources={k: v for k, v in outcome.resources.items() if k not in OF_ONE_TRIAL},
+            )
+
+
+def proven(resources: Mapping[str, Any]) -> bool:
+    """Whether a trial's resources say that a winner's repeats were passed."""
+    return int(resources.get(REPEATED, 0)) >= WINNER_REPEATS
+
+
+def _without_sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem's facts but its tokens and sequences."""
+    return {name: fact for name, fact in facts.items() if name not in ("tokens", "sequences")}
