@@ -215,12 +215,9 @@ def test_times_have_three_digits(seconds: float | None, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
-def test_a_cache_that_cannot_be_written_stops_before_anything_fails_by_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("GDN_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    arguments = [*OPTIONS, "--db", str(tmp_path / "r.db"), "--device", "cpu", "--threads", "1"]
-    assert run(["tune", *arguments]) == 1
-    assert "GDN_CACHE_DIR" in capsys.readouterr().err
-    assert not (tmp_path / "r.db").exists()
+def test_a_cache_that_cannot_be_written_stops_before_anything_fails_by_it(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    code, _, err = tuned(tmp_path, *OPTIONS)
+    assert code == 1
+    assert "GDN_CACHE_DIR" in err and err.count("\n") == 1, err
+    assert not (tmp_path / "results.db").exists()

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.cli import problem_options as option
+
+if TYPE_CHECKING:
+    from gdn_ops.tuner.campaign import Result
+    from gdn_ops.tuner.search import Options
+    from gdn_ops.tuner.session import Request
+    from gdn_ops.tuner.workloads import Workload
 
 INTERRUPTED = 130
 
@@ -17,43 +24,46 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 """For what and for how long the Triton kernels are looked at where there is no GPU."""
 
 
+WorkloadName = Annotated[
+    str | None,
+    typer.Argument(
+        help="quickstart (the default), prefill, decode, qwen3.5, tiny, or a JSON or TOML file "
+        "with a list `problems`."
+    ),
+]
+Db = Annotated[
+    Path | None, typer.Option(help="Results database; GDN_RESULTS_DB or your own otherwise.")
+]
+Minutes = Annotated[float | None, typer.Option(help="Time for all problems; 0 for no limit.")]
+Trials = Annotated[int | None, typer.Option(help="New configs tried in each space.")]
+Again = Annotated[bool, typer.Option("--again", help="Tune finished problems further.")]
+Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
+
+
 def tune(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="quickstart (the default), prefill, decode, qwen3.5, tiny, or a JSON or TOML "
-            "file with a list `problems`."
-        ),
-    ] = None,
+    workload: WorkloadName = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
-    db: Annotated[
-        Path | None, typer.Option(help="Results database; GDN_RESULTS_DB or your own otherwise.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for all problems; 0 for no limit.")
-    ] = None,
-    trials: Annotated[int | None, typer.Option(help="New configs tried in each space.")] = None,
+    db: Db = None,
+    minutes: Minutes = None,
+    trials: Trials = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a CPU.")] = None,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Tune finished problems further.")] = False,
-    plans: Annotated[
-        str, typer.Option(help="Only these plans, e.g. split,recurrent. All by default.")
-    ] = "",
+    again: Again = False,
+    plans: Plans = "",
     strategy: Annotated[str, typer.Option(help="auto, enumeration or tpe.")] = "auto",
-    H: Annotated[int | None, typer.Option("--H", help="Query/key heads of one problem.")] = None,
-    HV: Annotated[int | None, typer.Option("--HV", help="Value heads; H by default.")] = None,
-    K: Annotated[int | None, typer.Option("--K", help="Head dim of queries and keys.")] = None,
-    V: Annotated[int | None, typer.Option("--V", help="Head dim of values; K by default.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32.")] = None,
-    tokens: Annotated[int | None, typer.Option(help="Tokens of the whole call.")] = None,
-    sequences: Annotated[int | None, typer.Option(help="Independent sequences.")] = None,
-    decode: Annotated[
-        bool, typer.Option("--decode", help="One token a sequence instead of a prefill.")
-    ] = False,
-    varlen: Annotated[bool, typer.Option("--varlen", help="Packed sequences.")] = False,
-    gate: Annotated[str | None, typer.Option(help="scalar or none.")] = None,
-    initial_state: Annotated[bool, typer.Option("--initial-state", help="One comes in.")] = False,
-    final_state: Annotated[bool, typer.Option("--final-state", help="One goes out.")] = False,
+    H: option.H = None,
+    HV: option.HV = None,
+    K: option.K = None,
+    V: option.V = None,
+    dtype: option.DType = None,
+    tokens: option.Tokens = None,
+    sequences: option.Sequences = None,
+    decode: option.Decode = False,
+    varlen: option.Varlen = False,
+    gate: option.Gate = None,
+    initial_state: option.InitialState = False,
+    final_state: option.FinalState = False,
+    raw_gate: option.RawGate = False,
 ) -> int:
     """Find the fastest right kernel variant of each problem and store it.
 
@@ -68,38 +78,41 @@ def tune(
 
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
     """
-    given = {
-        "H": H, "HV": HV or H, "K": K, "V": V or K, "dtype": dtype, "tokens": tokens,
-        "sequences": sequences, "op": "decode" if decode else None, "gate": gate,
-        "varlen": varlen or None, "initial_state": initial_state or None,
-        "final_state": final_state or None,
-    }  # fmt: skip
-    facts = {name: value for name, value in given.items() if value is not None}
+    facts = option.given_facts(
+        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
+        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
+        raw_gate=raw_gate,
+    )  # fmt: skip
     chosen = _workload(workload, facts)
-    for option, number in (("--minutes", minutes), ("--trials", trials)):
-        if number is not None and number < 0:
-            raise InvalidInput(f"{option} is {number}; give 0 or more.")
+    options = _options(
+        chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
+    )
+    limit = chosen.minutes if minutes is None else _not_negative("--minutes", minutes)
+    return _run(chosen, options, device=device, db=db, minutes=limit or None, threads=threads)
 
+
+def _run(
+    chosen: Workload,
+    options: Options,
+    *,
+    device: str,
+    db: Path | None,
+    minutes: float | None,
+    threads: int | None,
+) -> int:
+    """Tune, print what came of it, and return the exit code."""
     from gdn_ops.results_path import user_database
     from gdn_ops.tuner import console, session
-    from gdn_ops.tuner.search import Options
     from gdn_ops.tuner.workloads import buckets
 
-    limit = chosen.minutes if minutes is None else minutes
     request = session.Request(
         workload=chosen.name,
         problems=buckets(chosen.problems),
         database=(db or user_database()).expanduser().absolute(),
         device=device,
-        minutes=limit or None,
+        minutes=minutes,
         threads=threads,
-        options=Options(
-            trials=chosen.trials if trials is None else trials,
-            strategy=_strategy(strategy),
-            seed=seed,
-            plans=_plans(plans),
-            again=again,
-        ),
+        options=options,
     )
     result = session.tune(request, console.progress_view())
     _print(request, result)
@@ -110,7 +123,7 @@ def tune(
     return 0 if result.winners or not result.failures else 1
 
 
-def _workload(name: str | None, facts: dict[str, Any]) -> Any:
+def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
     """The workload that was named, or the single problem that was described."""
     from gdn_ops.tuner.workloads import Workload, problem_of, workload_named
 
@@ -120,23 +133,33 @@ def _workload(name: str | None, facts: dict[str, Any]) -> Any:
         )
     if not facts:
         return workload_named(name or "quickstart")
-    problem: Problem = problem_of(facts)
+    problem = problem_of(facts)
     return Workload(problem.id(), "one problem", (problem,), minutes=10.0)
 
 
-def _plans(text: str) -> tuple[str, ...]:
+def _options(
+    chosen: Workload, *, trials: int | None, seed: int, again: bool, plans: str, strategy: str
+) -> Options:
     from gdn_ops.codegen.variant import plan_named
-
-    return tuple(plan_named(name.strip()).name for name in text.split(",") if name.strip())
-
-
-def _strategy(name: str) -> str:
-    from gdn_ops.codegen.errors import UnknownName
+    from gdn_ops.tuner.search import Options
     from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
-    if name not in (AUTO, *STRATEGIES):
-        raise UnknownName.of("strategy", name, (AUTO, *STRATEGIES))
-    return name
+    if strategy not in (AUTO, *STRATEGIES):
+        raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))
+    names = [name.strip() for name in plans.split(",") if name.strip()]
+    return Options(
+        trials=chosen.trials if trials is None else int(_not_negative("--trials", trials)),
+        strategy=strategy,
+        seed=seed,
+        plans=tuple(plan_named(name).name for name in names),
+        again=again,
+    )
+
+
+def _not_negative(option: str, number: float) -> float:
+    if number < 0:
+        raise InvalidInput(f"{option} is {number:g}; give 0 or more.")
+    return number
 
 
 def _check_kernels(problems: Sequence[Problem]) -> None:
@@ -158,7 +181,7 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
     console.say(f"`gdn compile --target {target.name}` shows more of this.")
 
 
-def _print(request: Any, result: Any) -> None:
+def _print(request: Request, result: Result) -> None:
     """The winners as a table, what failed, and what to do next."""
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.tuner import console
