@@ -88,8 +88,11 @@ class KernelSpec:
             reasons.append(f"{self.name} is a Triton kernel and target {target.name} is no GPU")
         if config.get("store") == "fp32" and problem.dtype == "fp32":
             reasons.append("store=fp32 is the same as store=io when q, k, v are fp32")
-        for name in ("dot", "merge_dot"):
-            reasons += _precision_reasons(name, problem, config, target)
+        if config.get("dot") == "native" and problem.dtype == "fp32":
+            reasons.append("dot=native needs 16-bit q, k, v; they are fp32")
+        if self.language == "triton":
+            for name in ("dot", "merge_dot"):
+                reasons += _precision_reasons(name, problem, config, target)
         if config.get("loads") == "descriptor":
             reasons += _descriptor_reasons(problem, target)
         return reasons + self.refusals(problem, config, target)
@@ -97,10 +100,11 @@ class KernelSpec:
 
 def _precision_reasons(name: str, problem: Problem, config: Config, target: Target) -> list[str]:
     dot, reasons = config.get(name), []
-    if dot == "native" and problem.dtype == "fp32":
-        reasons.append(f"{name}=native needs 16-bit q, k, v; they are fp32")
     if dot == "native" and config.get("store") == "fp32":
         reasons.append(f"{name}=native would round what store=fp32 keeps")
+    if name == "dot" and dot == "ieee" and problem.dtype != "fp32" and target.capability >= 100:
+        # seen in the PTX of Triton 3.6 and 3.7; triton issue 10176
+        reasons.append(f"{name}=ieee of 16-bit tiles is compiled to tf32 for {target.arch}")
     if dot == "tf32" and problem.dtype == "fp32":
         reasons.append(f"{name}=tf32 keeps 11 bits of fp32 q, k, v; take tf32x3 or ieee")
     if dot in ("tf32", "tf32x3") and target.vendor == "amd":

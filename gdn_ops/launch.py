@@ -108,6 +108,8 @@ class Launcher:
             for stage in self.stages:
                 stage.launch(workspace)
         values = workspace.values
+        if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
+            values["o"][:, call.packing.offsets[-1] :] = 0
         return values["o"], values["ht"] if self.problem.final_state else None
 
     def workspace(self, call: Call) -> Workspace:

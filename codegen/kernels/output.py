@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -17,7 +17,7 @@ BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
 STAGES = 2
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+def _context(problem: Problem, config: Config) -> Mapping[str, int]:
     width = tile(int(config["BK"]), problem.K)
     return {
         "BK": width,
@@ -46,8 +46,13 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
     ]
-    one_tile = count(problem.K, tile(int(config["BK"]), problem.K)) == 1
-    if one_tile and config["num_stages"] != STAGES:
+    tiles = _context(problem, config)
+    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
+    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+        rows, columns = int(config["BT"]), tiles["BV"]
+        what = f"an output of {rows} x {columns} with the scores of a chunk, {rows} x {rows},"
+        reasons += register_reasons(what, rows * (rows + columns), config, target)
+    if tiles["NK"] == 1 and config["num_stages"] != STAGES:
         reasons.append(
             f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
             f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"

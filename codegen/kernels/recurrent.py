@@ -53,7 +53,8 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = twin_reasons(BV, config, problem.V, least=1)
-    reasons += register_reasons(*_block(problem, config), config, target)
+    rows, columns = _block(problem, config)
+    reasons += register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target)
     if not problem.initial_state and config["VEC"] != VEC.default:
         reasons.append(
             f"VEC={config['VEC']} is the same as VEC={VEC.default} where no state is loaded"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -16,7 +16,7 @@ BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
 BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+def _context(problem: Problem, config: Config) -> Mapping[str, int]:
     width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
     return {
         "BK": width_k,
@@ -43,9 +43,12 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    tiles = _context(problem, config)
+    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
     return [
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
+        *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
     ]
 
 

@@ -33,13 +33,13 @@ def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) ->
     return [f"{axis.name}={value} is the same as {axis.name}={kept} in a head of {dim} channels"]
 
 
-def register_reasons(rows: int, columns: int, config: Config, target: Target) -> list[str]:
-    """Refuse a fp32 tile that alone takes every register of its threads, and so must spill."""
+def register_reasons(what: str, values: int, config: Config, target: Target) -> list[str]:
+    """Refuse fp32 values that alone fill the registers of their threads, and so must spill."""
     warps = int(config["num_warps"])
-    registers = rows * columns // (warps * target.warp)
+    registers = values // (warps * target.warp)
     if registers < target.registers_thread:
         return []
     return [
-        f"a state of {rows} x {columns} in {warps} warps is {registers} registers a thread, "
-        f"of which {target.name} has {target.registers_thread}"
+        f"{what} takes {registers} registers a thread in {warps} warps, "
+        f"and {target.name} has {target.registers_thread}"
     ]

@@ -1,24 +1,79 @@
-"""Stage torch_chunk: the chunkwise rule in plain PyTorch (placeholder until the tuned template)."""
+"""Stage torch_chunk: the chunkwise rule in plain PyTorch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+
+SOLVE = Axis("solve", ("rows", "blocks"), "blocks", "A by row substitution, or by blocks of 16")
 
 
-def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = () if problem.rule.gate == "none" else ("g",)
+def rule_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    """What a stage that computes the whole rule reads; offsets are cu_seqlens on the host."""
+    gate = ("g",) if problem.rule.gate == "scalar" else ()
     raw = ("A_log",) * problem.gate_in_kernel + ("dt_bias",) * problem.dt_bias
-    return ("q", "k", "v", *gate, *raw, "beta", *("h0",) * problem.initial_state, *("offsets",) * problem.varlen)
+    state = ("h0",) if problem.initial_state else ()
+    packed = ("offsets",) if problem.varlen else ()
+    return ("q", "k", "v", *gate, *raw, "beta", *state, *packed)
 
 
-def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    """What such a stage returns."""
     return ("o", "ht") if problem.final_state else ("o",)
 
 
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    read = "fp32" if config["dot"] == "ieee" else problem.dtype
+    write = problem.dtype if config["dot"] == "native" else "fp32"
+    return {"READ": DTYPES[read].torch, "WRITE": DTYPES[write].torch}
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = []
+    if config["dot"] == "mixed" and problem.dtype == "fp32":
+        reasons.append("dot=mixed is the same as dot=ieee when q, k, v are fp32")
+    if config["dot"] != "ieee" and problem.dtype == "fp16" and not target.gpu:
+        reasons.append(
+            f"dot={config['dot']} multiplies fp16, which PyTorch does some 40 times slower than "
+            "fp32 on a CPU; use dot=ieee"
+        )
+    if config["BT"] == 16 and config["solve"] != SOLVE.default:
+        reasons.append("solve=rows is the same as solve=blocks in chunks of 16 tokens")
+    return reasons
+
+
 SPEC = KernelSpec(
-    name="torch_chunk", doc="the chunkwise rule in plain PyTorch.", equation="    see docs/maths.md",
-    language="torch", axes=(Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),),
-    inputs=_inputs, outputs=_outputs, scalars=("scale",),
+    name="torch_chunk",
+    doc="the chunkwise rule in plain PyTorch.",
+    equation="""
+    in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
+    A = (I + L)^-1 diag(beta),  L_ij = beta_i d_ij (k_i . k_j) for i > j, else 0
+    P_ij = scale d_ij (q_i . k_j) for i >= j, else 0
+    U = A (V - diag(d_i) K S)
+    O = scale diag(d_i) Q S + P U
+    S <- d_last S + (diag(d_last,i) K)^T U
+    """,
+    language="torch",
+    axes=(
+        Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
+        Axis("AHEAD", (1, 4, 16, 64), 4, "chunks whose A and P are made together"),
+        SOLVE,
+        Axis(
+            "dot",
+            ("ieee", "mixed", "native"),
+            "ieee",
+            "products in fp32; in q's dtype but for those that make what the state takes in; "
+            "all in q's dtype",
+        ),
+    ),
+    inputs=rule_inputs,
+    outputs=rule_outputs,
+    scalars=("scale",),
+    context=_context,
+    refusals=_refusals,
 )

@@ -1,24 +1,21 @@
-"""Stage torch_recurrent: the chunkwise rule in plain PyTorch (placeholder until the tuned template)."""
+"""Stage torch_recurrent: the rule token by token in plain PyTorch, made for one token."""
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.kernels.torch_chunk import rule_inputs, rule_outputs
 from gdn_ops.codegen.spec import KernelSpec
 
-
-def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = () if problem.rule.gate == "none" else ("g",)
-    raw = ("A_log",) * problem.gate_in_kernel + ("dt_bias",) * problem.dt_bias
-    return ("q", "k", "v", *gate, *raw, "beta", *("h0",) * problem.initial_state, *("offsets",) * problem.varlen)
-
-
-def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    return ("o", "ht") if problem.final_state else ("o",)
-
-
 SPEC = KernelSpec(
-    name="torch_recurrent", doc="the chunkwise rule in plain PyTorch.", equation="    see docs/maths.md",
-    language="torch", axes=(),
-    inputs=_inputs, outputs=_outputs, scalars=("scale",),
+    name="torch_recurrent",
+    doc="the rule token by token in plain PyTorch.",
+    equation="""
+    u = beta (v - exp(g) S^T k)
+    o = scale (exp(g) S^T q + (k . q) u)
+    S <- exp(g) S + k u^T
+    """,
+    language="torch",
+    axes=(),
+    inputs=rule_inputs,
+    outputs=rule_outputs,
+    scalars=("scale",),
 )

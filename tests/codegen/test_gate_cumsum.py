@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from gdn_ops.codegen.axis import defaults
 from gdn_ops.codegen.kernels.gate_cumsum import SPEC
+from gdn_ops.codegen.tensor import Sizes
 from tests.close import assert_close
 from tests.codegen.reads import reads_inside
 from tests.codegen.split_case import SplitCase
@@ -52,11 +53,14 @@ def check(
         g = -x["A_log"].double().exp() * softplus(g + bias)
     expected = torch.full_like(g, float("nan"))
     for _, b, t, _, _ in case.chunks():
-        expected[b, t] = g[b, t].cumsum(0)
+        expected[b, t] = g[b, t].clamp(min=FLOOR).cumsum(0)
     covered = slice(0, case.covered)
     assert gc.dtype == torch.float32
     assert_close("gc", expected[:, covered], gc[:, covered], 1e-6)
     assert gc[:, case.covered :].isnan().all()
+
+
+FLOOR = -100.0
 
 
 @pytest.mark.parametrize("BH", HEADS)
@@ -91,3 +95,14 @@ def test_gates(gate: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("T", [1, 15, 16, 17])
 def test_ragged_lengths(T: int, tmp_path: Path) -> None:
     check(CASE.with_(T=T), tmp_path, raw=True)
+
+
+def test_an_infinite_decay_sums_to_no_nan(tmp_path: Path) -> None:
+    g = torch.full((1, 4, 1), -0.5)
+    g[0, 1] = float("-inf")
+    problem = replace(CASE.problem, H=1, HV=1, varlen=False)
+    config = {**defaults(SPEC.axes), "BT": 16, "BH": 1}
+    given = {"g": g, "T": 4}
+    sizes = Sizes(B=1, T=4, N=1, NT=1)
+    gc = run_stage(SPEC, problem, config, given=given, sizes=sizes, folder=tmp_path)["gc"]
+    assert gc.flatten().tolist() == [-0.5, -100.5, -101.0, -101.5]

@@ -130,3 +130,10 @@ def test_one_key_tile_leaves_nothing_to_pipeline() -> None:
     whole = CASE.with_(K=128, V=128, dtype="bf16").problem
     assert "num_stages=4" in SPEC.reasons(half, config, target_named("h200"))[0]
     assert SPEC.reasons(whole, config, target_named("h200")) == []
+
+
+def test_sums_that_fill_the_registers_are_refused_but_in_tensor_memory() -> None:
+    problem = CASE.with_(K=128, V=128, dtype="bf16").problem
+    config = {**defaults(SPEC.axes), "BT": 128, "store": "io", "BV": 128}
+    assert "takes 256 registers" in SPEC.reasons(problem, config, target_named("h200"))[0]
+    assert SPEC.reasons(problem, config, target_named("b200")) == []

@@ -9,6 +9,7 @@ import torch
 
 from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.kernels.state import SPEC
+from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.tensor import TENSORS
 from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
@@ -146,3 +147,21 @@ def test_the_recurrence_token_by_token_ends_in_the_same_state(tmp_path: Path) ->
         cu_seqlens=case.tables()["cu_seqlens"],
     )
     assert_close("ht", ht, run(case, x, tmp_path)["ht"], 1e-5)
+
+
+def test_a_state_that_fills_the_registers_is_refused() -> None:
+    problem = CASE.with_(K=128, V=128, dtype="bf16").problem
+    config = {**defaults(SPEC.axes), "BT": 64, "store": "io"}
+    h200 = target_named("h200")
+    assert SPEC.reasons(problem, config, h200) == []
+    (reason,) = SPEC.reasons(problem, {**config, "BV": 128, "num_warps": 2}, h200)
+    assert "128 x 128 takes 256 registers" in reason
+
+
+def test_a_tile_wider_than_the_head_is_refused_where_it_comes_to_the_same() -> None:
+    narrow = CASE.with_(K=16, V=16, dtype="bf16").problem
+    config = {**defaults(SPEC.axes), "BT": 64, "store": "io"}
+    h200 = target_named("h200")
+    assert SPEC.reasons(narrow, config, h200) == []
+    assert "BK=32 is the same as BK=64" in SPEC.reasons(narrow, {**config, "BK": 32}, h200)[0]
+    assert "BV=128 is the same as BV=32" in SPEC.reasons(narrow, {**config, "BV": 128}, h200)[0]

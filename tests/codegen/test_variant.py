@@ -54,3 +54,14 @@ def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype() -> None:
         problem = replace(FORWARD, dtype=dtype)
         for plan in PLANS:
             assert Variant.default(plan, problem).reasons(problem, target_named("h200")) == []
+
+
+def test_the_torch_plan_runs_every_dtype_on_every_target() -> None:
+    from dataclasses import replace
+
+    from gdn_ops.codegen.targets import TARGETS
+
+    for dtype in ("bf16", "fp16", "fp32"):
+        problem = replace(FORWARD, dtype=dtype)
+        for target in TARGETS.values():
+            assert Variant.default("torch", problem).reasons(problem, target) == []

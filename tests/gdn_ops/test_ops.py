@@ -102,6 +102,26 @@ def test_gradients_run_through_the_torch_plan_and_explain_says_so() -> None:
     assert "gradient through the torch plan" in text and "has no backward yet" in text
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_padding_behind_the_last_sequence_is_zero(plan: str) -> None:
+    arguments = call(B=1, T=40, offsets=[0, 20, 33])
+    with gdn_ops.using(plan), torch.no_grad():
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert torch.equal(o[:, 33:], torch.zeros_like(o[:, 33:]))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_an_infinite_decay_forgets(plan: str) -> None:
+    arguments = call(B=1, T=40)
+    arguments["g"][:, 17] = float("-inf")
+    o_ref, ht_ref = expected(arguments)
+    with gdn_ops.using(plan), torch.no_grad():
+        o, ht = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert ht is not None
+    assert_close("o", o_ref, o, 1e-5)
+    assert_close("final state", ht_ref, ht, 1e-5)
+
+
 def test_inputs_are_not_written() -> None:
     arguments = call(T=70)
     before = {n: x.clone() for n, x in arguments.items() if isinstance(x, torch.Tensor)}

@@ -34,7 +34,7 @@ from gdn_ops.tuner.store_records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.workloads import problem_of
 from tests.tuner.recorded import toy_plans
 
-FACTS = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32", "tokens": 32}
+FACTS = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32", "tokens": 32, "final_state": True}
 OPTIONS = ["--H", "1", "--HV", "2", "--K", "16", "--dtype", "fp32", "--tokens", "32"]
 
 
@@ -109,7 +109,7 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
         (["tiny", "--trials", "-1"], "--trials is -1"),
         (["tiny", "--minutes", "-1"], "--minutes is -1"),
         (["tiny", "--H", "1"], "leave one out"),
-        (["--H", "1"], "lacks K, V, dtype, tokens"),
+        (["--H", "3", "--HV", "4"], "HV=4"),
         (["--nonsense"], "No such option: --nonsense"),
         (["tiny", "--seed", "x"], "--seed"),
     ],

@@ -124,8 +124,8 @@ def _run(
 
 
 def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
-    """The workload that was named, or the single problem that was described."""
-    from gdn_ops.tuner.workloads import Workload, problem_of, workload_named
+    """The workload that was named, or the one problem that was described."""
+    from gdn_ops.tuner.workloads import Workload, workload_named
 
     if name is not None and facts:
         raise InvalidInput(
@@ -133,7 +133,7 @@ def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
         )
     if not facts:
         return workload_named(name or "quickstart")
-    problem = problem_of(facts)
+    problem = option.problem_from(facts)
     return Workload(problem.id(), "one problem", (problem,), minutes=10.0)
 
 
