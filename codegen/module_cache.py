@@ -16,8 +16,8 @@ from gdn_ops.codegen.errors import LaunchError
 def load_module(name: str, source: str, folder: Path) -> ModuleType:
     """Import rendered source from its content-hashed file, writing the file first if need be.
 
-    Triton reads a kernel's source back from its file, so ``exec`` would not do. The folder is made
-    0700 and a file whose content is not the source (damaged or tampered with) is written anew.
+    Triton reads a kernel's source back from its file, so ``exec`` would not do. A missing folder
+    is made 0700, and a file that is not the source (damaged, tampered with) is written anew.
 
     Raises:
         LaunchError: the folder cannot be written or belongs to somebody else.
@@ -31,7 +31,7 @@ def load_module(name: str, source: str, folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # executed from the string that was hashed, not from what the disk holds by now
+    # executed from the string that was hashed; the file is for Triton, which parses it again
     exec(compile(source, str(path), "exec"), module.__dict__)
     sys.modules[module_name] = module
     return module
@@ -45,7 +45,7 @@ def _ensure_file(path: Path, source: str) -> None:
                 f"the cache folder {path.parent} belongs to another user; "
                 "set GDN_CACHE_DIR to a folder of your own."
             )
-        if path.is_file() and path.read_text() == source:
+        if path.is_file() and path.read_bytes() == source.encode():
             return
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as tmp:
             tmp.write(source)

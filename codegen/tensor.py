@@ -16,7 +16,8 @@ class Sizes:
     Args:
         B, T: rows and tokens a row of the call's tensors (B is 1 when packed).
         N: sequences.
-        NT: chunks; of one row when dense, of all sequences together when packed.
+        NT: chunks; of one row when dense, of all sequences together when packed. Grids put it
+            second, where a GPU takes 65535, and heads times rows first, where it takes 2^31.
     """
 
     B: int

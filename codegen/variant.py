@@ -102,6 +102,9 @@ class Variant:
     def reasons(self, problem: Problem, target: Target) -> list[str]:
         """Why the variant cannot run the problem on the target; empty when it can."""
         plan = PLANS[self.plan]
+        wanted, own = plan.stages(problem), tuple(name for name, _ in self.stages)
+        if wanted != own:
+            return [f"variant {self.id} has stages {', '.join(own)}, not {', '.join(wanted)}"]
         reasons = plan.reasons(problem, dict(self.interface), target)
         if not reasons:
             for spec in plan.specs(problem):

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.rule import Rule
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.dispatch import using
-    from gdn_ops.explain import Explanation, explain
+    from gdn_ops.explanation import Explanation, explain
     from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
     from gdn_ops.ops.bound import refresh
-    from gdn_ops.warmup import warmup
+    from gdn_ops.warming import warmup
 
 _HOMES = {
-    "Explanation": "explain",
+    "Explanation": "explanation",
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
     "Variant": "codegen.variant",
     "chunk_gated_delta_rule": "ops",
-    "explain": "explain",
+    "explain": "explanation",
     "fused_recurrent_gated_delta_rule": "ops",
     "refresh": "ops.bound",
     "using": "dispatch",
-    "warmup": "warmup",
+    "warmup": "warming",
 }
 
 _SUBMODULES = ("errors", "layers", "ops", "reference")

@@ -58,16 +58,16 @@ class StageLauncher:
         if 0 in grid:
             return
         if self.config.get("loads") == "descriptor":
-            _give_triton_an_allocator(values["q"].device)
+            _give_triton_an_allocator()
         try:
             self.function[grid](*arguments, **self.options)  # type: ignore[index]
         except Exception as error:
+            if not type(error).__module__.startswith("triton"):
+                raise
             raise self._told(error, values["q"].device) from error
 
     def _told(self, error: Exception, device: torch.device) -> Exception:
-        """Triton's own errors in our words; others as they are."""
-        if not type(error).__module__.startswith("triton"):
-            return error
+        """One of Triton's own errors in our words."""
         kind = CompileError if "Compil" in type(error).__name__ else LaunchError
         return kind(
             f"stage {self.name} with {self.config} did not run on {device}: {error} "
@@ -176,10 +176,11 @@ def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _give_triton_an_allocator(device: torch.device) -> None:
-    """Descriptors made in a kernel live in global memory that the launcher must supply."""
+def _give_triton_an_allocator() -> None:
+    """Descriptors made in a kernel live in memory of the current device that we must supply."""
     import triton
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     triton.set_allocator(
         lambda size, alignment, stream: torch.empty(size, device=device, dtype=torch.int8)
     )

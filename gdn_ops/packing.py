@@ -16,7 +16,7 @@ class Packing:
     """The offsets of packed sequences and the chunks they fall into.
 
     Args:
-        cu_seqlens: [N + 1] int32 or int64, the first token of each sequence and the last one's end.
+        cu_seqlens: [N + 1] int32, contiguous: the first token of each sequence, the last one's end.
         offsets: the same numbers on the host.
     """
 
@@ -69,8 +69,9 @@ def packing_of(
     """
     packing = _remembered(cu_seqlens)
     if packing is None:
-        # detached: a remembered packing must not keep its own key alive
-        packing = Packing(cu_seqlens.detach(), _offsets(cu_seqlens, host))
+        offsets = _offsets(cu_seqlens, host)
+        # kernels read it densely; detached, for a remembered packing must not keep its key alive
+        packing = Packing(cu_seqlens.detach().to(torch.int32).contiguous(), offsets)
         if not cu_seqlens.is_inference():
             _remember(cu_seqlens, packing)
     if packing.offsets[-1] > tokens:

@@ -133,7 +133,9 @@ def winner_text(winner: StoredWinner, variant: str) -> str:
 
 def _best_trial(attempts: Attempts) -> tuple[Variant, Trial] | None:
     """The fastest right trial of a whole variant that today's axes still have."""
-    trials = [t for t in attempts.trials if t.key.scope == "plan" and t.outcome.status == "ok"]
+    # the last word on a variant counts: a later proof may have found it nondeterministic
+    latest = {t.variant_id: t for t in attempts.trials if t.key.scope == "plan"}
+    trials = [t for t in latest.values() if t.outcome.status == "ok"]
     for trial in sorted(trials, key=_seconds):
         key = trial.key
         data = {"plan": key.plan, "interface": key.interface, "stages": key.config}

@@ -207,7 +207,12 @@ def _answer(slot: _Slot) -> JobResult | None:
     if answer is None:
         return None
     slot.job = None
-    return JobResult(job=job, stderr=process.stderr(), **answer)
+    result = JobResult(job=job, stderr=process.stderr(), **answer)
+    if result.status not in ("ok", "compile-error"):
+        # an illegal address leaves a GPU context that fails every later call: start anew
+        process.kill()
+        slot.process = None
+    return result
 
 
 def _timeout(slot: _Slot) -> JobResult:

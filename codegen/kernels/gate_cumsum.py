@@ -20,7 +20,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return (sizes.NT, sizes.B * -(-problem.HV // int(config["BH"])))
+    return (sizes.B * -(-problem.HV // int(config["BH"])), sizes.NT)
 
 
 SPEC = KernelSpec(

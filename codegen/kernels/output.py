@@ -38,7 +38,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     slices = count(problem.V, tile(int(config["BV"]), problem.V))
-    return (sizes.NT, sizes.B * problem.HV, slices)
+    return (sizes.B * problem.HV, sizes.NT, slices)
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:

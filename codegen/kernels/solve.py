@@ -107,7 +107,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     heads = problem.H if config["heads"] == "group" else problem.HV
-    return (sizes.NT, sizes.B * heads)
+    return (sizes.B * heads, sizes.NT)
 
 
 SPEC = KernelSpec(

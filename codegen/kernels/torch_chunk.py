@@ -28,9 +28,9 @@ def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    read = "fp32" if config["dot"] == "ieee" else problem.dtype
-    write = problem.dtype if config["dot"] == "native" else "fp32"
-    return {"READ": DTYPES[read].torch, "WRITE": DTYPES[write].torch}
+    dot = "fp32" if config["dot"] == "ieee" else problem.dtype
+    of_A = problem.dtype if config["dot"] == "native" else "fp32"
+    return {"DOT": DTYPES[dot].torch, "DOT_A": DTYPES[of_A].torch}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -67,8 +67,7 @@ SPEC = KernelSpec(
             "dot",
             ("ieee", "mixed", "native"),
             "ieee",
-            "products in fp32; in q's dtype but for those that make what the state takes in; "
-            "all in q's dtype",
+            "operands of products: fp32, q's dtype for all but A's, or q's dtype for all",
         ),
     ),
     inputs=rule_inputs,

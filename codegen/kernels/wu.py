@@ -58,7 +58,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return (sizes.NT, sizes.B * problem.HV)
+    return (sizes.B * problem.HV, sizes.NT)
 
 
 SPEC = KernelSpec(

@@ -39,13 +39,14 @@ def bind_signature(signature: Hashable, problem: Problem, device: torch.device) 
     """Choose, bind and remember; signatures of one bucket share one launcher."""
     choice = choice_for(problem, device)
     shared = (problem.bucket(), choice.variant, device)
-    if shared not in _LAUNCHERS:
+    launcher = _LAUNCHERS.get(shared)
+    if launcher is None:
         warn_of_fallback(choice, device)
-        _LAUNCHERS[shared] = bind(problem, choice.variant)
+        launcher = _LAUNCHERS[shared] = bind(problem, choice.variant)
     if len(BOUND) >= LIMIT:
         BOUND.clear()
-    BOUND[signature] = _LAUNCHERS[shared]
-    return BOUND[signature]
+    BOUND[signature] = launcher
+    return launcher
 
 
 def refresh() -> None:

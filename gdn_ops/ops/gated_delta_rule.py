@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -89,21 +90,22 @@ def chunk_gated_delta_rule(
     if initial_state is not None or cu_seqlens is not None or use_gate_in_kernel:
         gate = (_facts(A_log), _facts(dt_bias)) if use_gate_in_kernel else None
         rare = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)
-    given = (
-        q, k, v, g, beta, initial_state, output_final_state, use_gate_in_kernel, A_log, dt_bias,
-        state_v_first, cu_seqlens, grad,
-    )  # fmt: skip
-    signature: Hashable = None
-    try:
-        # what was seen before was checked then; each attribute read here is the warm path's cost
+    launcher = signature = None
+    # what was seen before was checked then; each attribute read here is the warm path's cost
+    with suppress(AttributeError):
         signature = (
-            q.shape, k.shape, v.shape, None if g is None else g.shape,
-            None if beta is None else beta.shape, q.dtype, k.dtype, v.dtype, q.device,
+            q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device, v.device,
+            None if g is None else (g.shape, g.dtype, g.device),
+            None if beta is None else (beta.shape, beta.dtype, beta.device),
             output_final_state, grad, rare, FORCED.get(),
         )  # fmt: skip
-        launcher = BOUND[signature]
-    except (KeyError, AttributeError):
-        launcher = bind_signature(signature, problem_of(Arguments(*given)), q.device)
+        launcher = BOUND.get(signature)
+    if launcher is None:
+        arguments = Arguments(
+            q, k, v, g, beta, initial_state, output_final_state, use_gate_in_kernel, A_log,
+            dt_bias, state_v_first, cu_seqlens, grad,
+        )  # fmt: skip
+        launcher = bind_signature(signature, problem_of(arguments), q.device)
     packing = None
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
@@ -120,11 +122,7 @@ def chunk_gated_delta_rule(
         scale = launcher.scale
     if not use_gate_in_kernel:
         A_log = dt_bias = None
-    try:
-        o, ht = launcher(Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing))
-    except RuntimeError:
-        problem_of(Arguments(*given))
-        raise
+    o, ht = launcher(Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing))
     if state_v_first and ht is not None:
         ht = ht.transpose(-1, -2).contiguous()
     return o, ht

@@ -15,7 +15,7 @@ from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import choose
-from gdn_ops.errors import UnknownName, UnsupportedProblem
+from gdn_ops.errors import InvalidInput, UnknownName, UnsupportedProblem
 from gdn_ops.ops import bound
 from gdn_ops.winners import Winner, WinnerTable
 from tests.gdn_ops.calls import call
@@ -117,7 +117,8 @@ def test_warmup_binds_what_calls_then_use() -> None:
     bound.refresh()
     choices = gdn_ops.warmup([FORWARD, DECODE], "cpu")
     assert [c.variant.plan for c in choices] == ["torch", "torch"]
-    assert bound.BOUND
+    bound_variants = [launcher.variant for launcher in bound.BOUND.values()]
+    assert bound_variants == [c.variant for c in choices]
 
 
 def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +128,33 @@ def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
         for T in range(1, 10):
             gdn_ops.chunk_gated_delta_rule(**call(T=T, state=False))
     assert len(bound.BOUND) <= 3
+
+
+def test_the_warm_path_refuses_what_the_cold_one_does() -> None:
+    arguments = call(T=20)
+    with torch.no_grad():
+        gdn_ops.chunk_gated_delta_rule(**arguments)
+        for change in (
+            {"beta": arguments["beta"].int()},
+            {"k": arguments["k"].to("meta")},
+            {"g": arguments["g"].to("meta")},
+        ):
+            with pytest.raises(InvalidInput):
+                gdn_ops.chunk_gated_delta_rule(**(arguments | change))
+
+
+def test_a_strided_cu_seqlens_is_read_as_it_says() -> None:
+    offsets = torch.tensor([0, 99, 7, 99, 40])[::2]
+    arguments = call(B=1, T=40, offsets=[0, 7, 40])
+    with torch.no_grad(), gdn_ops.using("recurrent"):
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+        strided, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | {"cu_seqlens": offsets}))
+    assert torch.equal(o, strided)
+
+
+def test_names_stay_functions_after_their_modules_are_imported() -> None:
+    import importlib
+
+    importlib.import_module("gdn_ops.explanation")
+    importlib.import_module("gdn_ops.warming")
+    assert callable(gdn_ops.explain) and callable(gdn_ops.warmup)

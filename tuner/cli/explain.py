@@ -41,7 +41,7 @@ def explain(
 
         gdn explain --target h200 --tokens 32768
     """
-    from gdn_ops.explain import explain as explain_problem
+    from gdn_ops.explanation import explain as explain_problem
     from gdn_ops.tuner import console
 
     facts = option.given_facts(

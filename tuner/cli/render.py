@@ -77,7 +77,7 @@ def _chosen(
     """The variant to render, and which of its stages."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.explain import explain
+    from gdn_ops.explanation import explain
     from gdn_ops.tuner.cli.axis_values import variant_with
 
     if name is None:
