@@ -103,7 +103,7 @@ class Launcher:
         self._triton = any(stage.spec.language == "triton" for stage in self.stages)
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
-        with _device_of(call.q):
+        with _device_of(call.q), _exact(call.q.device.type):
             workspace = self.workspace(call)
             for stage in self.stages:
                 stage.launch(workspace)
@@ -173,6 +173,13 @@ def _triton_interprets(variant: Variant) -> bool:
 def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
     if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)
+    return nullcontext()
+
+
+def _exact(kind: str) -> AbstractContextManager[Any]:
+    """Out of autocast: a variant has chosen its precisions and was checked with them."""
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
     return nullcontext()
 
 

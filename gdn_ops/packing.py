@@ -107,7 +107,10 @@ def _offsets(
         )
     if cu_seqlens.dtype not in (torch.int32, torch.int64):
         raise InvalidInput(f"cu_seqlens is {cu_seqlens.dtype}; make it int32 or int64.")
-    source = cu_seqlens if host is None else host
+    if isinstance(host, torch.Tensor) and host.dtype not in (torch.int32, torch.int64):
+        raise InvalidInput(f"cu_seqlens_cpu is {host.dtype}; make it int32 or int64.")
+    # a host copy saves a read-back; where there is none to save, the tensor itself is the truth
+    source = cu_seqlens if host is None or cu_seqlens.device.type == "cpu" else host
     offsets = tuple(source.tolist() if isinstance(source, torch.Tensor) else source)
     if len(offsets) != cu_seqlens.numel():
         raise InvalidInput(

@@ -199,3 +199,25 @@ def test_vector_gates_are_refused_with_the_remedy() -> None:
     arguments.pop("cu_seqlens")
     with pytest.raises(UnsupportedProblem, match=r"gk .*gdn_ops.reference"):
         gdn_ops.fused_recurrent_gated_delta_rule(**arguments, gk=torch.zeros(2, 4, 4, 16))
+
+
+def test_autocast_changes_nothing() -> None:
+    arguments = call(T=70)
+    with torch.no_grad():
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert torch.equal(o, inside)
+
+
+def test_a_wrong_host_copy_of_the_offsets_changes_nothing_on_the_cpu() -> None:
+    arguments = call(B=1, T=40, offsets=[0, 10, 40])
+    o_ref, _ = expected(arguments)
+    with torch.no_grad():
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments, cu_seqlens_cpu=torch.tensor([0, 20, 40]))
+    assert_close("o", o_ref, o, 1e-5)
+    with pytest.raises(InvalidInput, match="cu_seqlens_cpu is torch"):
+        gdn_ops.chunk_gated_delta_rule(
+            **(arguments | {"cu_seqlens": torch.tensor([0, 10, 40])}),
+            cu_seqlens_cpu=torch.tensor([0.0, 10.0, 40.0]),
+        )
