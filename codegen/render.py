@@ -56,7 +56,6 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
         "V": problem.V,
         "GROUP": problem.group,
         "GATE": problem.rule.gate,
-        "DELTA": problem.rule.delta,
         "IO": io,
         "STORE": store,
         "VARLEN": problem.varlen,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.config_sets import CONFIG_SETS, refusals
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.worker_pool import Job, JobResult, WorkerPool
 
 
@@ -85,7 +85,7 @@ def compile_variants(
     if configs not in CONFIG_SETS:
         raise UnknownName.of("configs", configs, CONFIG_SETS)
     work = _work(problem, target, plans, None if stages is None else tuple(stages))
-    workers = WorkerPool(jobs or _cores()) if pool is None else nullcontext(pool)
+    workers = WorkerPool(jobs or cores()) if pool is None else nullcontext(pool)
     refused: list[CompileRow] = []
     return _rows(workers, _jobs(work, problem, target, configs, timeout, refused), refused)
 
@@ -211,7 +211,3 @@ def _rows(workers: Any, jobs: Iterator[Job], refused: list[CompileRow]) -> Itera
                 yield refused.pop(0)
             yield row_of(result)
     yield from refused
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

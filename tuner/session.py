@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.attempts import Context
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.db import open_database
 from gdn_ops.tuner.fingerprint import fingerprint
 from gdn_ops.tuner.harness import WorkerHarness
@@ -138,13 +138,6 @@ def thread_count(wanted: int | None) -> int:
     if not 1 <= wanted <= cores():
         raise InvalidInput(f"--threads {wanted} is outside 1..{cores()}, the cores here.")
     return wanted
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _target(device: str) -> Target:

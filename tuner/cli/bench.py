@@ -34,10 +34,11 @@ def bench(
     from gdn_ops.device import target_of
     from gdn_ops.dispatch import choose
     from gdn_ops.tuner import console
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.harness import Effort, WorkerHarness
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.progress import seconds_text
-    from gdn_ops.tuner.session import cores, device_named, thread_count
+    from gdn_ops.tuner.session import device_named, thread_count
     from gdn_ops.tuner.workloads import workload_named
 
     if rounds < 5:

@@ -165,7 +165,8 @@ def _not_negative(option: str, number: float) -> float:
 def _check_kernels(problems: Sequence[Problem]) -> None:
     """Show the half of the job that needs no GPU: the Triton kernels interpreted and compiled."""
     from gdn_ops.codegen.targets import target_named
-    from gdn_ops.tuner import console, session
+    from gdn_ops.tuner import console
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.kernel_check import check_kernels
 
@@ -174,7 +175,7 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
     console.say(f"No GPU here. The Triton kernels for {target.name}, by their defaults, untimed:")
     with interruption.listen():
         for checked in check_kernels(
-            problem, target, seconds=KERNEL_SECONDS, workers=session.cores(),
+            problem, target, seconds=KERNEL_SECONDS, workers=cores(),
             interruption=interruption,
         ):  # fmt: skip
             console.say(f"  {checked.plan} {checked.stage}: {checked.what}")

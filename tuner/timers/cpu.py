@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.timers import Run, Sampler, batch
 
 LARGE_SETS = 1 << 29
@@ -44,23 +45,19 @@ class CpuTimer:
         return {"cpu-eager": lambda: sample(calls)}
 
     def conditions(self) -> dict[str, Any]:
-        cores = _cores()
+        available = cores()
         load = os.getloadavg()[0]
         flags = []
-        if torch.get_num_threads() > cores:
-            flags.append(f"{torch.get_num_threads()} threads share {cores} cores")
-        if self.load > cores:
-            flags.append(f"busy machine: load {self.load:.1f} on {cores} cores before measuring")
+        if torch.get_num_threads() > available:
+            flags.append(f"{torch.get_num_threads()} threads share {available} cores")
+        if self.load > available:
+            flags.append(
+                f"busy machine: load {self.load:.1f} on {available} cores before measuring"
+            )
         return {
             "threads": torch.get_num_threads(),
-            "cores": cores,
+            "cores": available,
             "load_before": self.load,
             "load_after": load,
             "flags": flags,
         }
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
