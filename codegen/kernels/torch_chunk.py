@@ -29,18 +29,15 @@ def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     dot = "fp32" if config["dot"] == "ieee" else problem.dtype
-    of_A = problem.dtype if config["dot"] == "native" else "fp32"
-    return {"DOT": DTYPES[dot].torch, "DOT_A": DTYPES[of_A].torch}
+    return {"DOT": DTYPES[dot].torch}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = []
-    if config["dot"] == "mixed" and problem.dtype == "fp32":
-        reasons.append("dot=mixed is the same as dot=ieee when q, k, v are fp32")
-    if config["dot"] != "ieee" and problem.dtype == "fp16" and not target.gpu:
+    if config["dot"] == "native" and problem.dtype == "fp16" and not target.gpu:
         reasons.append(
-            f"dot={config['dot']} multiplies fp16, which PyTorch does some 40 times slower than "
-            "fp32 on a CPU; use dot=ieee"
+            "dot=native multiplies fp16, which takes PyTorch some 40 times as long as fp32 "
+            "on a CPU; use dot=ieee"
         )
     if config["BT"] == 16 and config["solve"] != SOLVE.default:
         reasons.append("solve=rows is the same as solve=blocks in chunks of 16 tokens")
@@ -65,9 +62,9 @@ SPEC = KernelSpec(
         SOLVE,
         Axis(
             "dot",
-            ("ieee", "mixed", "native"),
+            ("ieee", "native"),
             "ieee",
-            "operands of products: fp32, q's dtype for all but A's, or q's dtype for all",
+            "operands of products, but for A's: fp32, or q's dtype",
         ),
     ),
     inputs=rule_inputs,

@@ -1,0 +1,158 @@
+"""A call of a stage in plain PyTorch, and the recurrence in fp64 that it must follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, softplus
+
+from gdn_ops.codegen.axis import Value
+from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.tuner.poison import poisoned_memory
+from tests.codegen.split_case import torch_dtype
+
+SCALE = 0.37
+DIFFERENTIABLE = ("q", "k", "v", "g", "A_log", "dt_bias", "beta", "h0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchCase:
+    """Sizes and values of a call; ``offsets`` packs sequences into one row of T tokens.
+
+    Args:
+        gate: ``none``, ``raw`` (with A_log), or how much a token decays at most: see ``_decays``.
+    """
+
+    B: int = 2
+    T: int = 75
+    H: int = 2
+    HV: int = 4
+    K: int = 16
+    V: int = 24
+    dtype: str = "fp32"
+    gate: str = "model"
+    bias: bool = True
+    beta: float = 1.0
+    states: bool = True
+    offsets: tuple[int, ...] | None = None
+    grad: bool = False
+    op: str = "forward"
+
+    @property
+    def N(self) -> int:
+        return self.B if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(
+            op=self.op, H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
+            tokens=self.B * self.T, sequences=self.N,
+            rule=Rule("none" if self.gate == "none" else "scalar"), varlen=self.offsets is not None,
+            initial_state=self.states, final_state=self.states, grad=self.grad,
+            gate_in_kernel=self.gate == "raw", dt_bias=self.gate == "raw" and self.bias,
+        )  # fmt: skip
+
+    @cached_property
+    def inputs(self) -> dict[str, Tensor]:
+        """Every tensor the stage may read; tokens of no sequence are NaN."""
+        torch.manual_seed(self.T)
+        B, T, dtype = self.B, self.T, torch_dtype(self.dtype)
+        x = {
+            "q": normalize(torch.randn(B, T, self.H, self.K), dim=-1).to(dtype),
+            "k": normalize(torch.randn(B, T, self.H, self.K), dim=-1).to(dtype),
+            "v": torch.randn(B, T, self.HV, self.V).to(dtype),
+            "g": self._decays(),
+            "beta": self.beta * torch.rand(B, T, self.HV).sqrt(),
+        }
+        if self.offsets is not None:
+            for value in x.values():
+                value[:, self.offsets[-1] :] = float("nan")
+        return {
+            **x,
+            "h0": torch.randn(self.N, self.HV, self.K, self.V),
+            "A_log": torch.randn(self.HV),
+            "dt_bias": torch.randn(self.HV),
+        }
+
+    def _decays(self) -> Tensor:
+        shape = (self.B, self.T, self.HV)
+        if self.gate == "raw":
+            return torch.randn(shape)
+        if self.gate == "resets":  # the digits of weak decays behind strong ones
+            strong = torch.rand(shape) < 0.3
+            strong[:, : self.T // 3] = True
+            return torch.where(strong, -80.0, -0.01 * torch.rand(shape))
+        largest = {"none": 0.0, "open": 0.0, "model": 0.3, "strong": 80.0}[self.gate]
+        return -largest * torch.rand(shape)
+
+    def run(self, spec: KernelSpec, folder: Path, **axes: Value) -> dict[str, Tensor]:
+        """Render the stage and run it on the inputs, in memory that holds NaN."""
+        config = {**spec.default(self.problem), **axes}
+        module = load_module(spec.name, render(spec, self.problem, config), folder)
+        given = {**self.inputs, "offsets": self.offsets, "scale": SCALE}
+        arguments = [given[name] for name in spec.arguments(self.problem, config)]
+        with poisoned_memory() as guards:
+            results = getattr(module, spec.name)(*arguments)
+        assert not guards.trespass()
+        return dict(zip(spec.outputs(self.problem, config), results, strict=True))
+
+    def expected(self) -> dict[str, Tensor]:
+        """o and ht of the recurrence in fp64; o of tokens of no sequence is 0."""
+        x = {name: value.double() for name, value in self.inputs.items()}
+        if self.gate == "raw":
+            a = x["g"] if self.offsets is None else x["g"][:, : self.offsets[-1]]
+            x["g"] = -x["A_log"].exp() * softplus(a + x["dt_bias"] if self.bias else a)
+        x["h0"] = x["h0"] if self.states else torch.zeros_like(x["h0"])
+        if self.offsets is None:
+            o, ht = _recurrence(x, x["h0"])
+            return {"o": o, "ht": ht}
+        spans = [slice(bos, eos) for bos, eos in pairwise(self.offsets)]
+        rows = [
+            _recurrence({name: x[name][:, s] for name in ("q", "k", "v", "g", "beta")}, h0[None])
+            for s, h0 in zip(spans, x["h0"], strict=True)
+        ]
+        behind = x["v"].new_zeros(1, self.T - self.offsets[-1], self.HV, self.V)
+        return {
+            "o": torch.cat([*(o for o, _ in rows), behind], dim=1),
+            "ht": torch.cat([ht for _, ht in rows]),
+        }
+
+    def leaves(self) -> TorchCase:
+        """The case with inputs that record a gradient."""
+        case = replace(self, grad=True)
+        for name in DIFFERENTIABLE:
+            case.inputs[name].requires_grad_()
+        return case
+
+    def gradients(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients of a fixed linear function of the outputs, of what takes part in them."""
+        torch.manual_seed(1)
+        seeds = {name: torch.randn(outputs[name].shape) for name in sorted(outputs)}
+        loss = torch.stack([(outputs[n].double() * seed).sum() for n, seed in seeds.items()]).sum()
+        values = torch.autograd.grad(
+            loss, [self.inputs[name] for name in DIFFERENTIABLE], allow_unused=True
+        )
+        named = zip(DIFFERENTIABLE, values, strict=True)
+        return {f"d{name}": value for name, value in named if value is not None}
+
+
+def _recurrence(x: dict[str, Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
+    """S <- exp(g) S;  S <- S + k (beta (v - S^T k))^T;  o = scale S^T q."""
+    group = x["v"].shape[2] // x["q"].shape[2]
+    q, k = (x[name].repeat_interleave(group, dim=2) for name in ("q", "k"))
+    o = [x["v"][:, :0]]
+    for t in range(q.shape[1]):
+        S = x["g"][:, t, :, None, None].exp() * S
+        u = x["beta"][:, t, :, None] * (x["v"][:, t] - torch.einsum("nhkv,nhk->nhv", S, k[:, t]))
+        S = S + k[:, t, :, :, None] * u[:, :, None, :]
+        o.append(SCALE * torch.einsum("nhkv,nhk->nhv", S, q[:, t])[:, None])
+    return torch.cat(o, dim=1), S
