@@ -48,10 +48,10 @@ def _prefill(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
         return theirs(repeated(q, HV), repeated(k, HV), v, g, beta, output_final_state=True)
 
     with torch.no_grad():
+        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds)
         o, ht = ours()
         wide = [z.double() for z in (q, k, v, g, beta)]
         o_ref, ht_ref = recurrent_reference(*wide)
-        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds)
     assert ht is not None
     name = str(dtype).removeprefix("torch.")
     limit = 1e-5 if dtype == torch.float32 else 5e-3
