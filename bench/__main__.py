@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench import cpu, host
+from bench import cpu, host, training
 from bench.rows import markdown
 from gdn_ops.device import target_of
 
@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table and rows")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = [*host.rows(), *cpu.rows(max(5, arguments.rounds))]
+    rounds = max(5, arguments.rounds)
+    rows = [*host.rows(), *cpu.rows(rounds), *training.rows(rounds)]
     target = target_of(torch.device("cpu"))
     conditions = {
         "target": target.name,

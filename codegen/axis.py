@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gdn_ops.codegen.errors import InvalidConfig, UnknownName
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName, shown
 
 Value = int | str | bool
 Config = Mapping[str, Value]
@@ -35,7 +35,7 @@ class Axis:
             if type(known) is type(value) and known == value:
                 return known
         allowed = ", ".join(map(str, self.values))
-        raise InvalidConfig(f"{self.name}={value!r} is none of the axis' values: {allowed}.")
+        raise InvalidConfig(f"{self.name}={shown(value)} is none of the axis' values: {allowed}.")
 
 
 def defaults(axes: Iterable[Axis]) -> dict[str, Value]:
@@ -53,3 +53,8 @@ def checked(axes: Iterable[Axis], config: Mapping[str, object]) -> dict[str, Val
         name: axis.check(config[name]) if name in config else axis.default
         for name, axis in by_name.items()
     }
+
+
+def differing(config: Config, usual: Config) -> str:
+    """What of a config is not as usual, e.g. ``BT=32 dot=tf32``."""
+    return " ".join(f"{name}={x}" for name, x in config.items() if usual.get(name) != x)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gdn_ops.codegen.axis import Config
@@ -18,7 +19,20 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import TENSORS
 
-SCALARS = {"T": "i32", "scale": "fp32"}
+SCALARS = {
+    "T": "i32",
+    "S": "i32",
+    "scale": "fp32",
+    "stride_q": "i32",
+    "stride_k": "i32",
+    "stride_v": "i32",
+    "stride_g": "i32",
+    "stride_beta": "i32",
+    "stride_pool": "i64",
+    "stride_slots": "i32",
+}
+DIVISIBLE = ("stride_q", "stride_k", "stride_v", "stride_pool")
+"""Strides that are multiples of 16 in the tensors of a model."""
 BACKENDS = {"nvidia": "cuda", "amd": "hip"}
 
 
@@ -90,10 +104,12 @@ def compile_stage(
     with knobs.compilation.scope():
         knobs.compilation.listener = lambda **event: cache_hits.append(event["cache_hit"])
         try:
-            kernel = compile(
-                source,
-                target=GPUTarget(BACKENDS[target.vendor], arch, target.warp),
-                options=launch_options(spec, config),
+            kernel = _in_some_cache(
+                lambda: compile(
+                    source,
+                    target=GPUTarget(BACKENDS[target.vendor], arch, target.warp),
+                    options=launch_options(spec, config),
+                )
             )
         except MemoryError:
             raise
@@ -104,6 +120,18 @@ def compile_stage(
             ) from error
     seconds = time.perf_counter() - start
     return _compiled(spec.name, target, kernel, seconds=seconds, cached=cache_hits == [True])
+
+
+def _in_some_cache(compile: Callable[[], Any]) -> Any:
+    """Compile in Triton's cache, or in a passing one where that cannot be written."""
+    from triton import knobs
+
+    try:
+        return compile()
+    except OSError:
+        with TemporaryDirectory() as folder, knobs.cache.scope():
+            knobs.cache.dir = folder
+            return compile()
 
 
 def signature(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, str]:
@@ -148,10 +176,10 @@ def _values(spec: KernelSpec, config: Config) -> str:
 
 def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...], list[Any]]:
     """What the launcher finds of PyTorch's tensors: 16-byte alignment, and on AMD at most 2 GiB."""
-    facts: list[Any] = [["tt.divisibility", 16]]
-    if target.vendor == "amd":
-        facts.append(["tt.pointer_range", 32])
-    return {(i,): facts for i, type_ in enumerate(types.values()) if type_.startswith("*")}
+    aligned: list[Any] = ["tt.divisibility", 16]
+    facts = [aligned, ["tt.pointer_range", 32]] if target.vendor == "amd" else [aligned]
+    pointers = {(i,): facts for i, type_ in enumerate(types.values()) if type_.startswith("*")}
+    return pointers | {(i,): [aligned] for i, name in enumerate(types) if name in DIVISIBLE}
 
 
 def _compiled(stage: str, target: Target, kernel: Any, *, seconds: float, cached: bool) -> Compiled:

@@ -7,8 +7,8 @@ GdnError
 ├── UnknownName          a target, workload, plan, stage or axis nobody registered
 ├── TemplateError        a template failed to render
 ├── CompileError         a rendered kernel failed to compile
+├── UnreadableCode       a kernel compiled, and what it needs cannot be read from its binary
 ├── LaunchError          a compiled kernel failed to start
-├── NoWinner             a winner was required and none is stored
 └── ResultsError         the results database is missing, corrupt, newer or not writable
 """
 
@@ -16,6 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+LONGEST_SHOWN = 80
+"""Characters of a value in a message; what a user gave may be a megabyte."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: its repr, cut if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python prints no integers of thousands of digits, and nothing that is nested that deep
+        return f"of type {type(value).__name__}, too large to show"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 class GdnError(Exception):
@@ -40,10 +53,10 @@ class UnknownName(GdnError, ValueError):
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownName:
         """Say which name of which kind is unknown, the nearest known ones, and all of them."""
-        known = sorted(known)
-        near = get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return cls(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}.")
+        known = sorted(set(known))
+        near = get_close_matches(str(name)[:LONGEST_SHOWN], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return cls(f"unknown {kind} {shown(name)}{hint} Known: {', '.join(known)}.")
 
 
 class TemplateError(GdnError):
@@ -54,12 +67,12 @@ class CompileError(GdnError):
     """A rendered kernel failed to compile."""
 
 
+class UnreadableCode(GdnError):
+    """A kernel compiled, and what it needs of its target cannot be read from its binary."""
+
+
 class LaunchError(GdnError, RuntimeError):
     """A compiled kernel failed to start."""
-
-
-class NoWinner(GdnError, LookupError):
-    """A winner was required and none is stored."""
 
 
 class ResultsError(GdnError):

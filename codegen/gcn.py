@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from gdn_ops.codegen.errors import CompileError
+from gdn_ops.codegen.errors import UnreadableCode
 from gdn_ops.codegen.machine_code import MachineCode
 
 _INSTRUCTION = re.compile(r"^\t([a-z]\w+)(.*)$", re.MULTILINE)
@@ -17,12 +17,12 @@ def parse(amdgcn: str) -> MachineCode:
     """Read one kernel's assembly.
 
     Raises:
-        CompileError: the text has no metadata, which Triton's AMD back end always writes.
+        UnreadableCode: the text has no metadata, which Triton's AMD back end always writes.
     """
     body, _, metadata = amdgcn.partition(".amdgpu_metadata")
     facts = {name: int(value) for name, value in _METADATA.findall(metadata)}
     if "vgpr_count" not in facts:
-        raise CompileError("the AMD assembly has no register count; update Triton.")
+        raise UnreadableCode("the AMD assembly has no register count; update Triton.")
     code = body.partition(".Lfunc_end0")[0]
     names: Counter[str] = Counter()
     matrix: Counter[str] = Counter()

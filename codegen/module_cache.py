@@ -47,11 +47,21 @@ def _ensure_file(path: Path, source: str) -> None:
             )
         if path.is_file() and path.read_bytes() == source.encode():
             return
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as tmp:
-            tmp.write(source)
-        os.replace(tmp.name, path)
+        _replace(path, source)
     except OSError as error:
         raise LaunchError(
             f"cannot write rendered kernels to {path.parent}: {error}; "
             "set GDN_CACHE_DIR to a writable folder."
         ) from error
+
+
+def _replace(path: Path, source: str) -> None:
+    """Write a file whole or not at all, and leave nothing else behind."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as tmp:
+        try:
+            tmp.write(source)
+            tmp.close()
+            os.replace(tmp.name, path)
+        except BaseException:
+            Path(tmp.name).unlink(missing_ok=True)
+            raise

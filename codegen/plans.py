@@ -19,31 +19,49 @@ def _kernel_reasons(name: str, problem: Problem, target: Target) -> list[str]:
     reasons = _rule_reasons(name, problem)
     if not target.gpu:
         reasons.append(f"plan {name} is made of Triton kernels and target {target.name} is no GPU")
-    if problem.grad:
-        reasons.append(f"plan {name} has no backward yet and a gradient is asked for")
     return reasons
 
 
 def _split_stages(problem: Problem) -> tuple[str, ...]:
-    gate = () if problem.rule.gate == "none" else ("gate_cumsum",)
-    return (*gate, "solve", "wu", "state", "output")
+    gated = problem.rule.gate != "none"
+    forward = (*(("gate_cumsum",) if gated else ()), "solve", "wu", "state")
+    if problem.op != "backward":
+        return (*forward, "output")
+    total = problem.group > 1 or problem.gate_in_kernel
+    gate = ("dgate",) if gated else ()
+    return (*forward, "dlocal", "dstate", "grads", *gate, *(("total",) if total else ()))
 
 
 def _split_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = _kernel_reasons("split", problem, target)
     if problem.op == "decode":
         reasons.append("plan split works on chunks of tokens and decode has one token a sequence")
+    if problem.op == "pool":
+        reasons.append("plan split works on chunks of tokens and a pool's sequences have a few")
     if problem.rule.gate == "none" and not interface["gate_free"]:
         reasons.append("gate_free=False is the same as gate_free=True without a gate")
     return reasons
 
 
+def _recurrent_stages(problem: Problem) -> tuple[str, ...]:
+    return ("pool_decode",) if problem.op == "pool" else ("recurrent",)
+
+
 def _recurrent_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
-    return _kernel_reasons("recurrent", problem, target)
+    reasons = _kernel_reasons("recurrent", problem, target)
+    if problem.op == "backward":
+        reasons.append("plan recurrent has no backward yet; plan split has one")
+    return reasons
 
 
 def _torch_stages(problem: Problem) -> tuple[str, ...]:
-    return ("torch_recurrent",) if problem.op == "decode" else ("torch_chunk",)
+    stages = {
+        "decode": "torch_recurrent",
+        "forward": "torch_chunk",
+        "backward": "torch_backward",
+        "pool": "torch_pool",
+    }
+    return (stages[problem.op],)
 
 
 def _torch_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
@@ -55,10 +73,10 @@ PLANS: dict[str, Plan] = {
     for plan in (
         Plan(
             name="split",
-            doc="one kernel a step of the chunkwise form; intermediates through memory",
+            doc="one kernel a step of the chunkwise form, or of its gradients",
             axes=(
                 Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
-                Axis("store", ("io", "fp32"), "io", "element type of A, w, u, h, v_new"),
+                Axis("store", ("io", "fp32"), "io", "element type of what stages exchange"),
                 Axis("gate_free", (True, False), True, "A without the decay in it"),
             ),
             stages=_split_stages,
@@ -66,9 +84,9 @@ PLANS: dict[str, Plan] = {
         ),
         Plan(
             name="recurrent",
-            doc="token by token with the state in registers; also decode",
+            doc="token by token with the state in registers; also decode, and on a pool of states",
             axes=(),
-            stages=lambda problem: ("recurrent",),
+            stages=_recurrent_stages,
             refusals=_recurrent_reasons,
         ),
         Plan(

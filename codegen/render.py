@@ -8,11 +8,13 @@ from importlib.resources import files
 
 import jinja2
 
-from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.axis import Config, Value, defaults
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import TemplateError
+from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.variant import Variant
 
 
 def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool = False) -> str:
@@ -63,7 +65,6 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
         "FINAL_STATE": problem.final_state,
         "GATE_IN_KERNEL": problem.gate_in_kernel,
         "DT_BIAS": problem.dt_bias,
-        "GRAD": problem.grad,
         **config,
         **spec.context(problem, config),
     }
@@ -75,14 +76,31 @@ def label(spec: KernelSpec, config: Config) -> str:
     return " ".join(f"{name}={config[name]}" for name in names) or "no axes"
 
 
+def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
+    """The hash of what each stage of a variant is rendered to, by stage.
+
+    A stored row says by it what was run: whatever shapes a kernel (templates, contexts, axes) shows
+    in its source. Launch axes shape none. A file in the cache of rendered modules has the same hash
+    in its name.
+
+    Raises:
+        TemplateError: a stage does not render.
+    """
+    return {
+        name: _source_hash(name, problem, _shaping(name, variant)) for name, _ in variant.stages
+    }
+
+
+def _shaping(stage: str, variant: Variant) -> tuple[tuple[str, Value], ...]:
+    """The config of a stage with its launch axes at rest, so that it is rendered once for all."""
+    launch = defaults([axis for axis in KERNELS[stage].axes if axis.launch])
+    return tuple({**variant.config(stage), **launch}.items())
+
+
 @cache
-def template_hash() -> str:
-    """Hash of every template, so that a stored row says which templates it was measured with."""
-    digest = hashlib.sha256()
-    for path in sorted(files("gdn_ops.templates").iterdir(), key=lambda p: p.name):
-        if path.name.endswith(".jinja"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
+def _source_hash(stage: str, problem: Problem, config: tuple[tuple[str, Value], ...]) -> str:
+    source = render(KERNELS[stage], problem, dict(config))
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 @cache

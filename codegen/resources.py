@@ -94,7 +94,7 @@ def resources_of(compiled: Compiled) -> Resources:
     """Read a compiled stage's resources from its binary.
 
     Raises:
-        CompileError: the binary cannot be read; the message says why.
+        UnreadableCode: the binary cannot be read; the message says why.
     """
     target = compiled.target
     code = _machine_code(compiled)

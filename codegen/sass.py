@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections import Counter
 
-from gdn_ops.codegen.errors import CompileError
+from gdn_ops.codegen.errors import UnreadableCode
 from gdn_ops.codegen.machine_code import MachineCode
 
 _USAGE = re.compile(r"\bREG:(\d+) STACK:(\d+) SHARED:(\d+)")
@@ -19,14 +19,21 @@ def machine_code(cubin: bytes) -> MachineCode:
     """Read the kernel in a cubin.
 
     Raises:
-        CompileError: Triton's wheel lacks the tools, or they cannot read this architecture.
+        UnreadableCode: Triton's wheel lacks the tools, they cannot read this architecture, or
+            there is no folder for passing files.
     """
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        usage = _output("cuobjdump", "--dump-resource-usage", file.name)
-        # without the data flow of registers, which takes longer than all the rest
-        listing = _output("nvdisasm", "--print-code", "--no-dataflow", file.name)
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(cubin)
+            file.flush()
+            usage = _output("cuobjdump", "--dump-resource-usage", file.name)
+            # without the data flow of registers, which takes longer than all the rest
+            listing = _output("nvdisasm", "--print-code", "--no-dataflow", file.name)
+    except OSError as error:
+        raise UnreadableCode(
+            f"the kernel cannot be laid out for the disassembler: {error}; "
+            "set TMPDIR to a writable folder."
+        ) from error
     return parse(usage, listing)
 
 
@@ -34,7 +41,9 @@ def parse(usage: str, listing: str) -> MachineCode:
     """Read what ``cuobjdump --dump-resource-usage`` and ``nvdisasm --print-code`` printed."""
     found = _USAGE.search(usage)
     if found is None:
-        raise CompileError(f"cuobjdump printed no resource usage: {usage[:200]!r}; update Triton.")
+        raise UnreadableCode(
+            f"cuobjdump printed no resource usage: {usage[:200]!r}; update Triton."
+        )
     registers, stack, shared = map(int, found.groups())
     opcodes = Counter(_OPCODE.findall(listing))
     del opcodes["NOP"]
@@ -56,8 +65,8 @@ def _output(tool: str, *arguments: str) -> str:
         path = getattr(knobs.nvidia, tool).path
         return subprocess.run([path, *arguments], check=True, capture_output=True, text=True).stdout
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1]
-        raise CompileError(
+        said = (str(getattr(error, "stderr", "") or "").strip() or str(error)).splitlines()[-1]
+        raise UnreadableCode(
             f"{tool} did not read the kernel: {said}; install Triton's own wheel, "
             f"or set TRITON_{tool.upper()}_PATH to a newer {tool}."
         ) from error

@@ -14,6 +14,7 @@ NamesOf = Callable[[Problem, Config], tuple[str, ...]]
 ReasonsOf = Callable[[Problem, Config, Target], list[str]]
 GridOf = Callable[[Problem, Config, Sizes], tuple[int, ...]]
 ContextOf = Callable[[Problem, Config], Mapping[str, object]]
+DefaultsOf = Callable[[Problem], Mapping[str, Value]]
 
 
 def _no_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -22,6 +23,14 @@ def _no_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
 
 def _no_context(problem: Problem, config: Config) -> Mapping[str, object]:
     return {}
+
+
+def _no_changes(problem: Problem) -> Mapping[str, Value]:
+    return {}
+
+
+def _no_names(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ()
 
 
 def _no_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -42,9 +51,11 @@ class KernelSpec:
         inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
         outputs: names it writes; parameters after the inputs (Triton), return values (torch).
         scalars: run-time numbers after the tensors: ``T``, ``scale``.
+        numbers: more of them, which depend on the problem.
         grid: programs launched (Triton).
         context: template variables derived from problem and config.
         refusals: the stage's own reasons why a config cannot run; see ``reasons``.
+        adapted: values that take the place of the axes' defaults for a problem; see ``default``.
     """
 
     name: str
@@ -56,9 +67,11 @@ class KernelSpec:
     language: str = "triton"
     shared: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
+    numbers: NamesOf = field(default=_no_names)
     grid: GridOf = _no_grid
     context: ContextOf = field(default=_no_context)
     refusals: ReasonsOf = field(default=_no_reasons)
+    adapted: DefaultsOf = field(default=_no_changes)
 
     @property
     def template(self) -> str:
@@ -69,14 +82,14 @@ class KernelSpec:
         tensors = self.inputs(problem, config)
         if self.language == "triton":
             tensors += self.outputs(problem, config)
-        return tensors + self.scalars
+        return tensors + self.scalars + self.numbers(problem, config)
 
     def default(self, problem: Problem) -> dict[str, Value]:
         """The conservative config of the stage's own axes for a problem."""
         config = defaults(self.axes)
         if config.get("dot") == "native" and problem.dtype == "fp32":
             config["dot"] = "ieee"
-        return config
+        return {**config, **self.adapted(problem)}
 
     def reasons(self, problem: Problem, config: Config, target: Target) -> list[str]:
         """Why this config cannot run the problem on the target; empty when it can.

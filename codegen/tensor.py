@@ -30,8 +30,8 @@ class Sizes:
 class Tensor:
     """One tensor of a plan; contiguous, in the order of ``shape``.
 
-    ``dtype`` is a fixed type, or ``io`` (the problem's dtype), or ``store`` (the plan's choice
-    for intermediates: ``io`` or fp32).
+    ``dtype`` is a fixed type, or ``io`` (the problem's dtype), ``state`` (its pool's), or ``store``
+    (the plan's choice for intermediates: ``io`` or fp32).
     """
 
     name: str
@@ -44,7 +44,8 @@ class Tensor:
         name = self.dtype
         if name == "store":
             name = "fp32" if config.get("store") == "fp32" else "io"
-        return DTYPES[problem.dtype if name == "io" else name]
+        of_problem = {"io": problem.dtype, "state": problem.state_dtype}
+        return DTYPES[of_problem.get(name, name)]
 
     def dims(self, problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
         """The shape in numbers."""
@@ -68,6 +69,9 @@ TENSORS = {
         Tensor("A_log", ("HV",), "fp32", "log of the gate's rate"),
         Tensor("dt_bias", ("HV",), "fp32", "bias inside the gate's softplus"),
         Tensor("h0", ("N", "HV", "K", "V"), "fp32", "initial state"),
+        Tensor("pool", ("slots", "HV", "V", "K"), "state", "states by slot, or K-first"),
+        Tensor("slots", ("N", "S"), "int32", "slots of each sequence; none where negative"),
+        Tensor("accepted", ("N",), "int32", "tokens accepted of the last call"),
         Tensor("cu_seqlens", ("N+1",), "int32", "first token of each packed sequence"),
         Tensor("chunk_indices", ("chunks", "2"), "int32", "(sequence, chunk in it) of a chunk"),
         Tensor("chunk_offsets", ("N+1",), "int32", "first chunk of each packed sequence"),
@@ -81,5 +85,24 @@ TENSORS = {
         Tensor("v_new", ("B", "T", "HV", "V"), "store", "u - w S, what each token writes"),
         Tensor("o", ("B", "T", "HV", "V"), "io", "outputs"),
         Tensor("ht", ("N", "HV", "K", "V"), "fp32", "final state"),
+        Tensor("states", ("B", "T", "HV", "V", "K"), "state", "state after each token"),
+        Tensor("do", ("B", "T", "HV", "V"), "io", "gradient of o"),
+        Tensor("dht", ("N", "HV", "K", "V"), "fp32", "gradient of ht"),
+        Tensor("dv_local", ("B", "T", "HV", "V"), "store", "of dv_new, the part by the chunk's o"),
+        Tensor("dv_new", ("B", "T", "HV", "V"), "store", "gradient of v_new"),
+        Tensor("dh", ("chunks", "HV", "K", "V"), "store", "gradient of the state after each chunk"),
+        Tensor("dq_heads", ("B", "T", "HV", "K"), "store", "dq, a value head's part"),
+        Tensor("dk_heads", ("B", "T", "HV", "K"), "store", "dk, a value head's part"),
+        Tensor("dgc", ("B", "T", "HV"), "fp32", "gradient of gc"),
+        Tensor("dA_log_chunks", ("chunks", "HV"), "fp32", "dA_log, a chunk's part"),
+        Tensor("ddt_bias_chunks", ("chunks", "HV"), "fp32", "ddt_bias, a chunk's part"),
+        Tensor("dq", ("B", "T", "H", "K"), "io", "gradient of q"),
+        Tensor("dk", ("B", "T", "H", "K"), "io", "gradient of k"),
+        Tensor("dv", ("B", "T", "HV", "V"), "io", "gradient of v"),
+        Tensor("dg", ("B", "T", "HV"), "fp32", "gradient of g, or of the raw gate with A_log"),
+        Tensor("dbeta", ("B", "T", "HV"), "fp32", "gradient of beta"),
+        Tensor("dA_log", ("HV",), "fp32", "gradient of A_log"),
+        Tensor("ddt_bias", ("HV",), "fp32", "gradient of dt_bias"),
+        Tensor("dh0", ("N", "HV", "K", "V"), "fp32", "gradient of h0"),
     )
 }

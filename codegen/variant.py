@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gdn_ops.codegen.axis import Config, Value, checked, defaults
+from gdn_ops.codegen.axis import Value, checked, defaults, differing
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
@@ -93,9 +93,9 @@ class Variant:
     def __str__(self) -> str:
         """What differs from the plan's defaults, stage by stage."""
         plan = PLANS[self.plan]
-        parts = [_differing(dict(self.interface), defaults(plan.axes))]
+        parts = [differing(dict(self.interface), defaults(plan.axes))]
         for name, config in self.stages:
-            text = _differing(dict(config), defaults(KERNELS[name].axes))
+            text = differing(dict(config), defaults(KERNELS[name].axes))
             parts.append(f"{name}({text})" if text else "")
         return " ".join(filter(None, [self.plan, *parts]))
 
@@ -117,7 +117,3 @@ def plan_named(name: str) -> Plan:
     if name not in PLANS:
         raise UnknownName.of("plan", name, PLANS)
     return PLANS[name]
-
-
-def _differing(config: Config, default: Config) -> str:
-    return " ".join(f"{k}={v}" for k, v in config.items() if default.get(k) != v)

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.problem import Problem
     from gdn_ops.codegen.rule import Rule
     from gdn_ops.codegen.variant import Variant
-    from gdn_ops.dispatch import using
     from gdn_ops.explanation import Explanation, explain
-    from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
+    from gdn_ops.mode import batch_invariant, using
+    from gdn_ops.ops import (
+        chunk_delta_rule,
+        chunk_gated_delta_product,
+        chunk_gated_delta_rule,
+        chunk_gla,
+        chunk_kda,
+        chunk_retention,
+        chunk_simple_gla,
+        fused_recurrent_gated_delta_rule,
+    )
     from gdn_ops.ops.bound import refresh
     from gdn_ops.warming import warmup
 
@@ -28,15 +37,22 @@ _HOMES = {
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
     "Variant": "codegen.variant",
+    "batch_invariant": "mode",
+    "chunk_delta_rule": "ops",
+    "chunk_gated_delta_product": "ops",
     "chunk_gated_delta_rule": "ops",
+    "chunk_gla": "ops",
+    "chunk_kda": "ops",
+    "chunk_retention": "ops",
+    "chunk_simple_gla": "ops",
     "explain": "explanation",
     "fused_recurrent_gated_delta_rule": "ops",
     "refresh": "ops.bound",
-    "using": "dispatch",
+    "using": "mode",
     "warmup": "warming",
 }
 
-_SUBMODULES = ("errors", "layers", "ops", "reference")
+_SUBMODULES = ("errors", "layers", "models", "ops", "reference", "serving")
 
 __all__ = [
     "Explanation",
@@ -44,7 +60,14 @@ __all__ = [
     "Rule",
     "Variant",
     "__version__",
+    "batch_invariant",
+    "chunk_delta_rule",
+    "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
+    "chunk_gla",
+    "chunk_kda",
+    "chunk_retention",
+    "chunk_simple_gla",
     "explain",
     "fused_recurrent_gated_delta_rule",
     "refresh",

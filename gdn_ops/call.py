@@ -21,6 +21,8 @@ class Call:
         A_log, dt_bias: [HV], of a raw gate.
         h0: [N, HV, K, V] initial state or None.
         packing: where the sequences begin when they are packed in one row, else None.
+        do: [B, T, HV, V] of q's dtype, the gradient of the outputs, in a backward call.
+        dht: [N, HV, K, V] fp32, the gradient of the final state, where there is one.
     """
 
     q: torch.Tensor
@@ -33,3 +35,9 @@ class Call:
     dt_bias: torch.Tensor | None = None
     h0: torch.Tensor | None = None
     packing: Packing | None = None
+    do: torch.Tensor | None = None
+    dht: torch.Tensor | None = None
+
+
+DIFFERENTIABLE = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
+"""The inputs of a call that have a gradient, named ``d`` and the input's name."""

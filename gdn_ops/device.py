@@ -8,9 +8,31 @@ from pathlib import Path
 
 import torch
 
+from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target, target_of_device
-from gdn_ops.errors import UnsupportedProblem
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
+
+
+def local_device(device: torch.device | str) -> torch.device:
+    """The device of a name, with its index if it is a GPU; ``cuda`` is the current one.
+
+    Raises:
+        InvalidInput: it is no device, or not one of this machine.
+    """
+    try:
+        where = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            f"device={shown(device)} is no torch device; give e.g. 'cpu' or 'cuda:0'."
+        ) from error
+    if where.type != "cuda":
+        return where
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count or (where.index or 0) >= count:
+        gpus = f"cuda:0 to cuda:{count - 1}" if count else "none"
+        raise InvalidInput(f"device {where} is not in this machine (GPUs: {gpus}); use 'cpu'.")
+    return where if where.index is not None else torch.device("cuda", torch.cuda.current_device())
 
 
 @cache

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,14 +11,16 @@ import torch
 from gdn_ops.codegen.interpreter import interpreting
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import template_hash
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.codegen.variant import Variant, plan_named
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import GdnError, UnsupportedProblem
 from gdn_ops.winners import Winner, WinnerTable, load_winners
 
 FALLBACK = "torch"
+
+TYPICAL_TOKENS, TYPICAL_SEQUENCES = 8192, 32
+"""Sizes of a prefill and of a decode step for which a batch-invariant choice is made."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,23 @@ class Choice:
     refused: tuple[Refusal, ...]
 
 
-def choose(problem: Problem, target: Target, table: WinnerTable | None = None) -> Choice:
+def choose(
+    problem: Problem, target: Target, table: WinnerTable | None = None, *, invariant: bool = False
+) -> Choice:
     """Choose the variant for a problem: the best-fitting stored winner that can run it.
 
     The order is: exact bucket, nearest bucket, another target of the same arch, predicted, and
     then the ``torch`` plan, which runs anywhere.
 
+    Args:
+        invariant: the sizes of the call, and whether it is packed, do not matter; see
+            ``gdn_ops.batch_invariant``.
+
     Raises:
         UnsupportedProblem: no plan can run it; the message lists every reason.
     """
     table = stored_winners() if table is None else table
-    bucket = problem.bucket()
+    bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
     for winner, how in table.candidates(bucket.id(), bucket.facts(), target.name, target.arch):
         name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
@@ -75,6 +80,14 @@ def choose(problem: Problem, target: Target, table: WinnerTable | None = None) -
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
     return _fallback(problem, target, refused)
+
+
+def _typical(problem: Problem) -> Problem:
+    """The problem with one size for all batches, so that none of them is chosen for apart."""
+    few = problem.op in ("decode", "pool")
+    sequences = TYPICAL_SEQUENCES if few else 1
+    tokens = sequences if few else TYPICAL_TOKENS
+    return replace(problem, tokens=tokens, sequences=sequences, varlen=False)
 
 
 def _fallback(problem: Problem, target: Target, refused: list[Refusal]) -> Choice:
@@ -105,29 +118,10 @@ def choose_forced(problem: Problem, target: Target, forced: str | Variant) -> Ch
     return Choice(problem, target, variant, "forced", None, ())
 
 
-@contextmanager
-def using(forced: str | Variant) -> Iterator[None]:
-    """Run every call inside on one plan (its default variant) or one variant.
-
-    Raises:
-        UnknownName: no plan has that name.
-    """
-    if isinstance(forced, str):
-        plan_named(forced)
-    token = FORCED.set(forced)
-    try:
-        yield
-    finally:
-        FORCED.reset(token)
-
-
-FORCED: ContextVar[str | Variant | None] = ContextVar("gdn_ops_forced", default=None)
-
-
 @cache
 def stored_winners() -> WinnerTable:
     """Every winner of every database, read once a process; ``refresh`` reads anew."""
-    table = load_winners(template_hash=template_hash())
+    table = load_winners()
     for fault in table.faults:
         warnings.warn(f"{fault} Going on without it.", RuntimeWarning, stacklevel=2)
     return table
@@ -145,7 +139,7 @@ def interpreter_target() -> Target | None:
 
 def warn_of_fallback(choice: Choice, device: torch.device) -> None:
     """Say once a problem that a GPU runs the slow plan because nobody tuned for it."""
-    if choice.how == "fallback" and choice.target.gpu and not choice.problem.grad:
+    if choice.how == "fallback" and choice.target.gpu:
         warnings.warn(
             f"no tuned kernel for {choice.problem.bucket().id()} on {choice.target.name}: running "
             f"plan {FALLBACK} on {device}; run `gdn tune` once, or see gdn_ops.explain(...).",

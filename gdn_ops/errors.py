@@ -6,10 +6,10 @@ from gdn_ops.codegen.errors import (
     InvalidConfig,
     InvalidInput,
     LaunchError,
-    NoWinner,
     ResultsError,
     TemplateError,
     UnknownName,
+    UnreadableCode,
     UnsupportedProblem,
 )
 
@@ -19,9 +19,9 @@ __all__ = [
     "InvalidConfig",
     "InvalidInput",
     "LaunchError",
-    "NoWinner",
     "ResultsError",
     "TemplateError",
     "UnknownName",
+    "UnreadableCode",
     "UnsupportedProblem",
 ]

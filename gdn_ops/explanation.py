@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 
+from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.device import target_of
+from gdn_ops.device import local_device, target_of
 from gdn_ops.dispatch import Choice, Refusal, choose, stored_winners
 from gdn_ops.ops.bound import choice_for
-from gdn_ops.ops.call_problem import problem_of_call
+from gdn_ops.ops.call_problem import asks_gradient, problem_of_call
+from gdn_ops.seconds import seconds_text
 from gdn_ops.winners import SkippedRow, Winner
 
 
@@ -27,11 +29,13 @@ class Explanation:
         choice: the variant, how it was found, and its row if it has one.
         others: every plan that was not chosen, with the reasons.
         skipped: rows of the databases that could not be used.
+        gradients: the same of the call's backward, where it records gradients.
     """
 
     choice: Choice
     others: tuple[Refusal, ...]
     skipped: tuple[SkippedRow, ...]
+    gradients: Explanation | None = None
 
     @property
     def variant(self) -> Variant:
@@ -45,13 +49,15 @@ class Explanation:
             f"runs on  {choice.variant.id}: {choice.variant}",
             *_because(choice),
         ]
-        if choice.problem.grad:
-            lines.append("gradient through the torch plan: the kernels have no backward yet")
+        if choice.problem.op == "backward":
+            lines.append(f"keeps    the inputs alone, {_bytes_kept(choice.problem)}")
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
         lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
         lines += [
             f"skipped  row of {s.problem_id} in {s.database}: {s.reason}" for s in self.skipped
         ]
+        if self.gradients is not None:
+            lines += ["", str(self.gradients)]
         return "\n".join(lines)
 
 
@@ -71,26 +77,30 @@ def explain(
             first GPU or else the CPU.
 
     Raises:
+        InvalidInput: a tensor is outside the contract, or the device is not in this machine.
         UnsupportedProblem: no plan can run it; lists every reason.
         UnknownName: the target is unknown.
     """
+    gradients = False
     if call and isinstance(call[0], Problem):
         problem = call[0]
         default = "cuda" if torch.cuda.is_available() else "cpu"
     else:
         problem = problem_of_call(*call, **kwargs)
+        gradients = asks_gradient(*call, **kwargs)
         default = str((call[0] if call else kwargs["q"]).device)
+    problems = [problem]
+    if gradients:
+        problems.append(problem.backward(final_state=problem.final_state))
     if target is not None:
         row = target_named(target) if isinstance(target, str) else target
-        return _explanation(choose(problem, row))
-    where = torch.device(device or default)
-    if where.type == "cuda" and where.index is None:
-        where = torch.device("cuda", torch.cuda.current_device())
+        return _explanation(*(choose(p, row) for p in problems))
+    where = local_device(default if device is None else device)
     target_of(where)
-    return _explanation(choice_for(problem, where))
+    return _explanation(*(choice_for(p, where) for p in problems))
 
 
-def _explanation(choice: Choice) -> Explanation:
+def _explanation(choice: Choice, *backward: Choice) -> Explanation:
     named = {refusal.candidate for refusal in choice.refused}
     others = tuple(
         Refusal(f"plan {name}", reasons)
@@ -98,7 +108,18 @@ def _explanation(choice: Choice) -> Explanation:
         if name != choice.variant.plan and f"plan {name}" not in named
         for reasons in [_plan_reasons(name, choice)]
     )
-    return Explanation(choice, others, stored_winners().skipped)
+    gradients = _explanation(*backward) if backward else None
+    return Explanation(choice, others, stored_winners().skipped, gradients)
+
+
+def _bytes_kept(problem: Problem) -> str:
+    """What stays in memory from the forward to the backward."""
+    size = DTYPES[problem.dtype].bytes
+    gate = 4 if problem.rule.gate == "scalar" else 0
+    each = size * (2 * problem.K // problem.group + problem.V) + gate + 4
+    return (
+        f"{each} bytes a token of a value head, which are the model's own; the rest is made again"
+    )
 
 
 def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
@@ -124,8 +145,8 @@ def _because(choice: Choice) -> list[str]:
 
 
 def _row(winner: Winner) -> list[str]:
-    text = f"         {winner.provenance} {_seconds(winner.median)}"
-    text += f" [{_seconds(winner.low)}, {_seconds(winner.high)}]"
+    text = f"         {winner.provenance} {seconds_text(winner.median)}"
+    text += f" [{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
     if winner.speedup is not None:
         text += f", {winner.speedup:.2f} times the reference's speed"
     where = ", ".join(
@@ -145,10 +166,3 @@ def _row(winner: Winner) -> list[str]:
             "`gdn tune --again` renews it"
         )
     return lines
-
-
-def _seconds(value: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if value * factor >= 1 or unit == "us":
-            return f"{value * factor:.3g} {unit}"
-    raise AssertionError

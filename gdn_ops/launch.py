@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gdn_ops.call import Call
+from gdn_ops.call import DIFFERENTIABLE, Call
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.interpreter import interpreting, round_bf16_to_nearest
 from gdn_ops.codegen.kernels import KERNELS
@@ -21,8 +21,11 @@ from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import CompileError, LaunchError
 from gdn_ops.results_path import cache_folder
+from gdn_ops.torch_dtype import torch_dtype
 
-GIVEN = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
+GIVEN = (*DIFFERENTIABLE, "do", "dht")
+
+PER_TOKEN = ("q", "k", "v", "g", "beta")
 
 
 @dataclass(slots=True)
@@ -80,9 +83,9 @@ class StageLauncher:
             return
         for name in self.outputs:
             tensor = TENSORS[name]
-            dtype = tensor.element(self.problem, self.config).torch.removeprefix("torch.")
+            dtype = torch_dtype(tensor.element(self.problem, self.config))
             shape = tensor.dims(self.problem, self.config, workspace.sizes)
-            workspace.values[name] = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+            workspace.values[name] = torch.empty(shape, dtype=dtype, device=device)
 
 
 class Launcher:
@@ -103,14 +106,28 @@ class Launcher:
         self._triton = any(stage.spec.language == "triton" for stage in self.stages)
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+        values = self._run(call)
+        _clear_tail(call, values["o"])
+        return values["o"], values["ht"] if self.problem.final_state else None
+
+    def gradients(self, call: Call) -> dict[str, torch.Tensor]:
+        """Of a backward problem: the gradient of each differentiable input that the call gives.
+
+        dq, dk, dv have q's dtype, the others are fp32; tokens of no sequence have zeros.
+        """
+        values = self._run(call)
+        names = [name for name in DIFFERENTIABLE if getattr(call, name) is not None]
+        for name in names:
+            if name in PER_TOKEN:
+                _clear_tail(call, values[f"d{name}"])
+        return {f"d{name}": values[f"d{name}"] for name in names}
+
+    def _run(self, call: Call) -> dict[str, Any]:
         with _device_of(call.q), _exact(call.q.device.type):
             workspace = self.workspace(call)
             for stage in self.stages:
                 stage.launch(workspace)
-        values = workspace.values
-        if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
-            values["o"][:, call.packing.offsets[-1] :] = 0
-        return values["o"], values["ht"] if self.problem.final_state else None
+        return workspace.values
 
     def workspace(self, call: Call) -> Workspace:
         """The inputs of a call and room for everything its stages write."""
@@ -161,7 +178,17 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
         interpret = _triton_interprets(variant)
     if interpret:
         round_bf16_to_nearest()
+    if problem.op == "pool":
+        from gdn_ops.serving.launcher import PoolLauncher
+
+        return PoolLauncher(problem, variant, interpret=interpret)
     return Launcher(problem, variant, interpret=interpret)
+
+
+def _clear_tail(call: Call, x: torch.Tensor) -> None:
+    """Zero what a result [1, T, ...] says of tokens behind the last packed sequence."""
+    if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
+        x[:, call.packing.offsets[-1] :] = 0
 
 
 def _triton_interprets(variant: Variant) -> bool:

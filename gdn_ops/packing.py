@@ -6,9 +6,11 @@ import weakref
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from operator import index
 
 import torch
 
+from gdn_ops.codegen.errors import shown
 from gdn_ops.errors import InvalidInput
 
 
@@ -23,11 +25,6 @@ class Packing:
     def __init__(self, cu_seqlens: torch.Tensor, offsets: tuple[int, ...]) -> None:
         self.cu_seqlens = cu_seqlens
         self.offsets = offsets
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Tokens of each sequence."""
-        return tuple(b - a for a, b in pairwise(self.offsets))
 
     def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
@@ -57,15 +54,18 @@ def packing_of(
 
     The result is remembered while the tensor lives unchanged, so that a training step or a layer
     stack reads it back from the device once. Tensors made in inference mode carry no version, so
-    for them nothing is remembered; ``host`` saves the read-back there.
+    for them nothing is remembered; ``host`` saves the read-back there. On the CPU, where reading
+    costs next to nothing, the numbers themselves are compared.
 
     Args:
         cu_seqlens: [N + 1] int32 or int64.
         tokens: T of the packed row; the last offset may fall short of it (padding).
-        host: the same numbers on the host (``cu_seqlens_cpu``), which saves the read-back.
+        host: the same numbers on the host (``cu_seqlens_cpu``), which saves the read-back. They
+            are trusted where ``cu_seqlens`` is on a GPU, and compared on the CPU.
 
     Raises:
-        InvalidInput: wrong rank or dtype, first offset not 0, offsets that fall, or past T.
+        InvalidInput: wrong rank or dtype, first offset not 0, offsets that fall, or past T, or
+            numbers on the host that are others.
     """
     packing = _remembered(cu_seqlens)
     if packing is None:
@@ -74,6 +74,8 @@ def packing_of(
         packing = Packing(cu_seqlens.detach().to(torch.int32).contiguous(), offsets)
         if not cu_seqlens.is_inference():
             _remember(cu_seqlens, packing)
+    elif host is not None and cu_seqlens.device.type == "cpu":
+        _compare(packing.offsets, _on_host(host, len(packing.offsets)))
     if packing.offsets[-1] > tokens:
         raise InvalidInput(
             f"cu_seqlens ends at {packing.offsets[-1]} and q has T={tokens} tokens; "
@@ -89,7 +91,11 @@ def _remembered(cu_seqlens: torch.Tensor) -> Packing | None:
     known = _PACKINGS.get(id(cu_seqlens))
     if known is None or known[0]() is not cu_seqlens or known[1] != cu_seqlens._version:
         return None
-    return known[2]
+    packing = known[2]
+    # numpy and ``.data`` write without a new version
+    if cu_seqlens.device.type == "cpu" and tuple(cu_seqlens.tolist()) != packing.offsets:
+        return None
+    return packing
 
 
 def _remember(cu_seqlens: torch.Tensor, packing: Packing) -> None:
@@ -101,22 +107,18 @@ def _remember(cu_seqlens: torch.Tensor, packing: Packing) -> None:
 def _offsets(
     cu_seqlens: torch.Tensor, host: torch.Tensor | Sequence[int] | None
 ) -> tuple[int, ...]:
+    """The checked numbers of ``cu_seqlens``, from the host where that saves a read-back."""
     if cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
         raise InvalidInput(
             f"cu_seqlens has shape {list(cu_seqlens.shape)}; it must be [N + 1] with N >= 1."
         )
     if cu_seqlens.dtype not in (torch.int32, torch.int64):
         raise InvalidInput(f"cu_seqlens is {cu_seqlens.dtype}; make it int32 or int64.")
-    if isinstance(host, torch.Tensor) and host.dtype not in (torch.int32, torch.int64):
-        raise InvalidInput(f"cu_seqlens_cpu is {host.dtype}; make it int32 or int64.")
-    # a host copy saves a read-back; where there is none to save, the tensor itself is the truth
-    source = cu_seqlens if host is None or cu_seqlens.device.type == "cpu" else host
-    offsets = tuple(source.tolist() if isinstance(source, torch.Tensor) else source)
-    if len(offsets) != cu_seqlens.numel():
-        raise InvalidInput(
-            f"cu_seqlens_cpu has {len(offsets)} offsets and cu_seqlens {cu_seqlens.numel()}; "
-            "give the same numbers in both."
-        )
+    given = None if host is None else _on_host(host, cu_seqlens.numel())
+    if given is None or cu_seqlens.device.type == "cpu":
+        offsets = tuple(cu_seqlens.tolist())
+    else:
+        offsets = given
     if offsets[0] != 0:
         raise InvalidInput(f"cu_seqlens starts at {offsets[0]}; the first offset must be 0.")
     for n, (a, b) in enumerate(pairwise(offsets)):
@@ -124,4 +126,37 @@ def _offsets(
             raise InvalidInput(
                 f"cu_seqlens falls from {a} to {b} at sequence {n}; offsets must not decrease."
             )
+    if given is not None:
+        _compare(offsets, given)
     return offsets
+
+
+def _on_host(host: torch.Tensor | Sequence[int], count: int) -> tuple[int, ...]:
+    """The numbers of ``cu_seqlens_cpu``, as many as ``cu_seqlens`` has."""
+    if isinstance(host, torch.Tensor):
+        if host.dtype not in (torch.int32, torch.int64):
+            raise InvalidInput(f"cu_seqlens_cpu is {host.dtype}; make it int32 or int64.")
+        if host.dim() != 1:
+            raise InvalidInput(f"cu_seqlens_cpu has shape {list(host.shape)}; it must be [N + 1].")
+        host = host.tolist()
+    try:
+        numbers = tuple(map(index, host))
+    except TypeError as error:
+        raise InvalidInput(
+            f"cu_seqlens_cpu={shown(host)} is no list of whole numbers; give cu_seqlens.cpu()."
+        ) from error
+    if len(numbers) != count:
+        raise InvalidInput(
+            f"cu_seqlens_cpu has {len(numbers)} offsets and cu_seqlens {count}; "
+            "give the same numbers in both."
+        )
+    return numbers
+
+
+def _compare(offsets: tuple[int, ...], given: tuple[int, ...]) -> None:
+    for n, (ours, theirs) in enumerate(zip(offsets, given, strict=True)):
+        if ours != theirs:
+            raise InvalidInput(
+                f"cu_seqlens_cpu[{n}] is {theirs} and cu_seqlens[{n}] is {ours}; "
+                "give the same numbers in both, or leave cu_seqlens_cpu out."
+            )

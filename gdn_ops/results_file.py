@@ -16,7 +16,7 @@ from gdn_ops.results_path import RESULTS_VARIABLE
 APPLICATION_ID = 0x67646E73
 """``PRAGMA application_id`` of a results database: "gdns"."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The newest schema this version knows: ``PRAGMA user_version``, the number of the last Alembic
 revision in ``tuner/migrations``."""
 
@@ -35,6 +35,11 @@ _FAULTS = (
         "not a database",
         "{path} is no SQLite database",
         f"move the file away or {ELSEWHERE}",
+    ),
+    (
+        "codec can't decode",
+        "{path} is corrupt",
+        f"move the file away (`sqlite3 FILE .recover` may save rows) or {ELSEWHERE}",
     ),
     (
         "malformed",
@@ -106,7 +111,8 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
             # a damaged text must cost one row, not the whole read
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
             yield connection
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+        # what SQLite says of a damaged schema quotes its bytes
         raise results_error(path, error) from error
 
 

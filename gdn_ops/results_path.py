@@ -7,6 +7,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+from gdn_ops.codegen.errors import InvalidInput
+
 RESULTS_VARIABLE = "GDN_RESULTS_DB"
 CACHE_VARIABLE = "GDN_CACHE_DIR"
 _FOLDER = "gdn-ops"
@@ -66,4 +68,18 @@ def _xdg(variable: str, default: Path) -> Path:
 
 def _variable(name: str) -> Path | None:
     value = os.environ.get(name)
-    return Path(value).expanduser() if value else None
+    return expanded(Path(value), name) if value else None
+
+
+def expanded(path: Path, name: str) -> Path:
+    """A path with its ``~`` resolved; ``name`` is the option or variable that gave it.
+
+    Raises:
+        InvalidInput: there is no such user, or no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"{name} is {path}, and that home folder is unknown; give the whole path."
+        ) from error

@@ -7,11 +7,18 @@ from dataclasses import replace
 
 import torch
 
+from gdn_ops.call import Call
 from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.dispatch import Choice, using
-from gdn_ops.ops.bound import choice_for
-from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
+from gdn_ops.device import local_device
+from gdn_ops.dispatch import Choice
+from gdn_ops.errors import InvalidInput
+from gdn_ops.launch import Launcher
+from gdn_ops.ops.bound import choice_for, launcher_for
+from gdn_ops.packing import packing_of
+from gdn_ops.serving.warm_call import warm_call
+from gdn_ops.torch_dtype import torch_dtype
 
 WARM_TOKENS = 256
 """Enough for two chunks of the largest size; compiled kernels do not depend on the length."""
@@ -33,42 +40,67 @@ def warmup(
         device: where it will be called.
         gate_dtype, beta_dtype: element types of g and beta in the calls to come; a kernel is
             compiled for them.
+
+    Raises:
+        InvalidInput: the device is not in this machine, or an argument is of another type.
+        UnsupportedProblem: no plan can run a problem there.
     """
-    where = torch.device(device)
-    if where.type == "cuda" and where.index is None:
-        where = torch.device("cuda", torch.cuda.current_device())
-    problems = [problems] if isinstance(problems, Problem) else list(problems)
+    where = local_device(device)
+    for name, dtype in (("gate_dtype", gate_dtype), ("beta_dtype", beta_dtype)):
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise InvalidInput(f"{name}={shown(dtype)} is no floating-point torch.dtype; give one.")
+    problems = _listed(problems)
     choices = []
     for problem in problems:
         choices.append(choice_for(problem, where))
-        # the small call falls into another bucket, which may have another winner
-        with using(choices[-1].variant):
-            _run(problem, where, gate_dtype, beta_dtype)
+        _run(launcher_for(problem, where), problem, where, gate_dtype, beta_dtype)
     return choices
 
 
+def _listed(problems: Problem | Iterable[Problem]) -> list[Problem]:
+    given = [problems] if not isinstance(problems, Iterable) else list(problems)
+    for problem in given:
+        if not isinstance(problem, Problem):
+            raise InvalidInput(
+                f"{shown(problem)} is no Problem; give gdn_ops.Problem(op=..., H=..., ...)."
+            )
+    return given
+
+
 def _run(
-    problem: Problem, device: torch.device, gate_dtype: torch.dtype, beta_dtype: torch.dtype
+    launcher: Launcher,
+    problem: Problem,
+    device: torch.device,
+    gate_dtype: torch.dtype,
+    beta_dtype: torch.dtype,
 ) -> None:
+    if problem.op == "pool":
+        launcher(warm_call(problem, device, gate_dtype, beta_dtype))
+        return
     p = replace(problem, tokens=min(problem.tokens, WARM_TOKENS), sequences=1)
-    dtype = getattr(torch, DTYPES[p.dtype].torch.removeprefix("torch."))
+    dtype = torch_dtype(DTYPES[p.dtype])
     T = 1 if p.op == "decode" else p.tokens
 
     def random(*shape: int, like: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.rand(*shape, device=device).to(like)
 
-    gated = p.rule.gate != "none"
+    backward = p.op == "backward"
+    call = Call(
+        q=random(1, T, p.H, p.K, like=dtype),
+        k=random(1, T, p.H, p.K, like=dtype) * p.K**-0.5,
+        v=random(1, T, p.HV, p.V, like=dtype),
+        g=-random(1, T, p.HV, like=gate_dtype) if p.rule.gate != "none" else None,
+        beta=random(1, T, p.HV, like=beta_dtype),
+        scale=p.K**-0.5,
+        A_log=random(p.HV) if p.gate_in_kernel else None,
+        dt_bias=random(p.HV) if p.dt_bias else None,
+        h0=random(1, p.HV, p.K, p.V) if p.initial_state else None,
+        packing=packing_of(torch.tensor([0, T], device=device), T) if p.varlen else None,
+        do=random(1, T, p.HV, p.V, like=dtype) if backward else None,
+        dht=random(1, p.HV, p.K, p.V) if backward and p.final_state else None,
+    )
     with torch.no_grad():
-        chunk_gated_delta_rule(
-            random(1, T, p.H, p.K, like=dtype),
-            random(1, T, p.H, p.K, like=dtype) * p.K**-0.5,
-            random(1, T, p.HV, p.V, like=dtype),
-            -random(1, T, p.HV, like=gate_dtype) if gated else None,
-            random(1, T, p.HV, like=beta_dtype),
-            initial_state=random(1, p.HV, p.K, p.V) if p.initial_state else None,
-            output_final_state=p.final_state,
-            cu_seqlens=torch.tensor([0, T], device=device) if p.varlen else None,
-            use_gate_in_kernel=p.gate_in_kernel,
-            A_log=random(p.HV) if p.gate_in_kernel else None,
-            dt_bias=random(p.HV) if p.dt_bias else None,
-        )
+        if backward:
+            launcher.gradients(call)
+        else:
+            launcher(call)

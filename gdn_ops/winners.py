@@ -10,18 +10,24 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, log2
 from pathlib import Path
 from typing import Any
 
-from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.codegen.errors import GdnError, ResultsError
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.results_file import exists, read_only, schema_version
 from gdn_ops.results_path import databases as database_paths
 
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
-    "reference", "provenance", "trial_id", "device", "torch", "triton", "template_hash", "created",
+    "reference", "provenance", "trial_id", "device", "torch", "triton", "created",
 )  # fmt: skip
+SOURCES_SINCE = 2
+"""The schema version whose view has ``sources``, too."""
+
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "predicted")
 """How a winner fits a problem, best first."""
@@ -43,10 +49,10 @@ class Winner:
         reference: seconds of the reference baseline in the same run; None when predicted.
         provenance: ``measured`` or ``predicted``.
         trial_id: the row of ``trials`` it was measured by, in ``database``.
-        device, torch, triton, template_hash: where it was measured.
+        sources: hash of each stage's source when it was measured; None where that is not known.
+        device, torch, triton: where it was measured.
         created: ISO 8601, UTC.
         database: the file it was read from.
-        stale: it was measured with other templates than today's.
     """
 
     problem_id: str
@@ -64,15 +70,23 @@ class Winner:
     device: str | None
     torch: str | None
     triton: str | None
-    template_hash: str | None
+    sources: Mapping[str, Any] | None
     created: str
     database: Path
-    stale: bool
 
     @property
     def speedup(self) -> float | None:
         """How many times faster than the reference; None where no reference was measured."""
         return None if self.reference is None else self.reference / self.median
+
+    @cached_property
+    def stale(self) -> bool:
+        """Whether it was measured with another source than its variant has today.
+
+        A source that is not known, or can no longer be rendered, counts as another one. The first
+        question renders the variant; reading and choosing winners do not.
+        """
+        return self.sources is None or self.sources != _sources_today(self)
 
 
 @dataclass(frozen=True)
@@ -107,16 +121,14 @@ class WinnerTable:
         return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
 
 
-def load_winners(
-    databases: Iterable[Path] | None = None, *, template_hash: str | None = None
-) -> WinnerTable:
+def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
     """Read every database (the user's, then the shipped one) and keep what can be read."""
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
     for path in database_paths() if databases is None else databases:
         try:
-            table = read_winners(path, template_hash=template_hash)
+            table = read_winners(path)
         except ResultsError as fault:
             faults.append(fault)
         else:
@@ -125,11 +137,8 @@ def load_winners(
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(path: Path, *, template_hash: str | None = None) -> WinnerTable:
+def read_winners(path: Path) -> WinnerTable:
     """Read the winners of one database; one that does not exist, or is empty, has none.
-
-    Args:
-        template_hash: of today's templates; a winner measured with others is marked ``stale``.
 
     Raises:
         ResultsError: the file is no results database, corrupt, or of a newer version.
@@ -139,35 +148,18 @@ def read_winners(path: Path, *, template_hash: str | None = None) -> WinnerTable
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     with read_only(path) as connection:
-        if schema_version(connection, path) == 0:
+        version = schema_version(connection, path)
+        if version == 0:
             return WinnerTable(())
-        rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM winners ORDER BY trial_id")
+        columns = (*COLUMNS, "sources" if version >= SOURCES_SINCE else "NULL AS sources")
+        rows = connection.execute(f"SELECT {', '.join(columns)} FROM winners ORDER BY trial_id")
         rows.row_factory = sqlite3.Row
         for row in rows:
             try:
-                winners.append(_winner(row, path, template_hash))
+                winners.append(_winner(row, path))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
     return WinnerTable(tuple(winners), tuple(skipped))
-
-
-def candidates(
-    problem_id: str,
-    facts: Mapping[str, Any],
-    target: str,
-    arch: str,
-    *,
-    template_hash: str | None = None,
-) -> list[tuple[Winner, str]]:
-    """``WinnerTable.candidates`` over the user's database and the shipped one.
-
-    Raises:
-        ResultsError: one of the two cannot be read; ``load_winners`` keeps what the other holds.
-    """
-    table = load_winners(template_hash=template_hash)
-    if table.faults:
-        raise table.faults[0]
-    return table.candidates(problem_id, facts, target, arch)
 
 
 def distance(facts: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
@@ -175,11 +167,12 @@ def distance(facts: Mapping[str, Any], other: Mapping[str, Any]) -> float | None
 
     Facts that are neither required to be equal nor sizes are flags.
     """
-    if any(facts.get(key) != other.get(key) for key in SAME_FACTS):
+    # a flag that a row of an older version lacks, or alone has, is off
+    if any((facts.get(key) or False) != (other.get(key) or False) for key in SAME_FACTS):
         return None
     sizes: float = sum(abs(log2(facts[key]) - log2(other[key])) for key in SIZE_FACTS)
     flags = (facts.keys() | other.keys()) - {*SAME_FACTS, *SIZE_FACTS}
-    differing = [flag for flag in flags if facts.get(flag) != other.get(flag)]
+    differing = [f for f in flags if (facts.get(f) or False) != (other.get(f) or False)]
     return sizes + FLAG_DISTANCE * len(differing)
 
 
@@ -201,7 +194,7 @@ def _fit(
     return HOW.index(how), not here, apart
 
 
-def _winner(row: sqlite3.Row, path: Path, template_hash: str | None) -> Winner:
+def _winner(row: sqlite3.Row, path: Path) -> Winner:
     facts, variant = _object(row, "facts"), _object(row, "variant")
     for key in SIZE_FACTS:
         if type(facts.get(key)) is not int or facts[key] < 1:
@@ -210,7 +203,6 @@ def _winner(row: sqlite3.Row, path: Path, template_hash: str | None) -> Winner:
         raise ValueError(f"provenance is {row['provenance']!r}, not one of {PROVENANCES}")
     if row["trial_id"] is not None and type(row["trial_id"]) is not int:
         raise ValueError(f"trial_id is {row['trial_id']!r}, not a row number")
-    measured_with = _text_or_none(row, "template_hash")
     return Winner(
         facts=facts,
         variant=variant,
@@ -220,9 +212,8 @@ def _winner(row: sqlite3.Row, path: Path, template_hash: str | None) -> Winner:
         reference=None if row["reference"] is None else _seconds(row, "reference"),
         provenance=row["provenance"],
         trial_id=row["trial_id"],
-        template_hash=measured_with,
+        sources=None if row["sources"] is None else _object(row, "sources"),
         database=path,
-        stale=template_hash is not None and measured_with != template_hash,
         device=_text_or_none(row, "device"),
         torch=_text_or_none(row, "torch"),
         triton=_text_or_none(row, "triton"),
@@ -232,6 +223,16 @@ def _winner(row: sqlite3.Row, path: Path, template_hash: str | None) -> Winner:
         variant_id=_text(row, "variant_id"),
         created=_text(row, "created"),
     )
+
+
+def _sources_today(winner: Winner) -> dict[str, str] | None:
+    from gdn_ops.codegen.render import source_hashes  # loads jinja2
+
+    try:
+        problem = Problem.from_facts(winner.facts)
+        return source_hashes(problem, Variant.from_json(winner.variant, problem))
+    except (GdnError, KeyError, TypeError):  # facts, axes or a template that are gone
+        return None
 
 
 def _object(row: sqlite3.Row, key: str) -> dict[str, Any]:

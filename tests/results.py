@@ -11,18 +11,19 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.db import open_database
 from gdn_ops.tuner.fingerprint import Environment
 from gdn_ops.tuner.store import Store
-from gdn_ops.tuner.store_records import NewWinner, Outcome, TrialKey
+from gdn_ops.tuner.store_records import NewWinner, Outcome, Trial, TrialKey
 from tests.problems import FORWARD
 
 ENVIRONMENT = Environment(
     device="Test GPU", arch="sm_90", driver="590.1", torch="2.13.0", triton="3.7.1",
-    python="3.11.7", platform="Linux-x86_64", threads=2, template_hash="templates-1",
+    python="3.11.7", platform="Linux-x86_64", threads=2,
 )  # fmt: skip
 OK = Outcome(
     status="ok", median=2e-3, low=1.9e-3, high=2.2e-3, samples=(1.9e-3, 2e-3, 2.2e-3),
     method="cpu-eager", errors={"o": 1e-6, "ht": float("nan")}, resources={"registers": 96},
 )  # fmt: skip
 VARIANT = Variant("torch", (("BT", 64),), (("torch_chunk", (("loop", "rolled"),)),))
+SOURCES = {"chunk_o": "source of o", "chunk_h": "source of h"}
 HANG = Outcome(status="timeout", message="killed after 60 s")
 
 
@@ -44,10 +45,24 @@ class Bench:
         self.run_id = self.store.start_run("quickstart", "h200", seed=7, options={"trials": 8})
         self.store.add_problem(FORWARD.bucket().id(), FORWARD.bucket().facts())
 
-    def record(self, key: TrialKey, outcome: Outcome = OK) -> int:
+    def record(
+        self,
+        key: TrialKey,
+        outcome: Outcome = OK,
+        *,
+        variant: Variant = VARIANT,
+        sources: dict[str, str] | None = SOURCES,
+    ) -> int:
         """Record a trial in this run and environment."""
         return self.store.record_trial(
-            key, outcome, run_id=self.run_id, environment_id=self.environment_id
+            key, outcome, run_id=self.run_id, environment_id=self.environment_id,
+            variant_id=variant.id, sources=sources,
+        )  # fmt: skip
+
+    def known(self, key: TrialKey, sources: dict[str, str] | None = SOURCES) -> Trial | None:
+        """What the store knows of a key that is rendered to ``sources`` today."""
+        return self.store.known_outcome(
+            key, self.environment_id, variant_id=VARIANT.id, sources=sources
         )
 
     def winner(
@@ -58,16 +73,20 @@ class Bench:
         arch: str = "sm_90",
         median: float = 2e-3,
         predicted: bool = False,
+        variant: Variant = VARIANT,
+        sources: dict[str, str] | None = SOURCES,
     ) -> NewWinner:
         """A winner that could be set, its trial recorded."""
         problem = problem.bucket()
         self.store.add_problem(problem.id(), problem.facts())
-        variant = VARIANT
         key = TrialKey(
             target=target, arch=arch, problem_id=problem.id(), scope="plan", plan="torch",
             interface=dict(variant.interface),
         )  # fmt: skip
-        trial = None if predicted else self.record(key, replace(OK, median=median))
+        outcome = replace(OK, median=median)
+        trial = None
+        if not predicted:
+            trial = self.record(key, outcome, variant=variant, sources=sources)
         return NewWinner(
             problem_id=problem.id(), target=target, arch=arch, variant_id=variant.id,
             variant=variant.to_json(), median=median, low=median * 0.9, high=median * 1.1,

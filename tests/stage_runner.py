@@ -14,6 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
+from gdn_ops.torch_dtype import torch_dtype
 
 
 def run_stage(
@@ -31,7 +32,7 @@ def run_stage(
     outputs = {}
     for name in spec.outputs(problem, config):
         tensor = TENSORS[name]
-        dtype = getattr(torch, tensor.element(problem, config).torch.removeprefix("torch."))
+        dtype = torch_dtype(tensor.element(problem, config))
         shape = tensor.dims(problem, config, sizes)
         outputs[name] = torch.full(shape, float("nan"), dtype=dtype)
     arguments = [{**given, **outputs}[name] for name in spec.arguments(problem, config)]

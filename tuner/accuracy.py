@@ -18,6 +18,8 @@ BARS = {
     **dict.fromkeys(("dg", "dbeta", "dA_log", "ddt_bias"), (2e-2, 1e-4)),
 }
 """Largest error of an output: with 16-bit values anywhere, and in float32 throughout."""
+ROOMS = {"o": (-1,), "ht": (-2, -1)}
+"""Dimensions of an output over which ``first_wrong`` takes the mean: one head's values."""
 ROUNDING_16 = ("tf32", "bf16", "fp16")
 """Precisions of dots with the 11 significant bits of float16 or fewer."""
 TF32X3 = 10.0
@@ -67,9 +69,10 @@ def first_wrong(name: str, out: Tensor, ref: Tensor, limit: float, offsets: list
         out, ref: o [B, T, HV, V] or ht [N, HV, K, V]; of packed sequences B is 1.
         offsets: first token of each packed sequence and the last one's end; empty when dense.
     """
-    within = (-1,) if name == "o" else (-2, -1)
     scale = _rms(ref.double()) + 1e-8
-    error = (ref.double() - out.double()).square().mean(within).sqrt() / scale
+    error = (ref.double() - out.double()).abs() / scale
+    if name in ROOMS:
+        error = error.square().mean(ROOMS[name]).sqrt()
     wrong = ~(error <= limit)  # NaN is wrong too
     places = wrong.nonzero().tolist()
     if not places:

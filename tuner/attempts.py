@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gdn_ops.codegen.axis import Axis, Config, defaults
+from gdn_ops.codegen.axis import Config, defaults, differing
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.gate import Gate
+from gdn_ops.tuner.gate import REFERENCE_TIMED, Gate, number
 from gdn_ops.tuner.harness import Effort, Harness, Measured, Verdict
 from gdn_ops.tuner.progress import Report, TrialEnded
+from gdn_ops.tuner.sources import sources_of
 from gdn_ops.tuner.space import Space, plan_key
 from gdn_ops.tuner.store import Store
 from gdn_ops.tuner.store_records import Outcome, Trial, TrialKey
@@ -52,7 +53,6 @@ class Attempts:
         self.context, self.problem = context, problem
         self.store, self.harness = context.store, context.harness
         self.store.add_problem(problem.id(), problem.facts())
-        self.reference = self._earlier_reference()
         self.gate = Gate(
             self.harness,
             self.store,
@@ -66,18 +66,23 @@ class Attempts:
             for trial in self.store.trials(target=context.target.name, problem_id=problem.id())
             if trial.environment_id == context.environment
         ]
+        self.reference = self._earlier_reference()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial of the problem in this environment, the newest last."""
+        """Every trial of the problem in this environment, of whatever source, the newest last."""
         return tuple(self._trials)
 
+    def holds(self, trial: Trial, variant: Variant) -> bool:
+        """Whether a trial's outcome is also that of a variant as it is rendered today."""
+        return trial.holds(variant.id, sources_of(self.problem, variant))
+
     def known(self, space: Space) -> list[tuple[Config, Trial]]:
-        """The latest trial of each config of a space that was tried in this environment."""
+        """The latest trial that holds of each config of a space tried in this environment."""
         found: dict[Any, tuple[Config, Trial]] = {}
         for trial in self._trials:
             config = space.config_of(trial.key)
-            if config is not None:
+            if config is not None and self.holds(trial, space.variant(config)):
                 found[space.point(config)] = (config, trial)
         return list(found.values())
 
@@ -114,7 +119,12 @@ class Attempts:
         self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
     ) -> Trial:
         """What is known is not run again, a known hang least of all."""
-        known = self.store.known_outcome(key, self.context.environment)
+        known = self.store.known_outcome(
+            key,
+            self.context.environment,
+            variant_id=variant.id,
+            sources=sources_of(self.problem, variant),
+        )
         if known is not None:
             self.report_trial(label, known, fresh=False)
             return known
@@ -139,6 +149,7 @@ class Attempts:
             run_id=self.context.run,
             environment_id=self.context.environment,
             variant_id=variant.id,
+            sources=sources_of(self.problem, variant),
         )
         trial = self.store.trial(row)
         self._trials.append(trial)
@@ -150,11 +161,18 @@ class Attempts:
         self.context.report(TrialEnded(space=label, trial=trial, fresh=fresh, text=text))
 
     def _earlier_reference(self) -> float | None:
-        """The reference's seconds, if a winner of this environment knows them."""
+        """The reference's seconds, if a winner or a trial of this environment knows them.
+
+        A run that ended before its first winner leaves them with its first trial alone.
+        """
         winner = self.store.winner(self.problem.id(), self.context.target.name)
-        if winner is None or winner.environment_id != self.context.environment:
-            return None
-        return winner.reference
+        if winner is not None and winner.environment_id == self.context.environment:
+            return winner.reference
+        for trial in reversed(self._trials):
+            seconds = number(trial.outcome.resources.get(REFERENCE_TIMED))
+            if seconds > 0:
+                return seconds
+        return None
 
 
 def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:
@@ -162,7 +180,9 @@ def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcom
     timing = measured.timings.get(variant.id)
     if measured.status != "ok" or timing is None:
         return Outcome(status=measured.status, message=measured.message, errors=verdict.errors)
-    eager = {} if timing.eager is None else {"eager": timing.eager}
+    more: dict[str, Any] = {} if timing.eager is None else {"eager": timing.eager}
+    if measured.reference is not None:
+        more[REFERENCE_TIMED] = measured.reference.median
     return Outcome(
         status="ok",
         median=timing.median,
@@ -171,7 +191,7 @@ def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcom
         samples=timing.samples,
         method=measured.method,
         errors=verdict.errors,
-        resources={**verdict.resources, "conditions": measured.conditions, **eager},
+        resources={**verdict.resources, "conditions": measured.conditions, **more},
     )
 
 
@@ -188,12 +208,9 @@ def failure(verdict: Verdict) -> Outcome:
 def config_text(key: TrialKey) -> str:
     """What differs from the axes' defaults, of a stage or of a whole plan."""
     if key.stage is not None:
-        return _differing(KERNELS[key.stage].axes, key.config)
-    parts = [_differing(PLANS[key.plan].axes, key.interface)]
-    parts += [_differing(KERNELS[stage].axes, config) for stage, config in key.config.items()]
+        return differing(key.config, defaults(KERNELS[key.stage].axes))
+    parts = [differing(key.interface, defaults(PLANS[key.plan].axes))]
+    parts += [
+        differing(config, defaults(KERNELS[stage].axes)) for stage, config in key.config.items()
+    ]
     return " ".join(filter(None, [key.plan, *parts]))
-
-
-def _differing(axes: Sequence[Axis], config: Mapping[str, Any]) -> str:
-    default = defaults(axes)
-    return " ".join(f"{axis}={value}" for axis, value in config.items() if default[axis] != value)

@@ -12,29 +12,29 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
 
-def default_configs(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
-    """The default config alone."""
-    yield {**defaults(plan.axes), **defaults(spec.axes)}
+def default_configs(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
+    """The problem's default config alone."""
+    yield {**defaults(plan.axes), **spec.default(problem)}
 
 
-def corner_candidates(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
+def corner_candidates(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
     """The default config, then each axis the stage reads at each extreme, the others as they are.
 
     An axis of numbers has two extremes; of a choice without an order every value is one.
     """
-    (default,) = default_configs(spec, plan)
+    (default,) = default_configs(spec, problem, plan)
     yield default
     for axis in _axes(spec, plan):
         numbers = all(type(value) is int for value in axis.values)
         extremes = (axis.values[0], axis.values[-1]) if numbers else axis.values
         for value in dict.fromkeys(extremes):
-            if value != axis.default:
+            if value != default[axis.name]:
                 yield {**default, axis.name: value}
 
 
-def all_configs(spec: KernelSpec, plan: Plan) -> Iterator[dict[str, Value]]:
+def all_configs(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
     """Every combination of the values of the axes the stage reads."""
-    (default,) = default_configs(spec, plan)
+    (default,) = default_configs(spec, problem, plan)
     axes = _axes(spec, plan)
     for values in product(*(axis.values for axis in axes)):
         yield {**default, **{axis.name: v for axis, v in zip(axes, values, strict=True)}}
@@ -47,7 +47,7 @@ def corner_configs(
     spec: KernelSpec, problem: Problem, plan: Plan, target: Target
 ) -> list[dict[str, Value]]:
     """The corner candidates that the stage does not refuse."""
-    candidates = corner_candidates(spec, plan)
+    candidates = corner_candidates(spec, problem, plan)
     return [config for config in candidates if not refusals(spec, problem, plan, config, target)]
 
 

@@ -12,6 +12,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.printable import printable
 from gdn_ops.tuner.progress import (
     Event,
     LinesView,
@@ -24,7 +26,6 @@ from gdn_ops.tuner.progress import (
     View,
     WinnerStored,
     line_of,
-    seconds_text,
     time_left,
 )
 
@@ -33,14 +34,18 @@ RECENT = 3
 
 
 def say(text: str = "") -> None:
-    """Print a line as it is."""
-    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line as it is, without control characters."""
+    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(text: str) -> None:
     """Print an error as one line on standard error."""
-    line = " ".join(text.split())
-    Console(stderr=True).print(Text(f"gdn: {line}", style="red"), soft_wrap=True)
+    _on_stderr(text, style="red")
+
+
+def note(text: str) -> None:
+    """Print a remark as one line on standard error, so that it is not in what is piped on."""
+    _on_stderr(text, style="")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -58,7 +63,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
             overflow="fold",
         )
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     console = _console()
     if not console.is_terminal:
         console.width = 1000
@@ -116,7 +121,7 @@ class LiveView:
 
     def _keep(self, line: str) -> None:
         """Print a line that stays above what is redrawn."""
-        self._live.console.print(Text(line))
+        self._live.console.print(Text(printable(line)))
 
     def _render(self) -> RenderableType:
         problem = self._tally.problem
@@ -128,6 +133,7 @@ class LiveView:
         if self._tally.finals:
             parts.append(Text(f"finals: {self._tally.finals} variants, interleaved"))
         for line in self._recent:
+            line = printable(line)
             parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
 
@@ -151,6 +157,11 @@ def _row(tally: SpaceTally) -> tuple[str, ...]:
         seconds_text(tally.best),
         tally.best_text or ("the defaults" if tally.best is not None else ""),
     )
+
+
+def _on_stderr(text: str, *, style: str) -> None:
+    line = " ".join(printable(text).split())
+    Console(stderr=True).print(Text(f"gdn: {line}", style=style), soft_wrap=True)
 
 
 def _console() -> Console:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,12 +141,12 @@ def publish(source: Path | str, destination: Path | str) -> None:
 
 @contextmanager
 def results_errors(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite, of the file system and of damaged JSON into a ResultsError."""
+    """Turn errors of SQLite and of the file system into a ResultsError."""
     try:
         yield
     except DBAPIError as error:
         raise results_error(path, error.orig or error) from error
-    except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise results_error(path, error) from error
 
 
@@ -203,6 +202,8 @@ def _connector(path: Path, *, mode: str, foreign_keys: bool = True) -> Callable[
             check_same_thread=False,
             isolation_level=None,
         )
+        # a damaged text must cost one row, not the whole read
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         if mode != "ro":
             connection.execute("PRAGMA journal_mode = WAL")

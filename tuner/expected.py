@@ -11,19 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gdn_ops.call import Call
+from gdn_ops.call import DIFFERENTIABLE, Call
 from gdn_ops.packing import Packing
 from gdn_ops.reference import log_decay, recurrent_reference
 from gdn_ops.tuner.gate_cases import Case
 from gdn_ops.tuner.inputs import random_call
 
-GRADIENTS = {
-    "q": "dq", "k": "dk", "v": "dv", "g": "dg", "beta": "dbeta", "h0": "dh0", "A_log": "dA_log",
-    "dt_bias": "ddt_bias",
-}  # fmt: skip
-"""The gradient of each input of a call."""
-GRADIENT_TOKENS = 160
-"""Most tokens of a case whose gradient is checked; autograd keeps the state of every token."""
 PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
 
 
@@ -33,14 +26,12 @@ class Expected:
 
     Args:
         call: the inputs.
-        outputs: float64 o [B, T, HV, V], ht [N, HV, K, V] if the problem has it, and the gradients
-            if it asks for them; ``owned``.
-        cotangents: of o and ht, what the gradients are taken with; empty without gradients.
+        outputs: in float64, ``owned``: o [B, T, HV, V] and ht [N, HV, K, V] if the problem has it;
+            of a backward problem the gradients.
     """
 
     call: Call
     outputs: dict[str, Tensor]
-    cotangents: dict[str, Tensor]
 
 
 @lru_cache(maxsize=64)
@@ -48,20 +39,24 @@ def expected(case: Case, device: str) -> Expected:
     """Make the inputs of a case and run the token recurrence on them in float64."""
     call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
     inputs = {name: x.double() for name, x in inputs_of(call).items()}
-    with_gradient = case.problem.grad and case.problem.tokens <= GRADIENT_TOKENS
-    with torch.set_grad_enabled(with_gradient), _one_thread():
+    backward = case.problem.op == "backward"
+    with torch.set_grad_enabled(backward), _one_thread():
         for x in inputs.values():
-            x.requires_grad_(with_gradient)
+            x.requires_grad_(backward)
         o, ht = _recurrence(inputs, call.scale, call.packing)
         outputs = {"o": o, "ht": ht} if case.problem.final_state else {"o": o}
-        cotangents = _cotangents(outputs, call) if with_gradient else {}
-        gradients = gradients_of(outputs, inputs, cotangents) if with_gradient else {}
-    return Expected(call, owned(outputs | gradients, call), cotangents)
+        if backward:
+            assert call.do is not None
+            cotangents = {"o": call.do[:, : o.shape[1]].double()}
+            if call.dht is not None:
+                cotangents["ht"] = call.dht.double()
+            outputs = gradients_of(outputs, inputs, cotangents)
+    return Expected(call, owned(outputs, call))
 
 
 def inputs_of(call: Call) -> dict[str, Tensor]:
-    """The tensors that a call gives, by name."""
-    return {name: x for name in GRADIENTS if (x := getattr(call, name)) is not None}
+    """The differentiable tensors that a call gives, by name."""
+    return {name: x for name in DIFFERENTIABLE if (x := getattr(call, name)) is not None}
 
 
 def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
@@ -80,7 +75,7 @@ def gradients_of(
     gradients = torch.autograd.grad(
         list(outputs.values()), list(inputs.values()), [cotangents[name] for name in outputs]
     )
-    return {GRADIENTS[name]: x for name, x in zip(inputs, gradients, strict=True)}
+    return {f"d{name}": x for name, x in zip(inputs, gradients, strict=True)}
 
 
 def _recurrence(
@@ -113,13 +108,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _cotangents(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
-    generator = torch.Generator(device=call.q.device).manual_seed(1)
-    return {
-        name: torch.randn(x.shape, generator=generator, device=x.device)
-        .to(call.q.dtype if name == "o" else torch.float32)
-        .to(x.dtype)
-        for name, x in outputs.items()
-    }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.attempts import Attempts, failure, outcome_of
-from gdn_ops.tuner.gate import FINALISTS_TIMED, proven
+from gdn_ops.tuner.gate import FINALISTS_TIMED, number, proven
 from gdn_ops.tuner.harness import Effort, Measured, Timing, Verdict
-from gdn_ops.tuner.progress import FinalsBegan, Note, WinnerStored, seconds_text
+from gdn_ops.tuner.progress import FinalsBegan, Note, WinnerStored
 from gdn_ops.tuner.space import plan_key
 from gdn_ops.tuner.statistics import tied
 from gdn_ops.tuner.store_records import NewWinner, StoredWinner, Trial
@@ -51,7 +54,7 @@ def hold_finals(
     """
     variants = _right(attempts, candidates)
     if not variants:
-        return None
+        return _without_finals(attempts)
     attempts.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
     left = MOST_SECONDS if deadline is None else deadline - time.monotonic()
     effort = Effort(
@@ -90,12 +93,16 @@ def settle(attempts: Attempts) -> StoredWinner | None:
 
 
 def standing(attempts: Attempts) -> StoredWinner | None:
-    """The winner that stands, if it was measured in this environment."""
-    context = attempts.context
-    winner = context.store.winner(attempts.problem.id(), context.target.name)
-    if winner is None or winner.environment_id != context.environment:
+    """The winner that stands: measured in this environment with today's sources, and still right.
+
+    None for a winner that a later trial found wrong, or whose axes are gone.
+    """
+    winner = _stored(attempts)
+    variant = None if winner is None else _readable(winner.variant, attempts.problem)
+    if winner is None or variant is None:
         return None
-    return winner
+    latest = next((t for t in reversed(attempts.trials) if _is_of(t, variant, attempts)), None)
+    return winner if latest is not None and latest.outcome.status == "ok" else None
 
 
 def finished(attempts: Attempts) -> bool:
@@ -103,7 +110,8 @@ def finished(attempts: Attempts) -> bool:
     winner = standing(attempts)
     if winner is None or winner.trial_id is None:
         return False
-    resources = attempts.store.trial(winner.trial_id).outcome.resources
+    timed = next((t for t in attempts.trials if t.id == winner.trial_id), None)
+    resources = {} if timed is None else timed.outcome.resources
     return FINALISTS_TIMED in resources and proven(resources)
 
 
@@ -133,17 +141,39 @@ def winner_text(winner: StoredWinner, variant: str) -> str:
 
 def _best_trial(attempts: Attempts) -> tuple[Variant, Trial] | None:
     """The fastest right trial of a whole variant that today's axes still have."""
-    # the last word on a variant counts: a later proof may have found it nondeterministic
-    latest = {t.variant_id: t for t in attempts.trials if t.key.scope == "plan"}
-    trials = [t for t in latest.values() if t.outcome.status == "ok"]
-    for trial in sorted(trials, key=_seconds):
+    latest: dict[str, tuple[Variant, Trial]] = {}
+    for trial in attempts.trials:
         key = trial.key
         data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-        try:
-            return Variant.from_json(data, attempts.problem), trial
-        except (InvalidConfig, UnknownName):
-            continue  # an axis or a value of it was taken out since
-    return None
+        variant = _readable(data, attempts.problem) if key.scope == "plan" else None
+        if variant is not None and _is_of(trial, variant, attempts):
+            # the last word on a variant counts: a later proof may have found it nondeterministic
+            latest[variant.id] = variant, trial
+    right = [found for found in latest.values() if found[1].outcome.status == "ok"]
+    return min(right, key=lambda found: _seconds(found[1]), default=None)
+
+
+def _stored(attempts: Attempts) -> StoredWinner | None:
+    """The winner that the store has of this environment, whatever became of its variant."""
+    context = attempts.context
+    winner = context.store.winner(attempts.problem.id(), context.target.name)
+    if winner is None or winner.environment_id != context.environment:
+        return None
+    return winner
+
+
+def _readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:
+    """A stored variant, if today's axes still have it."""
+    try:
+        return Variant.from_json(data, problem)
+    except (InvalidConfig, UnknownName):
+        return None
+
+
+def _is_of(trial: Trial, variant: Variant, attempts: Attempts) -> bool:
+    """Whether a trial is of a whole variant as it is rendered today."""
+    whole = trial.key.scope == "plan" and trial.variant_id == variant.id
+    return whole and attempts.holds(trial, variant)
 
 
 def _seconds(trial: Trial) -> float:
@@ -160,7 +190,7 @@ def _tied(finalist: Finalist, fastest: Finalist) -> bool:
 
 def _needs(verdict: Verdict) -> tuple[float, ...]:
     known = verdict.resources
-    return tuple(float(known.get(name, 0)) for name in ("stack", "shared", "registers"))
+    return tuple(number(known.get(name)) for name in ("stack", "shared", "registers"))
 
 
 def _right(attempts: Attempts, candidates: Sequence[Variant]) -> list[Variant]:
@@ -180,11 +210,9 @@ def _crown(
     attempts: Attempts, finalists: Sequence[Finalist], measured: Measured
 ) -> StoredWinner | None:
     """The first of the ranked finalists that repeats bitwise is stored, the others recorded."""
-    if not finalists:
-        return None
     winner: StoredWinner | None = None
     defaults = {Variant.default(name, attempts.problem).id for name in PLANS}
-    for finalist in ranked(finalists, defaults):
+    for finalist in ranked(finalists, defaults) if finalists else ():
         variant = finalist.variant
         verdict = attempts.gate.proof(variant) if winner is None else attempts.gate.verdict(variant)
         resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
@@ -194,7 +222,17 @@ def _crown(
         trial = attempts.record(key, outcome, variant, label=LABEL)
         if winner is None and verdict.ok:
             winner = _store(attempts, variant, trial, final=True)
-    return winner
+    return _without_finals(attempts) if winner is None else winner
+
+
+def _without_finals(attempts: Attempts) -> StoredWinner | None:
+    """What is left when no finalist passed: the best other trial, or no winner at all."""
+    stored = _stored(attempts)
+    if stored is not None and standing(attempts) is None:
+        variant = _readable(stored.variant, attempts.problem)
+        if variant is not None and any(_is_of(t, variant, attempts) for t in attempts.trials):
+            attempts.store.retire_winner(stored.id)
+    return settle(attempts)
 
 
 def _store(

@@ -17,6 +17,8 @@ HARNESS_VERSION = 1
 class Environment:
     """Two times may be compared, and a known failure trusted, only within one environment.
 
+    What the kernels are rendered to is no part of it: each trial says that of its own.
+
     Args:
         device: the model, as CPU or driver name it.
         arch: as the target names it, e.g. ``sm_90``.
@@ -25,7 +27,6 @@ class Environment:
         platform: system, machine and C library; not the kernel's patch level, which would split
             the results at every update.
         threads: of torch on the CPU.
-        template_hash: of the templates that render the variants.
     """
 
     device: str
@@ -36,7 +37,6 @@ class Environment:
     python: str
     platform: str
     threads: int
-    template_hash: str
     harness_version: int = HARNESS_VERSION
 
     @property
@@ -46,13 +46,12 @@ class Environment:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def fingerprint(device: str, *, arch: str, template_hash: str) -> Environment:
+def fingerprint(device: str, *, arch: str) -> Environment:
     """Describe this machine for measurements on a device.
 
     Args:
         device: a torch device, ``cpu``, ``cuda`` or ``cuda:1``.
         arch: of the target.
-        template_hash: of today's templates.
     """
     import torch
 
@@ -68,7 +67,6 @@ def fingerprint(device: str, *, arch: str, template_hash: str) -> Environment:
             part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part
         ),
         threads=torch.get_num_threads(),
-        template_hash=template_hash,
     )
 
 

@@ -9,8 +9,12 @@ from typing import Any
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.harness import Harness, Verdict
+from gdn_ops.tuner.sources import sources_of
 from gdn_ops.tuner.store import Store
-from gdn_ops.tuner.store_records import Outcome
+from gdn_ops.tuner.store_records import Trial
+
+Identity = tuple[str, frozenset[tuple[str, str]]]
+"""A variant's id and the hashes of its sources: what a verdict is about."""
 
 REPEATS = 2
 """Runs that must agree bitwise before a config is timed."""
@@ -24,7 +28,10 @@ REPEATED = "bitwise_repeats"
 FINALISTS_TIMED = "finalists"
 """Under this name the resources of a trial say in how large finals it was timed."""
 
-OF_ONE_TRIAL = (FINALISTS_TIMED, "conditions", "eager")
+REFERENCE_TIMED = "reference"
+"""Under this name the resources of a trial keep the reference's seconds, timed along with it."""
+
+OF_ONE_TRIAL = (FINALISTS_TIMED, REFERENCE_TIMED, "conditions", "eager")
 """Resources that say how a trial was timed, and nothing of its variant."""
 
 NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
@@ -38,19 +45,20 @@ class Gate:
         self, harness: Harness, store: Store, problem: Problem, *, target: str, environment: int
     ) -> None:
         self._harness, self._problem = harness, problem
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[Identity, Verdict] = {}
         facts = _without_sizes(problem.facts())
         same = {name for name, f in store.problems().items() if _without_sizes(f) == facts}
         for trial in store.trials(target=target):
             if trial.environment_id == environment and trial.key.problem_id in same:
-                self._learn(trial.variant_id, trial.outcome)
+                self._learn(trial)
 
     def verdict(self, variant: Variant) -> Verdict:
         """Whether a variant is right."""
-        if variant.id not in self._verdicts:
+        identity = self._identity(variant)
+        if identity not in self._verdicts:
             verdict = self._harness.verify(self._problem, variant, repeats=REPEATS)
-            self._verdicts[variant.id] = verdict
-        return self._verdicts[variant.id]
+            self._verdicts[identity] = verdict
+        return self._verdicts[identity]
 
     def proof(self, variant: Variant) -> Verdict:
         """Whether a variant is right and repeats as often as a winner must."""
@@ -59,15 +67,23 @@ class Gate:
             if verdict.ok:
                 resources = {**verdict.resources, REPEATED: WINNER_REPEATS}
                 verdict = replace(verdict, resources=resources)
-            self._verdicts[variant.id] = verdict
-        return self._verdicts[variant.id]
+            self._verdicts[self._identity(variant)] = verdict
+        return self.verdict(variant)
 
-    def _learn(self, variant: str | None, outcome: Outcome) -> None:
-        if variant is None or outcome.status not in ("ok", *NOT_ABOUT_SIZES):
+    def _identity(self, variant: Variant) -> Identity:
+        sources = sources_of(self._problem, variant) or {}
+        return variant.id, frozenset(sources.items())
+
+    def _learn(self, trial: Trial) -> None:
+        outcome = trial.outcome
+        if trial.variant_id is None or outcome.status not in ("ok", *NOT_ABOUT_SIZES):
             return
-        before = self._verdicts.get(variant)
+        if trial.sources is None:
+            return
+        identity = trial.variant_id, frozenset(trial.sources.items())
+        before = self._verdicts.get(identity)
         if before is None or not proven(before.resources) or outcome.status != "ok":
-            self._verdicts[variant] = Verdict(
+            self._verdicts[identity] = Verdict(
                 status=outcome.status,
                 message=outcome.message,
                 errors=outcome.errors,
@@ -77,7 +93,12 @@ class Gate:
 
 def proven(resources: Mapping[str, Any]) -> bool:
     """Whether a trial's resources say that a winner's repeats were passed."""
-    return int(resources.get(REPEATED, 0)) >= WINNER_REPEATS
+    return number(resources.get(REPEATED)) >= WINNER_REPEATS
+
+
+def number(value: object) -> float:
+    """A number out of a trial's resources; 0 for anything else that may stand there."""
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _without_sizes(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,6 @@ COMPILE_SECONDS = 120.0
 START_SECONDS = 90.0
 """What a measuring job may take besides its measuring: imports, inputs, a slow first call."""
 
-REFUSALS = ("InvalidConfig", "TemplateError", "UnsupportedProblem")
-"""Errors by which a child says that a variant is not to be had, as its messages begin."""
-
 
 @dataclass(frozen=True)
 class Timing:
@@ -217,10 +214,8 @@ class WorkerHarness:
 
 
 def _status(result: JobResult) -> str:
-    """A job's status as a trial's: an error that is neither refusal nor foreseen is a crash."""
-    if result.status in TRIAL_STATUSES:
-        return result.status
-    return "invalid" if result.message.startswith(REFUSALS) else "crash"
+    """A job's status as a trial's: an error that nobody foresaw is a crash."""
+    return result.status if result.status in TRIAL_STATUSES else "crash"
 
 
 def _compiled(row: CompileRow) -> Verdict:

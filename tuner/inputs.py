@@ -14,6 +14,7 @@ from gdn_ops.codegen.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.packing import Packing, packing_of
 from gdn_ops.reference import log_decay
+from gdn_ops.torch_dtype import torch_dtype
 from gdn_ops.tuner.recipes import BETAS, GATES, Recipe, normal, unit_rows
 
 STATE_SIZE = 0.1
@@ -55,7 +56,7 @@ def random_call(
 
     q and k are unit vectors, v is normal, beta a sigmoid. Log decays are
     -exp(A_log) softplus(a + dt_bias) with rates exp(A_log) in 0..16, as Mamba-2 (arXiv 2405.21060)
-    and the layers of the gated delta rule start them.
+    and the layers of the gated delta rule start them. Gradients that come in are normal.
 
     Args:
         problem: supplies heads, head dims, dtype, flags and, without ``layout``, the sizes.
@@ -74,8 +75,9 @@ def random_call(
     B, T = _row(problem, layout)
     generator = torch.Generator(device=device).manual_seed(seed)
     g, A_log, dt_bias = _gate(problem, generator, (B, T), recipe.gate)
-    io = getattr(torch, DTYPES[problem.dtype].torch.removeprefix("torch."))
+    io = torch_dtype(DTYPES[problem.dtype])
     state = (len(layout.lengths), problem.HV, problem.K, problem.V)
+    backward = problem.op == "backward"
     return Call(
         q=unit_rows(generator, B, T, problem.H, problem.K).to(io),
         k=unit_rows(generator, B, T, problem.H, problem.K, cosine=recipe.cosine).to(io),
@@ -87,6 +89,8 @@ def random_call(
         dt_bias=dt_bias,
         h0=normal(generator, *state) * STATE_SIZE if problem.initial_state else None,
         packing=_packing(layout, T, generator.device) if problem.varlen else None,
+        do=normal(generator, B, T, problem.HV, problem.V).to(io) if backward else None,
+        dht=normal(generator, *state) if backward and problem.final_state else None,
     )
 
 

@@ -86,6 +86,8 @@ def _interpreted(pool: WorkerPool, plan: str) -> Checked:
 
 
 def _compiled(row: CompileRow, target: Target) -> Checked:
+    if row.resources is None and row.status == "ok":
+        return Checked(row.plan, row.stage, f"compiles for {target.name}; {row.message}", True)
     if row.resources is None or row.status != "ok":
         why = "; ".join(row.reasons) or row.message
         return Checked(row.plan, row.stage, f"{row.status} for {target.name}: {why}", False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,15 +11,14 @@ from time import monotonic
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gdn_ops.call import Call
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch import Launcher, StageLauncher, Workspace, bind
-from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
-from gdn_ops.tuner.expected import gradients_of, inputs_of
+from gdn_ops.tuner.baseline import reference_run
+from gdn_ops.tuner.expected import inputs_of
 from gdn_ops.tuner.inputs import Layout, random_call
 from gdn_ops.tuner.interleaving import interleaved, is_cut
 from gdn_ops.tuner.statistics import estimate
@@ -71,12 +70,11 @@ def measure(
 ) -> dict[str, Any]:
     """Time variants, or one stage of each, on random inputs in one interleaved run.
 
-    Where the problem asks for a gradient, a call is forward and backward.
-
     Args:
         stage: time this stage alone, on what the first variant's earlier stages computed; the
             variants must share their interface config.
-        reference: also time the chunkwise form in plain PyTorch (token by token for decode).
+        reference: also time the chunkwise form in plain PyTorch (token by token for decode), of a
+            backward problem with its gradients by autograd.
 
     Returns:
         ``rows``: of each variant ``id``, ``method``, ``samples`` (seconds a call), ``median``,
@@ -86,22 +84,24 @@ def measure(
 
     Raises:
         InvalidConfig: the variants do not share what a stage's timing needs.
+        CaptureError: a variant's calls cannot be captured in a CUDA graph; end this process.
         UnknownName: they have no such stage.
     """
     begin = monotonic()
     timer = timer_of(device, threads=threads)
     launchers = {variant.id: bind(problem, variant) for variant in variants}
-    with torch.set_grad_enabled(problem.grad), _no_collection():
+    with torch.no_grad(), _no_collection():
         calls = _calls(problem, timer, device)
         runs = (
-            {name: _run_of(problem, launcher, calls) for name, launcher in launchers.items()}
+            {name: _run_of(launcher, calls) for name, launcher in launchers.items()}
             if stage is None
             else _stage_runs(list(launchers.values()), calls, stage)
         )
         samplers = {name: timer.samplers(each, len(calls)) for name, each in runs.items()}
         if reference:
-            baseline = _run_of(problem, lambda call: _reference(problem, call), calls)
-            samplers[REFERENCE] = timer.samplers(baseline, len(calls))
+            baseline = reference_run(problem, calls)
+            # it may wait for the GPU, so it is in no graph; it is no rival of the variants
+            samplers[REFERENCE] = timer.samplers(baseline, len(calls), eager=True)
         spent = monotonic() - begin
         rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent))
     return {
@@ -113,13 +113,19 @@ def measure(
 
 
 def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dict[str, Any], str]:
-    """Rows by contender, and the method of their samples: the best one that all variants have."""
+    """Rows by contender, and the method of the variants' samples, which is one for all.
+
+    The reference's own row names its method. Beside it variants have their second method's times.
+    """
     variants = [name for name in samplers if name != REFERENCE] or [REFERENCE]
-    methods = [m for m in samplers[variants[0]] if all(m in samplers[name] for name in variants)]
-    method, others = methods[0], methods[1:]
+    method, *others = samplers[variants[0]]
     limits = {} if pace.stop_above is None else dict.fromkeys(variants, pace.stop_above)
-    # a reference that no graph can hold is timed eagerly beside graphs
-    used = {name: method if method in own else next(iter(own)) for name, own in samplers.items()}
+    used = {name: next(iter(own)) for name, own in samplers.items()}
+    if mixed := {used[name] for name in variants} - {method}:
+        raise InvalidConfig(
+            f"variants timed by {method} and by {', '.join(sorted(mixed))} do not compare; "
+            "measure them apart."
+        )
     samples = interleaved(
         {name: own[used[name]] for name, own in samplers.items()},
         rounds=pace.rounds,
@@ -130,9 +136,9 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
     for name, taken in samples.items():
         cut = name in limits and is_cut(taken, limits[name])
         rows[name] = {"id": name, "method": used[name], **_summary(taken), "cut": cut}
-    kept = {name: own for name, own in samplers.items() if others and not rows[name]["cut"]}
+    kept = [name for name in variants if others and not rows[name]["cut"]]
     eager = interleaved(
-        {name: own[others[0]] for name, own in kept.items()}, rounds=pace.rounds, seconds=0.0
+        {name: samplers[name][others[0]] for name in kept}, rounds=pace.rounds, seconds=0.0
     )
     for name, taken in eager.items():
         rows[name]["eager"] = _summary(taken)
@@ -152,22 +158,11 @@ def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
     return [first, *(random_call(problem, device=device, seed=i, layout=layout) for i in others)]
 
 
-def _run_of(
-    problem: Problem, function: Callable[[Call], tuple[Tensor, Tensor | None]], calls: list[Call]
-) -> Run:
-    """What one sample repeats: the forward, or with ``problem.grad`` forward and backward."""
-    if not problem.grad:
-        return lambda i: function(calls[i])
-
-    def both(i: int) -> None:
-        inputs = inputs_of(calls[i])
-        for x in inputs.values():
-            x.requires_grad_()
-        o, ht = function(calls[i])
-        outputs = {"o": o} if ht is None else {"o": o, "ht": ht}
-        gradients_of(outputs, inputs, {name: x.detach() for name, x in outputs.items()})
-
-    return both
+def _run_of(launcher: Launcher, calls: list[Call]) -> Run:
+    """What one sample of a whole variant repeats."""
+    if launcher.problem.op == "backward":
+        return lambda i: launcher.gradients(calls[i])
+    return lambda i: launcher(calls[i])
 
 
 def _stage_runs(launchers: list[Launcher], calls: list[Call], stage: str) -> dict[str, Run]:
@@ -201,22 +196,6 @@ def _prepared(launcher: Launcher, call: Call, place: int) -> Workspace:
 
 def _launch(stage: StageLauncher, workspaces: list[Workspace], i: int) -> None:
     stage.launch(workspaces[i])
-
-
-def _reference(problem: Problem, call: Call) -> tuple[Tensor, Tensor | None]:
-    """The baseline of the speed-up: the rule in plain PyTorch, in float32."""
-    g = call.g
-    if g is not None and call.A_log is not None:
-        g = log_decay(g, call.A_log, call.dt_bias)
-    form = recurrent_reference if problem.op == "decode" else chunkwise_reference
-    o, ht = form(
-        call.q, call.k, call.v, g, call.beta,
-        scale=call.scale,
-        initial_state=call.h0,
-        cu_seqlens=None if call.packing is None else call.packing.cu_seqlens,
-        dtype=torch.float32,
-    )  # fmt: skip
-    return o, ht if problem.final_state else None
 
 
 @contextmanager

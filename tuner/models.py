@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from math import isfinite
 from typing import Any, ClassVar
@@ -24,11 +25,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 RUN_STATUSES = ("running", "finished", "interrupted")
 SCOPES = ("stage", "plan")
+FAULT = "fault"
 TRIAL_STATUSES = (
     "ok", "invalid", "compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout",
-    "crash",
+    "crash", FAULT,
 )  # fmt: skip
 PROVENANCES = ("measured", "predicted")
+
+DEEPEST = 16
+"""Levels of the JSON in a column; what was written has 4 at most."""
 
 
 def to_json(value: object) -> str:
@@ -53,7 +58,14 @@ def _finite(value: object) -> object:
     return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
-class UtcTime(TypeDecorator[datetime]):
+@dataclass(frozen=True)
+class Malformed:
+    """What is read of a value that cannot be of its column; a value of one row, not an error."""
+
+    reason: str
+
+
+class UtcTime(TypeDecorator[Any]):
     """A moment as ISO 8601 text in UTC of fixed width, which sorts as time and reads anywhere."""
 
     impl = String
@@ -64,8 +76,49 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value)
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | Malformed | None:
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+        except (ValueError, TypeError):
+            return Malformed(f"{value!r:.60} is no moment in ISO 8601")
+        return moment if moment.tzinfo else Malformed(f"{value!r:.60} has no time zone")
+
+    @property
+    def python_type(self) -> type[Any]:
+        return datetime
+
+
+class JsonObject(TypeDecorator[Any]):
+    """A JSON object."""
+
+    impl = JSON
+    cache_ok = True
+    python_type: type[Any] = dict
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        return _parsed
+
+
+class JsonNumbers(JsonObject):
+    """A JSON list of numbers."""
+
+    cache_ok = True
+    python_type = list
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        value = None if text is None else json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        return Malformed(f"{text!r:.60} is no JSON: {error}")
+    return Malformed(f"{text!r:.60} is nested too deep") if _deep(value, DEEPEST) else value
+
+
+def _deep(value: object, levels: int) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_deep(item, levels - 1) for item in items)
 
 
 class Base(DeclarativeBase):
@@ -79,8 +132,8 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {
-        dict[str, Any]: JSON(none_as_null=True),
-        list[float]: JSON(none_as_null=True),
+        dict[str, Any]: JsonObject(none_as_null=True),
+        list[float]: JsonNumbers(none_as_null=True),
         datetime: UtcTime(),
         float: Double(),
     }
@@ -93,7 +146,10 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
 
 
 class EnvironmentRow(Base):
-    """Everything besides the config that a time depends on."""
+    """Everything besides config and source that a time depends on.
+
+    ``template_hash``, of all templates together, is of rows from before trials had ``sources``.
+    """
 
     __tablename__ = "environments"
 
@@ -107,7 +163,7 @@ class EnvironmentRow(Base):
     python: Mapped[str]
     platform: Mapped[str]
     threads: Mapped[int]
-    template_hash: Mapped[str]
+    template_hash: Mapped[str | None]
     harness_version: Mapped[int]
 
 
@@ -138,7 +194,10 @@ class RunRow(Base):
 
 
 class TrialRow(Base):
-    """One attempt at a config; failures are kept. ``median``, ``low``, ``high`` are seconds."""
+    """One attempt at a config; failures are kept. ``median``, ``low``, ``high`` are seconds.
+
+    ``sources``: hash of what each stage of the variant was rendered to, None if not known.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (
@@ -164,6 +223,7 @@ class TrialRow(Base):
     config: Mapped[dict[str, Any]]
     config_hash: Mapped[str]
     variant_id: Mapped[str | None]
+    sources: Mapped[dict[str, Any] | None]
     status: Mapped[str]
     median: Mapped[float | None]
     low: Mapped[float | None]

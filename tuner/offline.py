@@ -11,7 +11,7 @@ from typing import Any
 
 from gdn_ops.codegen.axis import Config, defaults
 from gdn_ops.codegen.compile import compile_stage
-from gdn_ops.codegen.errors import InvalidConfig, UnknownName
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName, UnreadableCode
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
@@ -25,6 +25,9 @@ from gdn_ops.tuner.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.worker_pool import Job, JobResult, WorkerPool
 
+UNKNOWN = "unknown"
+"""Under this name a worker says why it could not read the resources of what it compiled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRow:
@@ -36,8 +39,8 @@ class CompileRow:
         status: ``ok``; ``unlaunchable``: compiled, but cannot start on the target; ``refused``: not
             compiled, for the stage says it cannot run; or a failed job's status.
         reasons: why it cannot start or run.
-        resources: None if it was not compiled.
-        message: how its job failed.
+        resources: None if it was not compiled, or if they are not known.
+        message: how its job failed, or why the resources are not known.
     """
 
     plan: str
@@ -107,9 +110,11 @@ def compile_job(
 def row_of(result: JobResult) -> CompileRow:
     """The row of a finished ``compile_job``."""
     plan, stage, config, target = result.job.tag
-    status, resources = result.status, None
+    status, resources, message = result.status, None, result.message
     reasons: tuple[str, ...] = ()
-    if result.payload is not None:
+    if result.payload is not None and UNKNOWN in result.payload:
+        message = f"resources unknown: {result.payload[UNKNOWN]}"
+    elif result.payload is not None:
         resources = Resources.from_json(result.payload)
         reasons = tuple(resources.reasons(target))
         status = "unlaunchable" if reasons else "ok"
@@ -121,7 +126,7 @@ def row_of(result: JobResult) -> CompileRow:
         status=status,
         reasons=reasons,
         resources=resources,
-        message=" ".join([result.message, *_diagnosis(result)]),
+        message=" ".join([message, *_diagnosis(result)]),
     )
 
 
@@ -132,7 +137,7 @@ def rank(row: CompileRow) -> tuple[int, int]:
     spill does not disqualify: such a config can still be the fastest.
     """
     if row.resources is None:
-        return 2, 0
+        return (0 if row.status == "ok" else 2), 0
     return int(row.status != "ok"), row.resources.stack
 
 
@@ -145,7 +150,10 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         target=Target(**payload["target"]),
         folder=Path(payload["folder"]),
     )
-    return resources_of(compiled).to_json()
+    try:
+        return resources_of(compiled).to_json()
+    except UnreadableCode as error:
+        return {UNKNOWN: str(error)}  # it compiled all the same
 
 
 def _diagnosis(result: JobResult) -> list[str]:
@@ -187,7 +195,7 @@ def _jobs(
 ) -> Iterator[Job]:
     """The jobs of what is not refused; of what is, the row goes to ``refused``."""
     for plan, spec in work:
-        for config in CONFIG_SETS[configs](spec, plan):
+        for config in CONFIG_SETS[configs](spec, problem, plan):
             if reasons := refusals(spec, problem, plan, config, target):
                 row = CompileRow(
                     plan=plan.name,

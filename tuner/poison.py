@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from gdn_ops.call import Call
+from gdn_ops.launch import GIVEN
 
 GUARD = 4096
 """Elements behind every allocation whose NaN must survive."""
 INPUT_ROWS = 128
 """Tokens of NaN before and behind an input: as many as the largest chunk."""
-PER_TOKEN = ("q", "k", "v", "g", "beta")
+PER_TOKEN = ("q", "k", "v", "g", "beta", "do")
 
 
 @dataclass
@@ -75,7 +76,7 @@ def _poisoned(
 def embedded(call: Call) -> Call:
     """The same call with every float input in the middle of NaN, and tokens of nobody NaN too."""
     inside = replace(call)
-    for name in (*PER_TOKEN, "A_log", "dt_bias", "h0"):
+    for name in GIVEN:
         x = getattr(call, name)
         if x is None:
             continue

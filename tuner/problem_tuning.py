@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner import finals
 from gdn_ops.tuner.attempts import Attempts
-from gdn_ops.tuner.progress import Note, seconds_text
-from gdn_ops.tuner.search import Found, Options, late, search
-from gdn_ops.tuner.space import Space, plans_for, refusals
-from gdn_ops.tuner.stage_tuning import share, tune_stages
+from gdn_ops.tuner.progress import Note
+from gdn_ops.tuner.readiness import Readiness
+from gdn_ops.tuner.search import Found, Options, late, ranked_seconds, search
+from gdn_ops.tuner.space import Interface, Space, plans_for, refusals
+from gdn_ops.tuner.stage_tuning import StageTuning, share
 from gdn_ops.tuner.store_records import StoredWinner
 
-Interfaces = Sequence[tuple[Space, ...]]
+Interfaces = Sequence[Interface]
+Candidates = list[tuple[float, Variant]]
+"""Variants with their seconds."""
 
 FINALS_SHARE = 0.3
 """Of a problem's time is kept for the finals, within these bounds in seconds."""
@@ -24,6 +27,9 @@ FINALS_SECONDS = (finals.LEAST_SECONDS, 60.0)
 
 OUTCLASSED = 8.0
 """A plan whose default is this many times slower than another's is not searched."""
+
+TOGETHER = 4
+"""Interfaces whose stages are compiled side by side, ahead of the timing of their defaults."""
 
 
 def tune_problem(
@@ -54,26 +60,22 @@ def tune_problem(
     seconds = _defaults(attempts, plans, until)
     if finals.standing(attempts) is None:
         finals.settle(attempts)
-    candidates: list[tuple[float, Variant]] = []
-    for i, (plan, interfaces) in enumerate(plans.items()):
-        default = seconds.get(plan)
-        if default is not None and default > OUTCLASSED * min(seconds.values()):
-            text = f"  plan {plan} is left: its default takes {seconds_text(default)}"
-            attempts.context.report(Note(text=text))
-            continue
-        until_plan = share(until, len(plans) - i)
-        candidates += _tune_plan(attempts, interfaces, options=options, deadline=until_plan)
+    candidates: Candidates = []
+    searched = _not_outclassed(attempts, plans, seconds)
+    for i, plan in enumerate(searched):
+        until_plan = share(until, len(searched) - i)
+        candidates += _tune_plan(attempts, plans[plan], options=options, deadline=until_plan)
     ranked = [variant for _, variant in sorted(candidates, key=lambda item: item[0])]
     if late(deadline):
         text = "  time is up before the finals: the best trial so far is kept, tune again to go on"
         attempts.context.report(Note(text=text))
         return finals.settle(attempts)
-    chosen = ranked[: finals.FINALISTS] + _incumbents(attempts, seconds)
+    chosen = ranked[: finals.FINALISTS] + _incumbents(attempts, plans, seconds)
     return finals.hold_finals(attempts, chosen, deadline=deadline)
 
 
 def _defaults(
-    attempts: Attempts, plans: dict[str, list[tuple[Space, ...]]], deadline: float | None
+    attempts: Attempts, plans: Mapping[str, Interfaces], deadline: float | None
 ) -> dict[str, float]:
     """Seconds of the default variant of each plan, where it is right."""
     seconds: dict[str, float] = {}
@@ -82,71 +84,113 @@ def _defaults(
         if seconds and late(deadline):
             break
         trial = attempts.attempt_variant(variant, label="defaults of the plans")
-        if trial.outcome.status == "ok" and trial.outcome.median is not None:
-            seconds[plan] = trial.outcome.median
+        timed = ranked_seconds(trial.outcome)
+        if timed is not None:
+            seconds[plan] = timed
     return seconds
+
+
+def _not_outclassed(
+    attempts: Attempts, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
+) -> list[str]:
+    """The plans worth searching, known before the time is shared among them."""
+    found = []
+    for plan in plans:
+        if plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
+            text = f"  plan {plan} is left: its default takes {seconds_text(seconds[plan])}"
+            attempts.context.report(Note(text=text))
+        else:
+            found.append(plan)
+    return found
 
 
 def _tune_plan(
     attempts: Attempts, interfaces: Interfaces, *, options: Options, deadline: float | None
-) -> list[tuple[float, Variant]]:
+) -> Candidates:
     """The best variants of a plan with their seconds; of single-stage plans the best few."""
-    run = partial(_search, attempts, options)
-    if interfaces[0][0].alone:
-        ordered = _by_default(attempts, interfaces, share(deadline, 4))
-        return [(s.seconds, s.variant) for s in tune_stages(ordered, run, deadline=deadline)]
-    for i, (space,) in enumerate(interfaces):
-        if i == 0 or not late(deadline):
-            run(space, share(deadline, len(interfaces) - i))
-    return _best_of(attempts, interfaces)
 
+    def run(space: Space, until: float | None) -> Found | None:
+        return search(space, attempts, options=options, deadline=until)
 
-def _search(
-    attempts: Attempts, options: Options, space: Space, deadline: float | None
-) -> Found | None:
-    return search(space, attempts, options=options, deadline=deadline)
+    if not interfaces[0][0].alone:
+        for i, (space,) in enumerate(interfaces):
+            if i == 0 or not late(deadline):
+                run(space, share(deadline, len(interfaces) - i))
+        return _best_of(attempts, interfaces)
+    readiness = Readiness(attempts)
+    timed = _by_default(attempts, interfaces, readiness, share(deadline, 4))
+    stages = StageTuning(first=lambda space: _first_of(attempts, space), search=run)
+    ordered = [spaces for _, spaces in timed]
+    sums = stages.tune(ordered, ready=readiness.of, deadline=deadline)
+    summed = {total.variant.interface for total in sums}
+    defaults = [(seconds, _default(spaces)) for seconds, spaces in timed if seconds < float("inf")]
+    return [
+        *((total.seconds, total.variant) for total in sums),
+        *((seconds, variant) for seconds, variant in defaults if variant.interface not in summed),
+    ]
 
 
 def _by_default(
-    attempts: Attempts, interfaces: Interfaces, deadline: float | None
-) -> list[tuple[Space, ...]]:
-    """Interfaces by the time of their default variant; those that fail or came too late last."""
-    order: dict[int, float] = {}
+    attempts: Attempts, interfaces: Interfaces, readiness: Readiness, deadline: float | None
+) -> list[tuple[float, Interface]]:
+    """Interfaces with the seconds of their default variant, the fastest first.
+
+    What does not compile is left out; what fails or comes too late is last, of infinite seconds.
+    """
+    timed: list[tuple[float, Interface]] = []
     for i, spaces in enumerate(interfaces):
-        order[i] = float("inf")
         if i and late(deadline):
+            timed.append((float("inf"), spaces))
             continue
-        variant = _default(spaces)
-        outcome = attempts.attempt_variant(variant, label=f"interfaces of {variant.plan}").outcome
-        if outcome.status == "ok" and outcome.median is not None:
-            order[i] = outcome.median
-    return [interfaces[i] for i in sorted(order, key=order.__getitem__)]
+        if i % TOGETHER == 1:
+            readiness.check(interfaces[i : i + TOGETHER])
+        usable = readiness.of(spaces)
+        if usable is not None:
+            variant = _default(usable)
+            trial = attempts.attempt_variant(variant, label=f"interfaces of {variant.plan}")
+            seconds = ranked_seconds(trial.outcome)
+            timed.append((float("inf") if seconds is None else seconds, usable))
+    return sorted(timed, key=lambda item: item[0])
 
 
-def _best_of(attempts: Attempts, interfaces: Interfaces) -> list[tuple[float, Variant]]:
+def _first_of(attempts: Attempts, space: Space) -> Found | None:
+    """The best config known of a stage; of one nothing is known of, what it begins with, timed."""
+    known = attempts.known(space) or [
+        (space.begin, attempts.attempt(space, space.begin, best=None))
+    ]
+    timed = [(seconds, config) for config, trial in known
+             if (seconds := ranked_seconds(trial.outcome)) is not None]  # fmt: skip
+    if not timed:
+        return None
+    seconds, config = min(timed, key=lambda item: item[0])
+    return Found(space, config, seconds)
+
+
+def _best_of(attempts: Attempts, interfaces: Interfaces) -> Candidates:
     found = []
     for (space,) in interfaces:
         for config, trial in attempts.known(space):
-            outcome = trial.outcome
-            if outcome.status == "ok" and outcome.median is not None:
-                found.append((outcome.median, space.variant(config)))
+            seconds = ranked_seconds(trial.outcome)
+            if seconds is not None:
+                found.append((seconds, space.variant(config)))
     return sorted(found, key=lambda item: item[0])[: finals.FINALISTS]
 
 
-def _default(spaces: tuple[Space, ...]) -> Variant:
-    """An interface with the first valid config, which is the default's where that is valid."""
-    configs = {space.stage: space.first or {} for space in spaces}
-    return Variant.of(spaces[0].plan, spaces[0].problem, dict(spaces[0].interface), configs)
+def _default(spaces: Interface) -> Variant:
+    """An interface with what each stage begins with: its default where that is valid."""
+    return spaces[0].variant(spaces[0].begin)
 
 
-def _incumbents(attempts: Attempts, seconds: dict[str, float]) -> list[Variant]:
+def _incumbents(
+    attempts: Attempts, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
+) -> list[Variant]:
     """What must be beaten: the default of the best plan, and the winner that stands."""
     variants = []
     if seconds:
         best = min(seconds, key=seconds.__getitem__)
-        variants.append(Variant.default(best, attempts.problem))
+        variants.append(_default(plans[best][0]))
     winner = finals.standing(attempts)
-    if winner is not None:
+    if winner is not None:  # and so of today's axes
         variants.append(Variant.from_json(winner.variant, attempts.problem))
     return variants
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, TextIO
 
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.printable import printable
 from gdn_ops.tuner.store_records import StoredWinner, Trial
 
 EVERY_SECONDS = 5.0
@@ -193,7 +195,7 @@ class LinesView:
 
     def _say(self, text: str) -> None:
         self._spoke = time.monotonic()
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
 
 def line_of(event: Event, tally: Tally) -> str:
@@ -232,17 +234,6 @@ def first_line(text: str, width: int = 100) -> str:
     """The first line of a message, cut to a width."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """A time with three digits and its unit, e.g. ``12.3 ms``."""
-    if seconds is None:
-        return "-"
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1.0 or unit == "us":
-            value = seconds * factor
-            return f"{value:.{max(0, 2 - (len(str(int(value))) - 1))}f} {unit}"
-    raise AssertionError(seconds)
 
 
 def time_left(deadline: float) -> str:

@@ -10,10 +10,14 @@ from pathlib import Path
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.attempts import Attempts
 from gdn_ops.tuner.progress import SearchBegan
+from gdn_ops.tuner.sources import sources_of
 from gdn_ops.tuner.space import Space
-from gdn_ops.tuner.store_records import Trial
+from gdn_ops.tuner.store_records import Outcome, Trial
 from gdn_ops.tuner.strategies import AUTO, Start, Strategy, start, strategy_for
 from gdn_ops.tuner.warm_start import neighbours
+
+EAGER_BESIDE_GRAPHS = ("cuda-eager",)
+"""Methods of which a device has a better one; see ``Timer.samplers``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,17 @@ def search(
     return None if best.config is None else Found(space, best.config, best.seconds)
 
 
+def ranked_seconds(outcome: Outcome) -> float | None:
+    """The seconds by which an outcome is ranked among others.
+
+    None if it is not right, or if it was timed eagerly on a device whose others are graphs: the
+    time of launches is in one and not in the other.
+    """
+    if outcome.status != "ok" or outcome.method in EAGER_BESIDE_GRAPHS:
+        return None
+    return outcome.median
+
+
 def late(deadline: float | None) -> bool:
     """Whether a moment of the monotonic clock has passed; None never does."""
     return deadline is not None and time.monotonic() >= deadline
@@ -91,9 +106,9 @@ class _Best:
             self.see(config, trial)
 
     def see(self, config: Config, trial: Trial) -> None:
-        outcome = trial.outcome
-        if outcome.status == "ok" and outcome.median is not None and outcome.median < self.seconds:
-            self.config, self.seconds = config, outcome.median
+        seconds = ranked_seconds(trial.outcome)
+        if seconds is not None and seconds < self.seconds:
+            self.config, self.seconds = config, seconds
 
 
 def _run(
@@ -121,14 +136,21 @@ def _run(
             budget -= 1
 
 
+def _source(space: Space) -> str | None:
+    """Of the first config: what a study learnt of another source is of no use."""
+    sources = sources_of(space.problem, space.variant(space.begin))
+    return None if sources is None else sources[space.stage]
+
+
 def _beginning(
     space: Space, attempts: Attempts, known: Sequence[tuple[Config, Trial]], options: Options
 ) -> Start:
-    first = [space.first or space.default, *neighbours(space, attempts.store)]
+    first = [space.begin, *neighbours(space, attempts.store)]
     context = attempts.context
     study = "/".join(
         (space.target.name, space.problem.id(), space.plan, space.label,
-         f"environment {context.environment}", f"axes {space.axes_hash}")
+         f"environment {context.environment}", f"axes {space.axes_hash}",
+         f"source {_source(space)}")
     )  # fmt: skip
     return Start(
         space=space,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import template_hash
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.attempts import Context
@@ -20,10 +21,12 @@ from gdn_ops.tuner.db import open_database
 from gdn_ops.tuner.fingerprint import fingerprint
 from gdn_ops.tuner.harness import WorkerHarness
 from gdn_ops.tuner.interruption import Interruption
-from gdn_ops.tuner.progress import View
+from gdn_ops.tuner.progress import Note, View
 from gdn_ops.tuner.search import Options
 from gdn_ops.tuner.store import Store
 from gdn_ops.tuner.study_file import studies_beside
+
+PROBE_BYTES = 1 << 16
 
 WIDEST = 8
 """Configs asked of a strategy at once: it learns nothing between them."""
@@ -66,12 +69,11 @@ def tune(request: Request, view: View) -> Result:
     threads = thread_count(request.threads)
     torch.set_num_threads(threads)
     target = _target(device)
-    # every child would fail by a cache that cannot be written, and each failure be remembered
-    load_module("writable", "", cache_folder())
+    require_room(cache_folder())  # every child would fail by a cache that cannot be written
     interruption = Interruption()
     with open_database(request.database, create=True) as database, interruption.listen():
-        store = Store(database)
-        environment = fingerprint(device, arch=target.arch, template_hash=template_hash())
+        store = Store(database, note=lambda text: view(Note(text=text)))
+        environment = fingerprint(device, arch=target.arch)
         run = store.start_run(
             request.workload, target.name, seed=request.options.seed, options=_recorded(request)
         )
@@ -123,6 +125,32 @@ def device_named(name: str) -> str:
             "them, or --device auto."
         )
     return name
+
+
+def require_room(folder: Path) -> None:
+    """Raise LaunchError unless some kilobytes can be written to a cache folder and read back.
+
+    A full disk takes an empty file; an earlier run may have left one of any content.
+    """
+    load_module("writable", "", folder)  # makes the folder, and refuses another user's
+    written = os.urandom(PROBE_BYTES)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            sound = file.read() == written
+    except OSError as error:
+        raise LaunchError(
+            f"cannot write {PROBE_BYTES} bytes to {folder}, the cache of kernels: {error}; "
+            "free some space there, or set GDN_CACHE_DIR to another folder."
+        ) from error
+    if not sound:
+        raise LaunchError(
+            f"{folder} gives back other bytes than were written; its disk is damaged, set "
+            "GDN_CACHE_DIR to a folder on another."
+        )
 
 
 def thread_count(wanted: int | None) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 
 from gdn_ops.codegen.axis import Axis, Config, Value, defaults
 from gdn_ops.codegen.kernels import KERNELS
@@ -19,6 +19,10 @@ from gdn_ops.tuner.store_records import TrialKey
 
 Point = tuple[Value, ...]
 """A config of a space as its values alone, in the order of its axes: hashable."""
+Place = tuple[str | tuple[str, Value], ...]
+"""A plan's stage with what it reads of the interface: hashable."""
+Interface = tuple["Space", ...]
+"""The spaces of a plan's stages under one interface, in the order the stages run."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Space:
 
     Args:
         interface: a value for every interface axis of the plan, as pairs.
+        around: a config for each stage of the plan, as pairs: what the others run with while
+            this one is searched, and what this one begins with; see ``surrounded``.
     """
 
     problem: Problem
@@ -37,6 +43,7 @@ class Space:
     plan: str
     interface: tuple[tuple[str, Value], ...]
     stage: str
+    around: tuple[tuple[str, tuple[tuple[str, Value], ...]], ...] = ()
 
     @property
     def spec(self) -> KernelSpec:
@@ -62,6 +69,11 @@ class Space:
         return {name: value for name, value in self.interface if name in self.spec.shared}
 
     @property
+    def place(self) -> Place:
+        """What tells the stage's searches apart: equal where interfaces share its trials."""
+        return (self.plan, self.stage, *self.shared.items())
+
+    @property
     def label(self) -> str:
         """The stage and its interface, e.g. ``solve BT=64 store=io``."""
         return " ".join([self.stage, *(f"{name}={value}" for name, value in self.shared.items())])
@@ -79,8 +91,41 @@ class Space:
 
     @cached_property
     def first(self) -> Config | None:
-        """The default config if it is valid, else the first valid one, None if there is none."""
-        return next((c for c in (self.default, *self._product()) if not self.reasons(c)), None)
+        """The default config if it is valid, else the valid one nearest to it; None without any."""
+        return next(self.nearest(), None)
+
+    @property
+    def begin(self) -> Config:
+        """The config a search begins with: the stage's own of those around it, else ``first``."""
+        around = {stage: dict(pairs) for stage, pairs in self.around}
+        return around.get(self.stage) or self.first or self.default
+
+    def nearest(self) -> Iterator[Config]:
+        """The valid configs, those that differ from the default in fewest axes first.
+
+        Of two that differ in as many axes, the one that takes fewer steps along them.
+        """
+        default = self.default
+        for count in range(len(self.axes) + 1):
+            for config in sorted(self._differing(count), key=lambda c: self._steps(c, default)):
+                if not self.reasons(config):
+                    yield config
+
+    def _differing(self, count: int) -> Iterator[dict[str, Value]]:
+        """The configs that differ from the default in as many axes."""
+        default = self.default
+        for axes in combinations(self.axes, count):
+            others = [[v for v in axis.values if v != default[axis.name]] for axis in axes]
+            for values in product(*others):
+                changes = {axis.name: v for axis, v in zip(axes, values, strict=True)}
+                yield {**default, **changes}
+
+    def _steps(self, config: Config, default: Config) -> int:
+        """Steps between two configs along the axes' values."""
+        return sum(
+            abs(axis.values.index(config[axis.name]) - axis.values.index(default[axis.name]))
+            for axis in self.axes
+        )
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:
@@ -115,8 +160,11 @@ class Space:
         return self._by_point.get(self.point(own))
 
     def variant(self, config: Config) -> Variant:
-        """The plan with this config of the stage and the defaults of all others."""
-        return Variant.of(self.plan, self.problem, dict(self.interface), {self.stage: config})
+        """The plan with this config of the stage, the others as they are around it."""
+        others = {stage: dict(pairs) for stage, pairs in self.around}
+        return Variant.of(
+            self.plan, self.problem, dict(self.interface), {**others, self.stage: config}
+        )
 
     def key(self, config: Config) -> TrialKey:
         """By which the store knows the trial of a config."""
@@ -143,6 +191,12 @@ class Space:
         return self._by_point.get(self.point(config))
 
 
+def surrounded(spaces: Interface, configs: Mapping[str, Config]) -> Interface:
+    """The spaces of an interface, each with these configs of the stages around it."""
+    around = tuple((stage, tuple(config.items())) for stage, config in configs.items())
+    return tuple(replace(space, around=around) for space in spaces)
+
+
 def plan_key(problem: Problem, target: Target, variant: Variant) -> TrialKey:
     """By which the store knows the trial of a whole variant."""
     stages = {name: dict(config) for name, config in variant.stages}
@@ -154,7 +208,7 @@ def plan_key(problem: Problem, target: Target, variant: Variant) -> TrialKey:
 
 def plans_for(
     problem: Problem, target: Target, wanted: Sequence[str] = ()
-) -> dict[str, list[tuple[Space, ...]]]:
+) -> dict[str, list[Interface]]:
     """The plans that can run a problem on a target, with the spaces of each interface config.
 
     Returns:
@@ -177,7 +231,7 @@ def refusals(problem: Problem, target: Target, wanted: Iterable[str] = ()) -> li
     return list(dict.fromkeys(reasons))
 
 
-def _interfaces(name: str, problem: Problem, target: Target) -> list[tuple[Space, ...]]:
+def _interfaces(name: str, problem: Problem, target: Target) -> list[Interface]:
     plan = PLANS[name]
     names = [axis.name for axis in plan.axes]
     default = defaults(plan.axes)
@@ -194,5 +248,6 @@ def _interfaces(name: str, problem: Problem, target: Target) -> list[tuple[Space
             for stage in plan.stages(problem)
         )
         if all(space.first is not None for space in spaces):
-            found.append(spaces)
+            configs = {space.stage: space.first or space.default for space in spaces}
+            found.append(surrounded(spaces, configs))
     return found

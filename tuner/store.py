@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError, UnknownName
@@ -25,17 +26,23 @@ from gdn_ops.tuner.models import (
 )
 from gdn_ops.tuner.store_merge import Merged, merge
 from gdn_ops.tuner.store_records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
+from gdn_ops.tuner.store_rows import Note, RowReader
 
 
 class Store:
     """Runs, trials and winners of one results database.
 
     Each method that writes has its rows on the disk when it returns; nothing that was stored is
-    ever deleted. Raises ResultsError as ``Database`` does.
+    ever deleted. A row that is malformed counts as missing. Raises ResultsError as ``Database``
+    does.
+
+    Args:
+        note: takes the sentence that names such a row.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, note: Note = warnings.warn) -> None:
         self.database = database
+        self._rows = RowReader(note)
 
     def add_environment(self, environment: Environment) -> int:
         """The row of an environment, made if it is new."""
@@ -65,7 +72,8 @@ class Store:
     def problems(self) -> dict[str, Mapping[str, Any]]:
         """The facts of every known problem bucket, by its id."""
         with self.database.read() as session:
-            return {row.id: row.facts for row in session.scalars(select(ProblemRow))}
+            rows = session.scalars(select(ProblemRow))
+            return dict(self._rows.read(rows, lambda row: (row.id, row.facts)))
 
     def start_run(
         self, workload: str, target: str, *, seed: int, options: Mapping[str, Any]
@@ -100,7 +108,8 @@ class Store:
     def runs(self) -> list[Run]:
         """Every run, the newest last."""
         with self.database.read() as session:
-            return [Run.of(row) for row in session.scalars(select(RunRow).order_by(RunRow.id))]
+            rows = session.scalars(select(RunRow).order_by(RunRow.id))
+            return list(self._rows.read(rows, Run.of))
 
     def record_trial(
         self,
@@ -110,14 +119,20 @@ class Store:
         run_id: int,
         environment_id: int,
         variant_id: str | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> int:
-        """Keep a trial, whatever its outcome; the same thing may be tried again and all stay."""
+        """Keep a trial, whatever its outcome; the same thing may be tried again and all stay.
+
+        Args:
+            sources: hash of each stage's source; without it the trial is kept, and never known.
+        """
         row = TrialRow(
             uid=uuid4().hex, run_id=run_id, environment_id=environment_id,
             target=key.target, arch=key.arch, problem_id=key.problem_id,
             scope=key.scope, plan=key.plan, stage=key.stage,
             interface=dict(key.interface), config=dict(key.config), config_hash=key.config_hash,
-            variant_id=variant_id, status=outcome.status,
+            variant_id=variant_id, sources=None if sources is None else dict(sources),
+            status=outcome.status,
             median=outcome.median, low=outcome.low, high=outcome.high,
             samples=list(outcome.samples), method=outcome.method, errors=dict(outcome.errors),
             resources=dict(outcome.resources), message=outcome.message, created=utc_now(),
@@ -127,29 +142,39 @@ class Store:
             session.flush()
             return row.id
 
-    def known_outcome(self, key: TrialKey, environment_id: int) -> Trial | None:
-        """The latest trial of the same thing in the same environment; None if it was never tried.
+    def known_outcome(
+        self,
+        key: TrialKey,
+        environment_id: int,
+        *,
+        variant_id: str | None = None,
+        sources: Mapping[str, str] | None,
+    ) -> Trial | None:
+        """The latest trial of the same thing, of the same source, in the same environment.
 
-        A config that hung or crashed here is thereby known and never run again.
+        A config that hung or crashed here is thereby known and never run again; see
+        ``Trial.holds`` for the arguments.
+
+        Returns:
+            None if it was never tried.
         """
         latest = (
             select(TrialRow)
             .where(TrialRow.config_hash == key.config_hash)
             .where(TrialRow.environment_id == environment_id)
             .order_by(TrialRow.created.desc(), TrialRow.id.desc())
-            .limit(1)
         )
         with self.database.read() as session:
-            row = session.scalar(latest)
-            return None if row is None else Trial.of(row)
+            trials = self._rows.read(session.scalars(latest), Trial.of)
+            return next((t for t in trials if t.holds(variant_id, sources)), None)
 
     def trial(self, trial_id: int) -> Trial:
         """The trial of a row."""
         with self.database.read() as session:
-            row = session.get(TrialRow, trial_id)
-            if row is None:
+            trial = self._rows.one(session.get(TrialRow, trial_id), Trial.of)
+            if trial is None:
                 raise self._no_row("trial", trial_id)
-            return Trial.of(row)
+            return trial
 
     def trials(
         self,
@@ -170,15 +195,7 @@ class Store:
             if value is not None:
                 query = query.where(column == value)
         with self.database.read() as session:
-            return [Trial.of(row) for row in session.scalars(query)]
-
-    def status_counts(self, run_id: int | None = None) -> dict[str, int]:
-        """How many trials ended in each status, in one run or in all."""
-        query = select(TrialRow.status, func.count()).group_by(TrialRow.status)
-        if run_id is not None:
-            query = query.where(TrialRow.run_id == run_id)
-        with self.database.read() as session:
-            return {row[0]: row[1] for row in session.execute(query)}
+            return list(self._rows.read(session.scalars(query), Trial.of))
 
     def set_winner(self, winner: NewWinner) -> int:
         """Make a winner the current one of its problem and target; the old one becomes history.
@@ -205,11 +222,18 @@ class Store:
             session.flush()
             return row.id
 
+    def retire_winner(self, winner_id: int) -> None:
+        """Make a winner that did not prove itself history, without another in its place."""
+        with self.database.write() as session:
+            row = session.get(WinnerRow, winner_id)
+            if row is None:
+                raise self._no_row("winner", winner_id)
+            row.superseded = row.superseded or utc_now()
+
     def winner(self, problem_id: str, target: str) -> StoredWinner | None:
         """The current winner of a problem on a target."""
         with self.database.read() as session:
-            row = _current(session, problem_id, target)
-            return None if row is None else StoredWinner.of(row)
+            return self._rows.one(_current(session, problem_id, target), StoredWinner.of)
 
     def winners(
         self, *, target: str | None = None, problem_id: str | None = None, history: bool = False
@@ -223,7 +247,7 @@ class Store:
         if not history:
             query = query.where(WinnerRow.superseded.is_(None))
         with self.database.read() as session:
-            return [StoredWinner.of(row) for row in session.scalars(query)]
+            return list(self._rows.read(session.scalars(query), StoredWinner.of))
 
     def merge(self, other: Path | str) -> Merged:
         """Bring in what another database holds, e.g. one tuned on another machine."""

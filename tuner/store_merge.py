@@ -25,6 +25,7 @@ from gdn_ops.tuner.models import (
     WinnerRow,
     utc_now,
 )
+from gdn_ops.tuner.store_rows import name_of, require_sound
 
 Ids = dict[int, int]
 Row = TypeVar("Row", EnvironmentRow, RunRow, TrialRow)
@@ -104,6 +105,7 @@ def _bring(
     known = len(ids)
     found: Ids = {}
     for row in there.scalars(select(table).order_by(table.id).execution_options(yield_per=500)):
+        _require_sound(row)
         name = getattr(row, identity)
         if name not in ids:
             copy = table(**_values(row, links or {}))
@@ -117,6 +119,8 @@ def _bring(
 def _bring_problems(there: Session, here: Session) -> int:
     known = set(here.scalars(select(ProblemRow.id)))
     new = [row for row in there.scalars(select(ProblemRow)) if row.id not in known]
+    for row in new:
+        _require_sound(row)
     here.add_all(ProblemRow(id=row.id, facts=row.facts) for row in new)
     here.flush()
     return len(new)
@@ -134,6 +138,7 @@ def _bring_winners(there: Session, here: Session, links: dict[str, Ids]) -> int:
     known = {row.uid: row for row in here.scalars(select(WinnerRow))}
     new = 0
     for other in there.scalars(select(WinnerRow).order_by(WinnerRow.id)):
+        _require_sound(other)
         row = known.get(other.uid)
         if row is None:
             new += 1
@@ -153,6 +158,7 @@ def _enter(here: Session, new: WinnerRow) -> None:
             .where(WinnerRow.superseded.is_(None))
         )
         if current is not None:
+            _require_sound(current)
             loser = min(current, new, key=_standing)
             loser.superseded = utc_now()
             here.flush()
@@ -162,6 +168,16 @@ def _enter(here: Session, new: WinnerRow) -> None:
 
 def _standing(row: WinnerRow) -> tuple[bool, datetime, str]:
     return row.provenance == "measured", row.created, row.uid
+
+
+def _require_sound(row: Base) -> None:
+    try:
+        require_sound(row)
+    except ValueError as error:
+        raise ResultsError(
+            f"{name_of(row)} is malformed ({error}) and nothing was merged; repair or delete that "
+            "row and try again."
+        ) from error
 
 
 def _values(row: Base, links: dict[str, Ids]) -> dict[str, Any]:

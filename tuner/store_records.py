@@ -11,6 +11,7 @@ from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.tuner.models import (
+    FAULT,
     PROVENANCES,
     SCOPES,
     TRIAL_STATUSES,
@@ -82,7 +83,8 @@ class Outcome:
     """How a trial went.
 
     Args:
-        status: one of ``TRIAL_STATUSES``; only ``ok`` must have times.
+        status: one of ``TRIAL_STATUSES``; only ``ok`` must have times. ``fault`` is the
+            environment's, such as a full disk, and says nothing of what was tried.
         median, low, high: with the bounds of the bootstrap 95 % interval.
         samples: every raw time.
         method: how it was timed, e.g. ``cpu-eager`` or ``cuda-graph``.
@@ -120,9 +122,34 @@ class Trial:
     variant_id: str | None
     outcome: Outcome
     created: datetime
+    sources: Mapping[str, str] | None = None
+
+    def holds(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
+        """Whether the outcome is also that of what was tried as it is rendered today.
+
+        A fault of the environment never is. A stage's time is its own; its failure may be another
+        stage's, for a variant is run as a whole before a stage of it is timed. The other stages of
+        another variant can not be compared.
+
+        Args:
+            variant_id: of today's variant.
+            sources: of today's variant; None where it does not render.
+        """
+        if self.outcome.status == FAULT or self.sources is None or sources is None:
+            return False
+        stage, ok = self.key.stage, self.outcome.status == "ok"
+        if stage is None or (self.variant_id == variant_id and not ok):
+            return self.sources == sources
+        return stage in sources and self.sources.get(stage) == sources[stage]
 
     @classmethod
     def of(cls, row: TrialRow) -> Trial:
+        """Read a row.
+
+        Raises:
+            ValueError, TypeError: it does not make a trial.
+        """
+        _require_configs(row)
         outcome = _values(row, Outcome) | {
             "samples": tuple(row.samples),
             "errors": {name: float(figure) for name, figure in row.errors.items()},
@@ -135,6 +162,7 @@ class Trial:
             variant_id=row.variant_id,
             outcome=Outcome(**outcome),
             created=row.created,
+            sources=row.sources,
         )
 
 
@@ -189,6 +217,16 @@ class StoredWinner(NewWinner):
     @classmethod
     def of(cls, row: WinnerRow) -> StoredWinner:
         return cls(**_values(row, cls))
+
+
+def _require_configs(row: TrialRow) -> None:
+    """Raise InvalidInput unless interface and configs map axes to values, and stages to hashes."""
+    configs = row.config if row.scope == "plan" else {"config": row.config}
+    for name, config in {"interface": row.interface, **configs}.items():
+        if not isinstance(config, dict) or any(isinstance(v, dict | list) for v in config.values()):
+            raise InvalidInput(f"{name} is {config!r:.60}; a config is an object of axis values.")
+    if not all(isinstance(source, str) for source in (row.sources or {}).values()):
+        raise InvalidInput(f"sources is {row.sources!r:.60}; a source is known by its hash.")
 
 
 def require_seconds(**times: float | None) -> None:

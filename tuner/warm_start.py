@@ -28,16 +28,17 @@ def neighbours(space: Space, store: Store) -> list[Config]:
             continue
         if key.scope != ("stage" if space.alone else "plan"):
             continue
-        known = best.get((key.target, key.problem_id))
-        if known is None or _seconds(trial) < _seconds(known):
+        before = best.get((key.target, key.problem_id))
+        if before is None or _seconds(trial) < _seconds(before):
             best[key.target, key.problem_id] = trial
     facts = store.problems()
+    known = [trial for trial in best.values() if trial.key.problem_id in facts]
 
     def order(trial: Trial) -> tuple[bool, float]:
         away = trial.key.target != space.target.name
         return away, distance(space.problem, facts[trial.key.problem_id])
 
-    configs = (_config(space, trial) for trial in sorted(best.values(), key=order))
+    configs = (_config(space, trial) for trial in sorted(known, key=order))
     found: dict[Any, Config] = {}
     for config in configs:
         if config is not None:

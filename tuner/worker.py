@@ -12,6 +12,7 @@ standard error and cannot corrupt them. The process ends with its parent.
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -20,16 +21,26 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from gdn_ops.codegen.errors import CompileError, GdnError
+from gdn_ops.codegen.errors import (
+    CompileError,
+    GdnError,
+    InvalidConfig,
+    LaunchError,
+    TemplateError,
+    UnsupportedProblem,
+)
 
 JOBS = {
     "compile": "gdn_ops.tuner.offline:run",
     "verify": "gdn_ops.tuner.verify:run",
     "measure": "gdn_ops.tuner.measure:run",
 }
+REFUSALS = (InvalidConfig, LaunchError, TemplateError, UnsupportedProblem)
+"""Errors by which a job says that what it was given is not to be had."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -49,13 +60,32 @@ def main(jobs: Mapping[str, str] = JOBS) -> None:
 
 
 def status_of(error: BaseException) -> str:
-    """The status of a job that raised: compile-error, oom or error."""
+    """The status of a job that raised: fault, invalid, compile-error, oom or error.
+
+    ``fault`` is the environment's (a full disk, a folder that cannot be written), whatever it was
+    wrapped in, and says nothing of what the job was about.
+    """
+    if any(_is_fault(cause) for cause in _causes(error)):
+        return "fault"
+    if isinstance(error, REFUSALS):
+        return "invalid"
     if isinstance(error, CompileError):
         return "compile-error"
     # PyTorch's, by name, for a worker that never needs PyTorch must not load it
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "oom"
     return "error"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_fault(error: BaseException) -> bool:
+    # an assembler that ran out of space says so in words
+    return isinstance(error, OSError) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _answer(job: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class JobResult:
 
     Args:
         job: which.
-        status: ``ok``, ``compile-error``, ``oom``, ``error``, ``timeout`` or ``crash``.
+        status: ``ok``, ``compile-error``, ``invalid``, ``oom``, ``fault``, ``error``, ``timeout``
+            or ``crash``; ``fault`` is the environment's and not the job's.
         payload: what its function returned, if ``ok``.
         message: why not, in a sentence.
         stderr: what it printed; of much, the beginning and the end.
@@ -201,9 +202,9 @@ def _answer(slot: _Slot) -> JobResult | None:
         answer = process.receive()
     except EOFError:
         seconds, stderr = time.monotonic() - slot.start, process.stderr()
-        message = _obituary(process.bury(), stderr)
+        status, message = _obituary(process.bury(), stderr)
         slot.process = slot.job = None
-        return JobResult(job=job, status="crash", message=message, stderr=stderr, seconds=seconds)
+        return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
     if answer is None:
         return None
     slot.job = None
@@ -223,13 +224,14 @@ def _timeout(slot: _Slot) -> JobResult:
     return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
 
 
-def _obituary(death: str, stderr: str) -> str:
-    """What a worker died of: of its last words the last that look like a cause."""
+def _obituary(death: str, stderr: str) -> tuple[str, str]:
+    """Status and what a worker died of: of its last words the last that look like a cause."""
     if death == "SIGKILL":
-        return "the worker was killed (SIGKILL), as Linux does when memory runs out"
+        return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"
     words = [line.strip() for line in stderr.splitlines() if line.strip()]
     telling = [line for line in words if re.search("error|fatal|assert", line, re.IGNORECASE)]
-    return f"the worker died of {death}: {(telling or words or ['it printed nothing'])[-1]}"
+    last = (telling or words or ["it printed nothing"])[-1]
+    return "crash", f"the worker died of {death}: {last}"
 
 
 def _kill(slot: _Slot) -> None:

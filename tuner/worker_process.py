@@ -84,8 +84,11 @@ class WorkerProcess:
 
     def bury(self) -> str:
         """Wait for a child that closed its stream, for it is on its way out; see ``kill``."""
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(LAST_STEPS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return f"a hang at its end, {LAST_STEPS:g} seconds long"
         return self.kill()
 
     def kill(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 
 
@@ -39,6 +39,13 @@ def prefill(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: An
     )
 
 
+def training(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: Any) -> Problem:
+    """The gradients of a training batch, which carries no state in or out."""
+    return prefill(
+        tokens=tokens, sequences=sequences, dtype=dtype, final_state=False, **facts
+    ).backward(final_state=False)
+
+
 def decode(*, sequences: int, dtype: str = "bf16", **facts: Any) -> Problem:
     """One token for each of some sequences, which carry their state."""
     geometry = {"H": 16, "HV": 32, "K": 128, "V": 128, "initial_state": True, "final_state": True}
@@ -57,7 +64,7 @@ WORKLOADS: dict[str, Workload] = {
     for w in (
         Workload(
             "quickstart",
-            "prefill and decode of Qwen3-Next's heads, fp32 and bf16, in a few minutes",
+            "prefill, decode and gradients of Qwen3-Next's heads, fp32 and bf16, in a few minutes",
             (
                 decode(sequences=8, dtype="fp32"),
                 decode(sequences=8, dtype="bf16"),
@@ -65,8 +72,10 @@ WORKLOADS: dict[str, Workload] = {
                 prefill(tokens=512, dtype="bf16"),
                 prefill(tokens=2048, dtype="fp32"),
                 prefill(tokens=2048, dtype="bf16"),
+                training(tokens=1024, dtype="fp32"),
+                training(tokens=1024, dtype="bf16"),
             ),
-            minutes=3.5,
+            minutes=4.0,
             trials=24,
             check_kernels=True,
         ),
@@ -83,6 +92,16 @@ WORKLOADS: dict[str, Workload] = {
             "decode",
             "one token for 1 to 256 sequences",
             tuple(decode(sequences=sequences) for sequences in (1, 8, 32, 64, 256)),
+        ),
+        Workload(
+            "train",
+            "outputs and gradients of training batches, alone and packed",
+            (
+                *(prefill(tokens=tokens, final_state=False) for tokens in (8192, 32768)),
+                *(training(tokens=tokens) for tokens in (8192, 32768)),
+                prefill(tokens=16384, sequences=8, varlen=True, final_state=False),
+                training(tokens=16384, sequences=8, varlen=True),
+            ),
         ),
         Workload(
             "qwen3.5",
@@ -138,23 +157,37 @@ def problem_of(given: Any) -> Problem:
         UnknownName: a fact does not exist.
     """
     if not isinstance(given, Mapping):
-        raise InvalidInput(f"a problem is a table of facts such as H and tokens, not {given!r}.")
+        raise InvalidInput(
+            f"a problem is a table of facts such as H and tokens, not {shown(given)}."
+        )
     kinds = {f.name: str(f.type) for f in fields(Problem) if f.name != "rule"}
     kinds |= {"gate": "str", "delta": "bool"}
     for name, value in given.items():
         if name not in kinds:
             raise UnknownName.of("fact of a problem", name, kinds)
         if type(value).__name__ != kinds[name]:
-            raise InvalidInput(f"{name}={value!r} of a problem is no {kinds[name]}.")
+            raise InvalidInput(f"{name}={shown(value)} of a problem is no {kinds[name]}.")
+        if type(value) is int and value > LARGEST:
+            raise InvalidInput(
+                f"{name}={shown(value)} of a problem is over {LARGEST}, and kernels count in 32 "
+                "bits; make it smaller."
+            )
     facts = {"op": "forward", "gate": "scalar", "delta": True, "sequences": 1, **given}
     if facts["op"] == "decode":
         facts.setdefault("tokens", facts["sequences"])
     needed = ("H", "HV", "K", "V", "dtype", "tokens")
     if missing := [name for name in needed if name not in facts]:
-        raise InvalidInput(f"the problem {dict(given)} lacks {', '.join(missing)}; add them.")
+        raise InvalidInput(
+            f"the problem {shown(dict(given))} lacks {', '.join(missing)}; add them."
+        )
     problem = Problem.from_facts(facts)
     _check_sizes(problem)
+    _check_gate(problem)
     return problem
+
+
+LARGEST = 2**30
+"""Of any size: it and the power of two above it fit in 32 bits."""
 
 
 def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -164,13 +197,13 @@ def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 def _parsed(path: Path) -> Any:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read the workload {path}: {error}; check the path.") from error
     if path.suffix == ".json":
         try:
             return json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{path} is not JSON: {error}; correct the file.") from error
     if sys.version_info < (3, 11):
         raise InvalidInput(f"reading {path} needs Python 3.11 or newer; write it as JSON.")
@@ -178,7 +211,7 @@ def _parsed(path: Path) -> Any:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not TOML: {error}; correct the file.") from error
 
 
@@ -195,4 +228,16 @@ def _check_sizes(problem: Problem) -> None:
         raise InvalidInput(
             f"{tokens} tokens do not divide into {sequences} equal sequences; change either, or "
             "pack them with varlen."
+        )
+
+
+def _check_gate(problem: Problem) -> None:
+    if problem.gate_in_kernel and problem.rule.gate == "none":
+        raise InvalidInput(
+            f"a raw gate is asked of a rule without a gate ({problem.rule.name}); leave out "
+            "gate_in_kernel (--raw-gate), or the gate none."
+        )
+    if problem.dt_bias and not problem.gate_in_kernel:
+        raise InvalidInput(
+            "dt_bias is part of a raw gate and gate_in_kernel is not given; give both or neither."
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import LEAST, count, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import LEAST, count, narrowed, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -110,6 +110,11 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.B * heads, sizes.NT)
 
 
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Of fp32 products, which run on the vector units, a wider tile spills on sm_100."""
+    return {"BK": narrowed(BK, 32, problem.K)} if problem.dtype == "fp32" else {}
+
+
 SPEC = KernelSpec(
     name="solve",
     doc="the inverse of each chunk's unit lower triangular matrix.",
@@ -134,4 +139,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
+    adapted=_adapted,
 )

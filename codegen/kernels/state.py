@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -16,7 +16,7 @@ BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
 BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, int]:
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
     width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
     return {
         "BK": width_k,
@@ -24,6 +24,10 @@ def _context(problem: Problem, config: Config) -> Mapping[str, int]:
         "NK": count(problem.K, width_k),
         "NV": count(problem.V, width_v),
     }
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    return {**_tiles(problem, config), "FINAL_STATE": problem.writes_state}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -34,7 +38,7 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    return ("h", "v_new", "ht") if problem.final_state else ("h", "v_new")
+    return ("h", "v_new", "ht") if problem.writes_state else ("h", "v_new")
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -43,13 +47,20 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = _context(problem, config)
+    tiles = _tiles(problem, config)
     rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
     return [
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
         *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
     ]
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill."""
+    if problem.dtype != "fp32":
+        return {}
+    return {"BV": narrowed(BV, 16, problem.V), "num_warps": 8, "num_stages": 1}
 
 
 SPEC = KernelSpec(
@@ -75,4 +86,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
+    adapted=_adapted,
 )

@@ -33,6 +33,12 @@ def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) ->
     return [f"{axis.name}={value} is the same as {axis.name}={kept} in a head of {dim} channels"]
 
 
+def narrowed(axis: Axis, width: int, dim: int) -> int:
+    """A default width below the axis' own, where a head of ``dim`` channels tells them apart."""
+    usual = int(axis.default)
+    return usual if tile(width, dim) == tile(usual, dim) else width
+
+
 def register_reasons(what: str, values: int, config: Config, target: Target) -> list[str]:
     """Refuse fp32 values that alone fill the registers of their threads, and so must spill."""
     warps = int(config["num_warps"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class ShortConvolution(nn.Conv1d):
-    """Convolve every channel with its own W taps over tokens t-W+1..t, then apply SiLU.
+    """Convolve every channel with its own W taps over tokens t-W+1..t, then apply SiLU if asked.
 
     ``weight`` is [D, 1, W], tap W-1 meeting the newest token; ``bias`` is [D] or absent.
 
@@ -16,10 +18,14 @@ class ShortConvolution(nn.Conv1d):
         hidden_size: channels, D.
         kernel_size: taps, W.
         bias: whether each channel has a bias.
+        silu: whether SiLU follows.
     """
 
-    def __init__(self, hidden_size: int, kernel_size: int, *, bias: bool = False) -> None:
+    def __init__(
+        self, hidden_size: int, kernel_size: int, *, bias: bool = False, silu: bool = True
+    ) -> None:
         super().__init__(hidden_size, hidden_size, kernel_size, groups=hidden_size, bias=bias)
+        self.silu = silu
 
     def forward(  # type: ignore[override]  # a convolution with a state takes and returns it
         self, x: Tensor, state: Tensor | None = None, cu_seqlens: Tensor | None = None
@@ -66,4 +72,19 @@ class ShortConvolution(nn.Conv1d):
         y = F.conv2d(
             extended.mT[:, :, None], self.weight[:, :, None], self.bias, groups=self.groups
         )
-        return F.silu(y[:, :, 0].mT)
+        y = y[:, :, 0].mT
+        return F.silu(y) if self.silu else y
+
+
+def convolve_each(
+    layers: Sequence[ShortConvolution],
+    inputs: Sequence[Tensor],
+    states: Sequence[Tensor] | None,
+    cu_seqlens: Tensor | None,
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """Run each convolution on its own input and state; the results and the next states."""
+    before = [None] * len(layers) if states is None else states
+    runs = [
+        layer(x, state, cu_seqlens) for layer, x, state in zip(layers, inputs, before, strict=True)
+    ]
+    return [y for y, _ in runs], tuple(state for _, state in runs)

@@ -7,9 +7,9 @@ from collections.abc import Hashable
 import torch
 
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.device import target_of
 from gdn_ops.dispatch import (
-    FORCED,
     Choice,
     choose,
     choose_forced,
@@ -17,36 +17,99 @@ from gdn_ops.dispatch import (
     stored_winners,
     warn_of_fallback,
 )
+from gdn_ops.errors import LaunchError
 from gdn_ops.launch import Launcher, bind
+from gdn_ops.mode import MODE, Mode
+from gdn_ops.ops.differentiable import Differentiable
 
 LIMIT = 4096
 """Signatures kept; a stream of ever new lengths must not fill the memory."""
 
-BOUND: dict[Hashable, Launcher] = {}
+BOUND: dict[Hashable, Launcher | Differentiable] = {}
 _LAUNCHERS: dict[Hashable, Launcher] = {}
 
 
 def choice_for(problem: Problem, device: torch.device) -> Choice:
     """The choice for a problem on a device, under ``using`` if that is in force."""
-    forced = FORCED.get()
+    return _choice(problem, device, MODE.get())
+
+
+def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
+    forced = mode.forced
     if forced is None:
-        return choose(problem, target_of(device))
+        return choose(problem, target_of(device), invariant=mode.invariant)
+    if problem.op == "backward" and isinstance(forced, Variant):
+        own = tuple(name for name, _ in forced.stages)
+        if own != plan_named(forced.plan).stages(problem):
+            forced = forced.plan  # a variant of the forward: its plan's gradients go with it
     target = interpreter_target() if device.type == "cpu" else None
     return choose_forced(problem, target or target_of(device), forced)
 
 
-def bind_signature(signature: Hashable, problem: Problem, device: torch.device) -> Launcher:
-    """Choose, bind and remember; signatures of one bucket share one launcher."""
-    choice = choice_for(problem, device)
-    shared = (problem.bucket(), choice.variant, device)
-    launcher = _LAUNCHERS.get(shared)
-    if launcher is None:
-        warn_of_fallback(choice, device)
-        launcher = _LAUNCHERS[shared] = bind(problem, choice.variant)
+def bind_signature(
+    signature: Hashable, problem: Problem, device: torch.device, *, grad: bool
+) -> Launcher | Differentiable:
+    """Choose, bind and remember; signatures of one bucket share their launchers.
+
+    Args:
+        grad: a gradient may be asked of the results.
+
+    Raises:
+        UnsupportedProblem: no plan can run the problem, or its gradients.
+    """
+    mode = MODE.get()
+    forward = _launcher(problem, device, mode)
+    bound: Launcher | Differentiable = forward
+    if grad:
+        # chosen here, so that what has no gradients is refused before anything runs
+        _choice(problem.backward(final_state=problem.final_state), device, mode)
+        bound = Differentiable(
+            forward,
+            lambda state: _launcher(problem.backward(final_state=state), device, mode),
+        )
     if len(BOUND) >= LIMIT:
         BOUND.clear()
-    BOUND[signature] = launcher
+    BOUND[signature] = bound
+    return bound
+
+
+def launcher_for(problem: Problem, device: torch.device) -> Launcher:
+    """What calls of a problem's bucket run on, under ``using`` if that is in force."""
+    return _launcher(problem, device, MODE.get())
+
+
+def backward_launcher(problem: Problem, device: torch.device, *, final_state: bool) -> Launcher:
+    """The launcher of a problem's gradients, under ``using`` if that is in force.
+
+    Args:
+        final_state: the gradient of the final state is given.
+    """
+    return _launcher(problem.backward(final_state=final_state), device, MODE.get())
+
+
+def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
+    bucket = problem.bucket()
+    posed = (bucket, device, mode)
+    launcher = _LAUNCHERS.get(posed)
+    if launcher is None:
+        _refuse_capture(device)
+        choice = _choice(problem, device, mode)
+        shared = (bucket, choice.variant, device)
+        launcher = _LAUNCHERS.get(shared)
+        if launcher is None:
+            warn_of_fallback(choice, device)
+            launcher = _LAUNCHERS[shared] = bind(problem, choice.variant)
+        _LAUNCHERS[posed] = launcher
     return launcher
+
+
+def _refuse_capture(device: torch.device) -> None:
+    """Raise LaunchError inside a CUDA graph's capture, where nothing may be compiled."""
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise LaunchError(
+            "a call of new sizes came inside the capture of a CUDA graph, where nothing can be "
+            "compiled; make the same call once before it, or see gdn_ops.warmup."
+        )
 
 
 def refresh() -> None:

@@ -23,15 +23,19 @@ def problem_of_call(*args: Any, **kwargs: Any) -> Problem:
     bound = _SIGNATURE.bind(*args, **kwargs)
     bound.apply_defaults()
     a = bound.arguments
-    tensors = (
-        a[name] for name in ("q", "k", "v", "g", "beta", "initial_state", "A_log", "dt_bias")
-    )
-    grad = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
     return problem_of(
         Arguments(
             q=a["q"], k=a["k"], v=a["v"], g=a["g"], beta=a["beta"],
             initial_state=a["initial_state"], output_final_state=a["output_final_state"],
             gate_in_kernel=a["use_gate_in_kernel"], A_log=a["A_log"], dt_bias=a["dt_bias"],
-            state_v_first=a["state_v_first"], cu_seqlens=a["cu_seqlens"], grad=grad,
+            state_v_first=a["state_v_first"], cu_seqlens=a["cu_seqlens"],
         )
     )  # fmt: skip
+
+
+def asks_gradient(*args: Any, **kwargs: Any) -> bool:
+    """Whether a call given as to ``chunk_gated_delta_rule`` records gradients."""
+    given = (*args, *kwargs.values())
+    return torch.is_grad_enabled() and any(
+        isinstance(x, torch.Tensor) and x.requires_grad for x in given
+    )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 
 import torch
 
+from gdn_ops.codegen.dtype import DTYPES, IO_DTYPES
+from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.torch_dtype import torch_dtype
 
-DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+IO_NAMES = {torch_dtype(DTYPES[name]): name for name in IO_DTYPES}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,6 @@ class Arguments:
     dt_bias: torch.Tensor | None
     state_v_first: bool
     cu_seqlens: torch.Tensor | None
-    grad: bool
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors that were given, by argument name."""
@@ -54,12 +58,58 @@ def problem_of(a: Arguments) -> Problem:
     return Problem(
         op="decode" if T == 1 and not packed else "forward",
         rule=Rule("none" if a.g is None else "scalar", True),
-        H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=DTYPES[a.q.dtype],
+        H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=IO_NAMES[a.q.dtype],
         tokens=B * T, sequences=sequences, varlen=packed,
         initial_state=a.initial_state is not None, final_state=a.output_final_state,
         gate_in_kernel=a.gate_in_kernel and a.g is not None,
-        dt_bias=a.gate_in_kernel and a.dt_bias is not None, grad=a.grad,
+        dt_bias=a.gate_in_kernel and a.dt_bias is not None,
     )  # fmt: skip
+
+
+def checked_scale(scale: object) -> float:
+    """The factor on the outputs as a float; of a tensor of one element, its value.
+
+    Raises:
+        InvalidInput: it is no finite real number.
+    """
+    if type(scale) is float and isfinite(scale):
+        return scale
+    value = scale
+    if isinstance(scale, torch.Tensor):
+        if scale.numel() != 1:
+            raise InvalidInput(f"scale is a tensor {list(scale.shape)}; give one number.")
+        if scale.requires_grad:
+            raise InvalidInput(
+                "scale asks for a gradient and has none; give a number, and multiply o by what is "
+                "to be learnt."
+            )
+        value = scale.item()
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise InvalidInput(
+            f"scale={shown(scale)} is a {type(scale).__name__}; give a float, or None for K^-0.5."
+        )
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not isfinite(number):
+        raise InvalidInput(
+            f"scale={shown(scale)} is not finite; give a finite float, or None for K^-0.5."
+        )
+    return number
+
+
+def check_decay(g: torch.Tensor, tokens: int) -> None:
+    """Refuse a log decay [B, T, HV] above 0 among the first tokens of a CPU tensor; NaN passes.
+
+    The plans clamp exponents that only a positive one would make positive.
+    """
+    used = g.detach()[:, :tokens]
+    if used.numel() and (top := used.amax()) > 0:
+        raise InvalidInput(
+            f"g has the log decay {top.item():.3g}; it must be 0 at most. Give log(decay), or a "
+            "raw gate with use_gate_in_kernel=True."
+        )
 
 
 def _check_types(a: Arguments) -> None:
@@ -82,7 +132,7 @@ def _check_types(a: Arguments) -> None:
             raise InvalidInput(
                 f"{name} is {tensors[name].dtype} and q is {a.q.dtype}; cast q, k, v to one dtype."
             )
-    if a.q.dtype not in DTYPES:
+    if a.q.dtype not in IO_NAMES:
         raise UnsupportedProblem(
             f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. "
             "For float64 use gdn_ops.reference."

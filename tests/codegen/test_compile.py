@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target, target_named
-from gdn_ops.tuner.config_sets import corner_candidates, refusals
+from gdn_ops.tuner.config_sets import corner_candidates, default_configs, refusals
 from gdn_ops.tuner.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.worker_pool import Job, WorkerPool
 
@@ -30,6 +31,8 @@ ARCHS = ("a100", "h200", "b200")
 STAGES = [name for name, spec in KERNELS.items() if spec.language == "triton"]
 ONE_TARGET_AN_ARCH = list({t.arch: t.name for t in TARGETS.values() if t.gpu}.values())
 H200 = target_named("h200")
+SPILLING = {("grads", "fp32")}
+"""Four fp32 products of a chunk of 64 tokens fit no registers: 1.4 KB on sm_90, none at BT=32."""
 CONFIG = {**defaults(PLANS["split"].axes), **defaults(KERNELS["gate_cumsum"].axes)}
 
 
@@ -42,26 +45,34 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
             yield pool
 
 
+def problem_for(stage: str, problem: Problem = PROBLEM) -> Problem:
+    """The problem, of the first op that has the stage."""
+    posed = (replace(problem, op=op) for op in ("forward", "backward", "pool"))
+    return next(p for p in posed if any(stage in plan.stages(p) for plan in PLANS.values()))
+
+
 def plan_of(stage: str) -> Plan:
-    return next(plan for plan in PLANS.values() if stage in plan.stages(PROBLEM))
+    problem = problem_for(stage)
+    return next(plan for plan in PLANS.values() if stage in plan.stages(problem))
 
 
 def default_job(stage: str, problem: Problem, target: Target) -> Job:
     plan = plan_of(stage)
-    config = {**defaults(plan.axes), **defaults(KERNELS[stage].axes)}
+    problem = problem_for(stage, problem)
+    (config,) = default_configs(KERNELS[stage], problem, plan)
     assert refusals(KERNELS[stage], problem, plan, config, target) == []
     return compile_job(plan.name, stage, config, problem=problem, target=target, timeout=300)
 
 
 def corner_jobs(stage: str) -> Iterator[Job]:
     """Each corner on one of the architectures in turn, for time; on the next that accepts it."""
-    plan, spec = plan_of(stage), KERNELS[stage]
-    for i, config in enumerate(corner_candidates(spec, plan)):
+    plan, spec, problem = plan_of(stage), KERNELS[stage], problem_for(stage)
+    for i, config in enumerate(corner_candidates(spec, problem, plan)):
         for turn in range(len(ARCHS)):
             target = target_named(ARCHS[(i + turn) % len(ARCHS)])
-            if not refusals(spec, PROBLEM, plan, config, target):
+            if not refusals(spec, problem, plan, config, target):
                 yield compile_job(
-                    plan.name, stage, config, problem=PROBLEM, target=target, timeout=300
+                    plan.name, stage, config, problem=problem, target=target, timeout=300
                 )
                 break
 
@@ -70,12 +81,14 @@ def rows(pool: WorkerPool, jobs: list[Job]) -> list[CompileRow]:
     return [row_of(result) for result in pool.run(jobs)]
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_default_config_compiles_launches_and_spills_nothing(
-    pool: WorkerPool, stage: str
+    pool: WorkerPool, stage: str, dtype: str
 ) -> None:
+    """Of fp32 the products are ieee, for the defaults must be right on every vendor's GPUs."""
     jobs = [
-        default_job(stage, problem, target_named(name))
+        default_job(stage, replace(problem, dtype=dtype), target_named(name))
         for problem in (PROBLEM, PACKED)
         for name in ARCHS
     ]
@@ -84,8 +97,18 @@ def test_a_default_config_compiles_launches_and_spills_nothing(
     for row in found:
         assert row.status == "ok", (row.target, row.message, row.reasons)
         assert row.resources is not None
-        assert row.resources.stack == 0, row
+        assert row.resources.stack == 0 or (stage, dtype) in SPILLING, row
         assert row.resources.occupancy.blocks >= 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_default_is_refused_at_any_head_dim(stage: str) -> None:
+    plan, spec = plan_of(stage), KERNELS[stage]
+    for dim, dtype in product((16, 32, 64, 128, 256), ("bf16", "fp32")):
+        problem = replace(problem_for(stage), K=dim, V=dim, dtype=dtype)
+        (config,) = default_configs(spec, problem, plan)
+        for name in (*ARCHS, "mi300x"):
+            assert refusals(spec, problem, plan, config, target_named(name)) == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

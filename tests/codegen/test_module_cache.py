@@ -32,3 +32,15 @@ def test_an_unwritable_folder_is_an_error_with_the_remedy(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(LaunchError, match="set GDN_CACHE_DIR"):
         load_module("nowhere", "x = 2\n", tmp_path / "file" / "cache")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("gdn_ops.codegen.module_cache.os.replace", refuse)
+    with pytest.raises(LaunchError, match="no space left on device"):
+        load_module("halfway", "x = 3\n", tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gdn_ops.codegen import gcn, sass
 from gdn_ops.codegen.compile import Compiled
-from gdn_ops.codegen.errors import CompileError
+from gdn_ops.codegen.errors import UnreadableCode
 from gdn_ops.codegen.occupancy import Occupancy, occupancy
 from gdn_ops.codegen.resources import Resources, resources_of
 from gdn_ops.codegen.targets import target_named
@@ -102,10 +103,40 @@ def test_amd_machine_code_is_read() -> None:
 
 
 def test_text_of_another_kind_is_refused() -> None:
-    with pytest.raises(CompileError, match="no resource usage"):
+    with pytest.raises(UnreadableCode, match="no resource usage"):
         sass.parse("cuobjdump fatal", LISTING)
-    with pytest.raises(CompileError, match="no register count"):
+    with pytest.raises(UnreadableCode, match="no register count"):
         gcn.parse("; nothing")
+
+
+def test_a_missing_tool_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise FileNotFoundError("cuobjdump is not there")
+
+    monkeypatch.setattr(sass.subprocess, "run", run)
+    with pytest.raises(UnreadableCode, match=r"Cannot find cuobjdump; .*TRITON_CUOBJDUMP_PATH"):
+        sass.machine_code(b"")
+
+
+def test_a_missing_folder_for_passing_files_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sass.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UnreadableCode, match="set TMPDIR"):
+        sass.machine_code(b"")
+
+
+def test_a_tool_that_fails_without_a_word_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "cuobjdump"
+    tool.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo release 12.8 && exit\necho >&2\nexit 1\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("TRITON_CUOBJDUMP_PATH", str(tool))
+    with pytest.raises(UnreadableCode, match="exit status 1"):
+        sass.machine_code(b"")
 
 
 def test_the_drivers_own_shared_memory_is_not_the_blocks() -> None:

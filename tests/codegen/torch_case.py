@@ -44,7 +44,6 @@ class TorchCase:
     beta: float = 1.0
     states: bool = True
     offsets: tuple[int, ...] | None = None
-    grad: bool = False
     op: str = "forward"
 
     @property
@@ -57,7 +56,7 @@ class TorchCase:
             op=self.op, H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
             tokens=self.B * self.T, sequences=self.N,
             rule=Rule("none" if self.gate == "none" else "scalar"), varlen=self.offsets is not None,
-            initial_state=self.states, final_state=self.states, grad=self.grad,
+            initial_state=self.states, final_state=self.states,
             gate_in_kernel=self.gate == "raw", dt_bias=self.gate == "raw" and self.bias,
         )  # fmt: skip
 
@@ -98,7 +97,7 @@ class TorchCase:
         """Render the stage and run it on the inputs, in memory that holds NaN."""
         config = {**spec.default(self.problem), **axes}
         module = load_module(spec.name, render(spec, self.problem, config), folder)
-        given = {**self.inputs, "offsets": self.offsets, "scale": SCALE}
+        given = {**self.inputs, **self.cotangents, "offsets": self.offsets, "scale": SCALE}
         arguments = [given[name] for name in spec.arguments(self.problem, config)]
         with poisoned_memory() as guards:
             results = getattr(module, spec.name)(*arguments)
@@ -126,23 +125,27 @@ class TorchCase:
             "ht": torch.cat([ht for _, ht in rows]),
         }
 
-    def leaves(self) -> TorchCase:
-        """The case with inputs that record a gradient."""
-        case = replace(self, grad=True)
-        for name in DIFFERENTIABLE:
-            case.inputs[name].requires_grad_()
-        return case
-
-    def gradients(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients of a fixed linear function of the outputs, of what takes part in them."""
+    @cached_property
+    def cotangents(self) -> dict[str, Tensor]:
+        """Gradients of the outputs; do of tokens of no sequence is NaN."""
         torch.manual_seed(1)
-        seeds = {name: torch.randn(outputs[name].shape) for name in sorted(outputs)}
-        loss = torch.stack([(outputs[n].double() * seed).sum() for n, seed in seeds.items()]).sum()
-        values = torch.autograd.grad(
-            loss, [self.inputs[name] for name in DIFFERENTIABLE], allow_unused=True
-        )
-        named = zip(DIFFERENTIABLE, values, strict=True)
-        return {f"d{name}": value for name, value in named if value is not None}
+        do = torch.randn(self.B, self.T, self.HV, self.V).to(torch_dtype(self.dtype))
+        if self.offsets is not None:
+            do[:, self.offsets[-1] :] = float("nan")
+        return {"do": do, "dht": torch.randn(self.N, self.HV, self.K, self.V)}
+
+    def expected_gradients(self) -> dict[str, Tensor]:
+        """Autograd of the recurrence in fp64, of what takes part in it; NaN gives nothing."""
+        leaves = {name: x.double().requires_grad_() for name, x in self.inputs.items()}
+        case = replace(self)
+        case.__dict__["inputs"] = leaves
+        out = case.expected()
+        loss = (out["o"] * self.cotangents["do"].nan_to_num().double()).sum()
+        if self.states:
+            loss = loss + (out["ht"] * self.cotangents["dht"].double()).sum()
+        wanted = [leaves[name] for name in DIFFERENTIABLE]
+        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        return {f"d{n}": x for n, x in zip(DIFFERENTIABLE, found, strict=True) if x is not None}
 
 
 def _recurrence(x: dict[str, Tensor], S: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch import choose
+from gdn_ops.dispatch import choose, choose_forced
 from gdn_ops.errors import InvalidInput, UnknownName, UnsupportedProblem
 from gdn_ops.ops import bound
 from gdn_ops.winners import Winner, WinnerTable
@@ -30,8 +30,8 @@ def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change
         "problem_id": problem.bucket().id(), "facts": problem.bucket().facts(), "target": target,
         "arch": arch, "variant_id": variant.id, "variant": variant.to_json(), "median": 1e-3,
         "low": 9e-4, "high": 1.1e-3, "reference": 5e-3, "provenance": "measured", "trial_id": 7,
-        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "template_hash": "x",
-        "created": "2026-01-01T00:00:00", "database": Path("results.db"), "stale": False,
+        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "sources": None,
+        "created": "2026-01-01T00:00:00", "database": Path("results.db"),
     }  # fmt: skip
     return Winner(**(facts | change))
 
@@ -64,12 +64,18 @@ def test_a_row_that_cannot_run_is_passed_over_with_its_reason() -> None:
     assert "BT=63 is none of the axis' values" in choice.refused[0].reasons[0]
 
 
-def test_a_gradient_never_gets_a_kernel_without_backward() -> None:
-    problem = replace(FORWARD, grad=True)
-    row = winner(FORWARD, facts=problem.bucket().facts(), problem_id=problem.bucket().id())
-    choice = choose(problem, H200, WinnerTable((row,)))
-    assert choice.variant.plan == "torch"
-    assert "no backward yet" in " ".join(choice.refused[0].reasons)
+def test_gradients_are_a_problem_of_their_own() -> None:
+    problem = FORWARD.backward(final_state=False)
+    rows = (winner(FORWARD), winner(problem))
+    choice = choose(problem, H200, WinnerTable(rows))
+    assert (choice.winner, choice.how) == (rows[1], "exact")
+    assert "dstate" in dict(choice.variant.stages)
+    assert choose(problem, H200, WinnerTable(rows[:1])).how == "fallback"
+
+
+def test_a_plan_without_gradients_says_so() -> None:
+    with pytest.raises(UnsupportedProblem, match="plan recurrent has no backward yet"):
+        choose_forced(FORWARD.backward(final_state=False), H200, "recurrent")
 
 
 def test_no_plan_says_every_reason() -> None:
@@ -84,7 +90,7 @@ def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gdn_ops.dispatch.stored_winners", lambda: table)
     text = str(gdn_ops.explain(FORWARD, target="h200"))
     assert "exact winner: row 7 of results.db" in text
-    assert "measured 1 ms [900 us, 1.1 ms], 5.00 times the reference's speed" in text
+    assert "measured 1.00 ms [900 us, 1.10 ms], 5.00 times the reference's speed" in text
     assert "BT=32" in text and "plan torch: row 7 was the fastest" in text
 
 
@@ -113,12 +119,19 @@ def test_using_forces_a_plan_and_only_inside() -> None:
         gdn_ops.fused_recurrent_gated_delta_rule(**token)
 
 
-def test_warmup_binds_what_calls_then_use() -> None:
+def test_warmup_binds_what_calls_then_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = call(B=1, T=60)
+    problem = gdn_ops.explain(**arguments).choice.problem
+    problems = [problem, problem.backward(final_state=True), DECODE]
     bound.refresh()
-    choices = gdn_ops.warmup([FORWARD, DECODE], "cpu")
-    assert [c.variant.plan for c in choices] == ["torch", "torch"]
-    bound_variants = [launcher.variant for launcher in bound.BOUND.values()]
-    assert bound_variants == [c.variant for c in choices]
+    choices = gdn_ops.warmup(problems, "cpu")
+    assert [c.variant.plan for c in choices] == ["torch"] * 3
+    monkeypatch.delattr(bound, "bind")
+    v = arguments["v"].requires_grad_()
+    o, ht = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert ht is not None
+    (o.sum() + ht.sum()).backward()
+    assert v.grad is not None
 
 
 def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +171,12 @@ def test_names_stay_functions_after_their_modules_are_imported() -> None:
     importlib.import_module("gdn_ops.explanation")
     importlib.import_module("gdn_ops.warming")
     assert callable(gdn_ops.explain) and callable(gdn_ops.warmup)
+
+
+def test_a_batch_invariant_choice_looks_at_no_size() -> None:
+    rows = tuple(winner(replace(FORWARD, tokens=tokens)) for tokens in (64, 8192))
+    table = WinnerTable(rows)
+    for size in ({"tokens": 64}, {"tokens": 512, "sequences": 4}, {"tokens": 64, "varlen": True}):
+        problem = replace(FORWARD, **size)
+        assert choose(problem, H200, table, invariant=True).winner is rows[1]
+    assert choose(replace(FORWARD, tokens=64), H200, table).winner is rows[0]

@@ -14,12 +14,15 @@ import pytest
 
 from gdn_ops import winners as module
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import source_hashes
 from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import ResultsError
 from gdn_ops.results_file import read_only
-from gdn_ops.winners import Winner, candidates, distance, load_winners, read_winners
+from gdn_ops.winners import Winner, distance, load_winners, read_winners
+from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
-from tests.results import ENVIRONMENT, VARIANT, Bench
+from tests.results import ENVIRONMENT, SOURCES, VARIANT, Bench
 
 
 @pytest.fixture
@@ -50,9 +53,10 @@ def test_a_layer_reads_what_the_tuner_wrote(path: Path) -> None:
     for name in ("problem_id", "target", "arch", "variant_id", "variant", "median", "low", "high",
                  "reference", "provenance", "trial_id", "speedup"):  # fmt: skip
         assert getattr(winner, name) == getattr(stored, name), name
-    for name in ("device", "torch", "triton", "template_hash"):
+    for name in ("device", "torch", "triton"):
         assert getattr(winner, name) == getattr(ENVIRONMENT, name), name
     assert winner.variant == VARIANT.to_json()
+    assert winner.sources == SOURCES
     assert Problem.from_facts(winner.facts) == FORWARD.bucket()
     assert (winner.created, winner.database) == (stored.created.isoformat(), path)
     bench.close()
@@ -71,7 +75,8 @@ def test_reading_needs_only_the_standard_library(path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from gdn_ops.winners import read_winners\n"
         f"assert len(read_winners(Path({str(path)!r})).winners) == 1\n"
-        "print([m for m in ('torch', 'sqlalchemy', 'alembic', 'optuna') if m in sys.modules])"
+        "heavy = {'torch', 'jinja2', 'sqlalchemy', 'alembic', 'optuna'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     command = [sys.executable, "-c", script]
     found = subprocess.run(
@@ -95,17 +100,15 @@ def test_a_fault_of_one_database_leaves_the_other(tmp_path: Path) -> None:
     assert str(broken) in str(fault)
 
 
-def test_candidates_reads_the_users_database_then_the_shipped_one(
+def test_the_users_database_is_read_before_the_shipped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = write(tmp_path / "user.db", FORWARD, median=3e-3)
     shipped = write(tmp_path / "shipped.db", FORWARD, median=1e-3)
     monkeypatch.setattr(module, "database_paths", lambda: (user, shipped))
-    found = candidates(FORWARD.bucket().id(), FORWARD.bucket().facts(), "h200", "sm_90")
+    bucket = FORWARD.bucket()
+    found = load_winners().candidates(bucket.id(), bucket.facts(), "h200", "sm_90")
     assert [(w.database, how) for w, how in found] == [(user, "exact"), (shipped, "exact")]
-    shipped.write_text("nothing of the kind" * 100)
-    with pytest.raises(ResultsError, match=r"shipped\.db is no SQLite database"):
-        candidates(FORWARD.bucket().id(), FORWARD.bucket().facts(), "h200", "sm_90")
 
 
 def test_the_order_is_exact_nearest_same_arch_predicted(path: Path) -> None:
@@ -141,7 +144,7 @@ def test_the_order_is_exact_nearest_same_arch_predicted(path: Path) -> None:
         ({"varlen": True}, 0.25),
         ({"initial_state": True, "final_state": False, "tokens": 256}, 1.5),
         ({"gate_in_kernel": True, "dt_bias": True}, 0.5),
-        ({"grad": True}, None),
+        ({"op": "backward"}, None),
         ({"dtype": "bf16"}, None),
         ({"K": 128}, None),
         ({"rule": Rule("none", True)}, None),
@@ -157,21 +160,60 @@ def test_the_distance_counts_doublings_and_flags(
 
 def test_the_nearest_bucket_comes_first(path: Path) -> None:
     write(path, replace(FORWARD, tokens=4096), replace(FORWARD, varlen=True, tokens=256))
-    write(path, replace(FORWARD, tokens=512), replace(FORWARD, grad=True))
+    write(path, replace(FORWARD, tokens=512), FORWARD.backward(final_state=True))
     table = load_winners([path])
     found = table.candidates(FORWARD.id(), FORWARD.facts(), "h200", "sm_90")
     assert [winner.facts["tokens"] for winner, _ in found] == [256, 512, 4096]
     assert hows(path, FORWARD, target="a100", arch="sm_80") == []
 
 
-def test_a_winner_of_older_templates_is_stale_and_still_usable(path: Path) -> None:
-    write(path, FORWARD)
-    marks = {
-        current: [w.stale for w in load_winners([path], template_hash=current).winners]
-        for current in (None, "templates-1", "templates-2")
-    }
-    assert marks == {None: [False], "templates-1": [False], "templates-2": [True]}
+def test_a_winner_is_stale_once_its_variant_has_another_source_and_still_usable(
+    path: Path,
+) -> None:
+    bucket = FORWARD.bucket()
+    variant = Variant.default("torch", bucket)
+    write(path, FORWARD, variant=variant, sources=source_hashes(bucket, variant))
+    assert [w.stale for w in read_winners(path).winners] == [False]
+    write(path, FORWARD, variant=variant, sources={"torch_chunk": "of another template"})
+    assert [w.stale for w in read_winners(path).winners] == [True]
     assert hows(path, FORWARD) == ["exact"]
+
+
+@pytest.mark.parametrize("sources", [None, SOURCES])
+def test_a_source_that_is_not_known_or_renders_no_more_counts_as_another(
+    path: Path, sources: dict[str, str] | None
+) -> None:
+    write(path, FORWARD, sources=sources)  # of a variant whose axes are no more
+    assert [w.stale for w in read_winners(path).winners] == [True]
+
+
+def test_reading_and_choosing_render_nothing(path: Path) -> None:
+    write(path, FORWARD, variant=Variant.default("torch", FORWARD.bucket()))
+    script = (
+        "import sys; from pathlib import Path; from gdn_ops.codegen.targets import target_named\n"
+        "from gdn_ops.winners import load_winners; from tests.problems import FORWARD\n"
+        f"table = load_winners([Path({str(path)!r})])\n"
+        "facts = FORWARD.bucket().facts()\n"
+        "(winner, _), = table.candidates(FORWARD.bucket().id(), facts, 'h200', 'sm_90')\n"
+        "before = 'jinja2' in sys.modules; assert winner.stale\n"
+        "print(before, 'jinja2' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == "False True\n"
+
+
+def test_a_database_of_the_first_schema_is_read_and_its_winners_count_as_stale(path: Path) -> None:
+    first_schema(path)
+    (winner,) = read_winners(path).winners
+    assert (winner.variant_id, winner.device, winner.sources) == ("torch-1", "Old GPU", None)
+    assert winner.stale
+    assert hows(path, FORWARD) == ["exact"]
+    before = path.read_bytes()
+    assert read_winners(path).skipped == ()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from gdn_ops.codegen.errors import CompileError, InvalidConfig, LaunchError
 from gdn_ops.tuner.worker import JOBS, main
 
 Payload = dict[str, Any]
@@ -42,6 +45,26 @@ def memory(payload: Payload) -> Payload:
     raise MemoryError("out of it")
 
 
+def refused(payload: Payload) -> Payload:
+    raise {"InvalidConfig": InvalidConfig, "LaunchError": LaunchError}[payload["error"]]("no")
+
+
+def no_room(payload: Payload) -> Payload:
+    """Fail as a disk does that is full, in one of the ways in which that reaches a worker."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if payload["error"] == "assembler":
+        raise CompileError(f"ptxas fatal: {os.strerror(errno.ENOSPC)}")
+    if payload["error"] == "plain":
+        raise full
+    wrapper = {"CompileError": CompileError, "LaunchError": LaunchError}[payload["error"]]
+    raise wrapper("no") from full
+
+
+def killed(payload: Payload) -> Payload:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
 def abort(payload: Payload) -> Payload:
     print("LLVM ERROR: cannot select", file=sys.stderr, flush=True)
     os.abort()
@@ -66,7 +89,17 @@ def hang(payload: Payload) -> Payload:
     raise AssertionError
 
 
-KINDS = (echo, variables, modules, chatter, raising, memory, abort, segfault, leave, hang)
+def linger(payload: Payload) -> Payload:
+    """Close every stream, and hang."""
+    os.closerange(3, 64)
+    time.sleep(600)
+    raise AssertionError
+
+
+KINDS = (
+    echo, variables, modules, chatter, raising, memory, refused, no_room, killed, abort, segfault,
+    leave, hang, linger,
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+import jinja2
+
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import _source_hash
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
@@ -78,14 +81,30 @@ TOY_PLANS = {
 }  # fmt: skip
 
 
+TOY_TEMPLATE = "{{ NAME }} with {{ LABEL }}"
+
+
 @contextmanager
 def toy_plans(*names: str) -> Iterator[None]:
     """Nothing but the named toy plans exists inside the block."""
     with (
+        toy_templates(lambda name: TOY_TEMPLATE),
         patch.dict(KERNELS, TOY_KERNELS, clear=True),
         patch.dict(PLANS, {name: TOY_PLANS[name] for name in names}, clear=True),
     ):
         yield
+
+
+@contextmanager
+def toy_templates(source: Callable[[str], str]) -> Iterator[None]:
+    """Inside the block every template is what ``source`` makes of its name."""
+    environment = jinja2.Environment(loader=jinja2.FunctionLoader(source))
+    with patch("gdn_ops.codegen.render._environment", lambda: environment):
+        _source_hash.cache_clear()
+        try:
+            yield
+        finally:
+            _source_hash.cache_clear()
 
 
 SecondsOf = Callable[[str, Config], float]
@@ -200,5 +219,5 @@ def bench(path: Path, harness: RecordedHarness) -> Iterator[Bench]:
 
 ENVIRONMENT = Environment(
     device="toy", arch="cpu", driver=None, torch="2", triton=None, python="3", platform="toy",
-    threads=1, template_hash="toy",
+    threads=1,
 )  # fmt: skip

@@ -9,19 +9,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import NullPool
 
 from gdn_ops import results_file
 from gdn_ops.errors import ResultsError
 from gdn_ops.results_file import APPLICATION_ID, SCHEMA_VERSION
 from gdn_ops.tuner import db, migrations
 from gdn_ops.tuner.db import open_database
-from gdn_ops.tuner.models import Base
-from tests.results import Bench, stage_key
+from gdn_ops.tuner.models import TRIAL_STATUSES, Base
+from gdn_ops.tuner.store import Store
+from tests.first_schema import HASH, at_revision, first_schema
+from tests.problems import FORWARD
+from tests.results import SOURCES, Bench, stage_key
 
 SCRIPT = ScriptDirectory.from_config(migrations.configuration(None))  # type: ignore[arg-type]
 REVISIONS = [script.revision for script in reversed(list(SCRIPT.walk_revisions()))]
@@ -32,12 +33,9 @@ INSERT INTO runs (uid, workload, target, seed, options, status, started)
 """
 
 
-def at_revision(path: Path, revision: str) -> None:
+def with_rows(path: Path, revision: str) -> None:
     """A database as the version of gdn-ops that had this revision as its last one left it."""
-    engine = db._engine(path, db._connector(path, mode="rwc"), NullPool)
-    with engine.begin() as connection:
-        command.upgrade(migrations.configuration(connection), revision)
-        connection.exec_driver_sql(f"PRAGMA user_version = {int(revision)}")
+    at_revision(path, revision)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLD_ROWS)
 
@@ -63,13 +61,45 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_earlier_revision_upgrades_with_its_rows(tmp_path: Path, revision: str) -> None:
     path = tmp_path / "results.db"
-    at_revision(path, revision)
+    with_rows(path, revision)
     with open_database(path, create=False) as database, database.read() as session:
         connection = session.connection()
         assert connection.exec_driver_sql("SELECT facts FROM problems").scalar() == '{"H": 2}'
         assert connection.exec_driver_sql("SELECT uid FROM runs").scalar() == "run"
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     assert pragma(path, "user_version") == SCHEMA_VERSION
+
+
+def test_rows_of_the_first_schema_are_kept_and_known_for_nothing(tmp_path: Path) -> None:
+    path = first_schema(tmp_path / "results.db")
+    with open_database(path, create=False) as database:
+        store = Store(database)
+        (trial,) = store.trials()
+        assert (trial.outcome.median, trial.sources) == (2e-3, None)
+        assert not trial.holds("torch-1", SOURCES)
+        assert store.known_outcome(trial.key, 1, variant_id="torch-1", sources=SOURCES) is None
+        winner = store.winner(FORWARD.bucket().id(), "h200")
+        assert winner is not None and winner.trial_id == trial.id
+        assert database.faults() == []
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT hash, template_hash FROM environments"
+        assert connection.execute(query).fetchall() == [(HASH, "abc")], "nothing is lost"
+
+
+def test_an_upgraded_table_still_holds_to_its_words(tmp_path: Path) -> None:
+    path = first_schema(tmp_path / "results.db")
+    open_database(path, create=False).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for status in TRIAL_STATUSES:
+            connection.execute("UPDATE trials SET status = ?", (status,))
+        for spoilt in (
+            "status = 'slow'",
+            "scope = 'none'",
+            "stage = 'o'",
+            "median = 0, status = 'ok'",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+                connection.execute(f"UPDATE trials SET {spoilt}")
 
 
 @pytest.fixture
@@ -92,7 +122,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 def test_an_upgrade_keeps_a_backup(tmp_path: Path, release: Callable[..., None]) -> None:
     path = tmp_path / "results.db"
-    at_revision(path, REVISIONS[-1])
+    with_rows(path, REVISIONS[-1])
     release('op.execute("DELETE FROM problems")')
     open_database(path, create=False).close()
     assert pragma(path, "user_version") == SCHEMA_VERSION + 1
@@ -113,7 +143,7 @@ def test_a_failed_upgrade_leaves_the_file_as_it_was(
     tmp_path: Path, release: Callable[..., None], fault: str, error: type[Exception]
 ) -> None:
     path = tmp_path / "results.db"
-    at_revision(path, REVISIONS[-1])
+    with_rows(path, REVISIONS[-1])
     release('op.execute("DROP TABLE winner_rows")', 'op.execute("DELETE FROM runs")', fault)
     with pytest.raises(error):
         open_database(path, create=False)

@@ -29,7 +29,7 @@ PROBLEMS = {
         PROBLEM, varlen=True, sequences=3, initial_state=True, gate_in_kernel=True, dt_bias=True
     ),
     "decode": replace(PROBLEM, op="decode", tokens=3, sequences=3, initial_state=True),
-    "gradient": replace(PROBLEM, grad=True, initial_state=True),
+    "backward": replace(PROBLEM, op="backward", initial_state=True),
 }
 
 
@@ -51,8 +51,9 @@ def job(problem: Problem, variants: list[Variant], **changes: Any) -> dict[str, 
 
 
 def chunked(problem: Problem) -> list[Variant]:
-    stages = [{"torch_chunk": {"BT": BT}} for BT in (16, 32)]
-    return [Variant.of("torch", problem, stages=stage) for stage in stages]
+    stage = "torch_backward" if problem.op == "backward" else "torch_chunk"
+    stages = [{stage: {"BT": BT}} for BT in (16, 32)]
+    return [Variant.of("torch", problem, stages=configs) for configs in stages]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)

@@ -19,7 +19,13 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.resources import Resources
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.tuner.config_sets import all_configs, corner_configs, default_configs
+from gdn_ops.tuner.config_sets import (
+    all_configs,
+    corner_candidates,
+    corner_configs,
+    default_configs,
+    refusals,
+)
 from gdn_ops.tuner.offline import CompileRow, compile_job, compile_variants, rank, row_of
 from gdn_ops.tuner.worker_pool import Job, JobResult, WorkerPool
 
@@ -59,7 +65,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
 
 
 def default() -> dict[str, Value]:
-    (config,) = default_configs(KERNELS["gate_cumsum"], PLANS["split"])
+    (config,) = default_configs(KERNELS["gate_cumsum"], PROBLEM, PLANS["split"])
     return config
 
 
@@ -84,13 +90,32 @@ def test_corners_are_the_default_and_each_axis_at_its_extremes() -> None:
     assert all(config.keys() == BASE.keys() for config in found)
 
 
+def test_corners_surround_the_problems_own_default() -> None:
+    fp32 = replace(PROBLEM, dtype="fp32")
+    dots = [config["dot"] for config in corner_candidates(SPEC, fp32, PLAN)]
+    assert dots[0] == "ieee", "native, the axis' default, is refused to fp32"
+    assert dots.count("ieee") == len(dots) - 2
+    assert "ieee" not in dots[-2:]
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+def test_no_stage_refuses_its_own_default(dtype: str) -> None:
+    for target in map(target_named, ("h200", "a100", "mi300x")):
+        for plan in PLANS.values():
+            problem = replace(PROBLEM, dtype=dtype, K=128, V=128)
+            for spec in plan.specs(problem):
+                if spec.language == "triton":
+                    (config,) = default_configs(spec, problem, plan)
+                    assert refusals(spec, problem, plan, config, target) == []
+
+
 def test_corners_are_the_targets() -> None:
     on_amd = corner_configs(SPEC, PROBLEM, PLAN, target_named("mi300x"))
     assert {config["dot"] for config in on_amd} == {"native", "ieee"}
 
 
 def test_all_configs_are_a_product_of_what_the_stage_reads() -> None:
-    found = list(all_configs(SPEC, PLAN))
+    found = list(all_configs(SPEC, PROBLEM, PLAN))
     assert len(found) == 3 * 3 * 3
     assert len({tuple(config.items()) for config in found}) == len(found)
     assert {config["unread"] for config in found} == {1}
@@ -118,10 +143,10 @@ def test_a_corner_compile_gives_a_row_a_corner(pool: WorkerPool) -> None:
 
 
 def test_a_refused_config_is_a_row_with_its_reasons(pool: WorkerPool) -> None:
-    graded = replace(PROBLEM, grad=True)
-    found = list(compile_variants(graded, H200, plans=["split"], stages=["gate_cumsum"], pool=pool))
+    decode = replace(PROBLEM, op="decode", tokens=8, sequences=8)
+    found = list(compile_variants(decode, H200, plans=["split"], stages=["gate_cumsum"], pool=pool))
     assert [row.status for row in found] == ["refused"]
-    assert "no backward" in found[0].reasons[0]
+    assert "one token a sequence" in found[0].reasons[0]
     assert found[0].resources is None
 
 

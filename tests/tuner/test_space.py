@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.space import Space, plan_key, plans_for, refusals
+from gdn_ops.tuner.space import Space, plan_key, plans_for, refusals, surrounded
 from gdn_ops.tuner.workloads import WORKLOADS
 from tests.tuner.recorded import CPU, PROBLEM, toy_plans
 
@@ -81,6 +82,44 @@ def test_unknown_plans_are_named_and_refusals_say_why() -> None:
         plans_for(PROBLEM, CPU, ["singel"])
     with toy_plans("single"):
         assert plans_for(PROBLEM, CPU, ["single"]).keys() == {"single"}
+
+
+@pytest.mark.usefixtures("toys")
+def test_the_nearest_configs_differ_in_fewest_axes_and_then_by_fewest_steps() -> None:
+    space = single()
+    nearest = list(space.nearest())
+    assert sorted(map(str, nearest)) == sorted(map(str, space.configs))
+    changed = [sum(c[name] != space.default[name] for name in c) for c in nearest]
+    assert changed == sorted(changed)
+    assert nearest[0] == space.default
+    assert {str(space.variant(config)) for config in nearest[1:6]} == {
+        f"single single({change})"
+        for change in ("tile=16", "tile=64", "warps=2", "warps=8", "form=fancy")
+    }
+
+
+@pytest.mark.usefixtures("toys")
+def test_the_stages_around_one_are_as_they_are_said_to_be() -> None:
+    interface = surrounded(
+        plans_for(PROBLEM, CPU)["pair"][-1], {"first": {"tile": 128}, "second": {"warps": 8}}
+    )
+    first, second = interface
+    assert (first.begin, second.begin) == ({"tile": 128}, {"warps": 8})
+    assert dict(second.variant({"warps": 1}).stages) == {
+        "first": (("tile", 128),), "second": (("warps", 1),),
+    }  # fmt: skip
+    assert first.key({"tile": 16}) == plans_for(PROBLEM, CPU)["pair"][-1][0].key({"tile": 16})
+
+
+@pytest.mark.parametrize("target", ["h200", "a100", "mi300x"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_stage_is_searched_among_stages_that_can_run(dtype: str, target: str) -> None:
+    problem = replace(PROBLEM, H=16, HV=32, K=128, V=128, tokens=2048, dtype=dtype)
+    for interfaces in plans_for(problem, TARGETS[target]).values():
+        for spaces in interfaces:
+            for space in spaces:
+                variant = space.variant(space.begin)
+                assert variant.reasons(problem, TARGETS[target]) == [], str(variant)
 
 
 @pytest.mark.parametrize("target", ["cpu", "h200"])

@@ -16,7 +16,7 @@ from gdn_ops.tuner.models import TRIAL_STATUSES
 from gdn_ops.tuner.store_merge import Merged
 from gdn_ops.tuner.store_records import NewWinner, Outcome, TrialKey
 from tests.problems import DECODE, FORWARD
-from tests.results import ENVIRONMENT, HANG, OK, Bench, stage_key
+from tests.results import ENVIRONMENT, HANG, OK, SOURCES, VARIANT, Bench, stage_key
 
 NOTHING = Merged(environments=0, problems=0, runs=0, trials=0, winners=0)
 
@@ -47,21 +47,68 @@ def test_every_outcome_is_kept(bench: Bench) -> None:
     for status in TRIAL_STATUSES:
         bench.record(stage_key(BK=32), replace(OK, status=status))
     assert [trial.outcome.status for trial in bench.store.trials()] == list(TRIAL_STATUSES)
-    assert bench.store.status_counts(bench.run_id) == dict.fromkeys(TRIAL_STATUSES, 1)
     assert [t.outcome.status for t in bench.store.trials(status="spill")] == ["spill"]
     assert bench.store.trials(target="cpu") == []
 
 
 def test_a_known_outcome_is_the_latest_of_this_environment(bench: Bench, tmp_path: Path) -> None:
     key = stage_key(BK=32, BV=64)
-    assert bench.store.known_outcome(key, bench.environment_id) is None
+    assert bench.known(key) is None
     bench.record(key)
     bench.record(key, HANG)
-    known = bench.store.known_outcome(stage_key(BV=64, BK=32), bench.environment_id)
+    known = bench.known(stage_key(BV=64, BK=32))
     assert known is not None
     assert known.outcome == HANG
     other = bench.store.add_environment(replace(ENVIRONMENT, driver="591.0"))
-    assert bench.store.known_outcome(key, other) is None
+    found = bench.store.known_outcome(key, other, variant_id=VARIANT.id, sources=SOURCES)
+    assert found is None
+
+
+def test_an_outcome_is_known_only_of_the_same_source(bench: Bench) -> None:
+    key = stage_key(BK=32)
+    bench.record(key)
+    assert bench.known(key, {**SOURCES, "chunk_o": "edited"}) is None
+    assert bench.known(key, None) is None, "what does not render today was not tried"
+    bench.record(key, HANG, sources={**SOURCES, "chunk_o": "edited"})
+    known = bench.known(key)
+    assert known is not None
+    assert known.outcome.status == "ok", "a later one of another source takes nothing away"
+    bench.record(stage_key(BK=64), sources=None)
+    assert bench.known(stage_key(BK=64)) is None
+
+
+def test_a_stages_time_is_its_own_and_its_failure_may_be_anothers(bench: Bench) -> None:
+    good, bad = stage_key(BK=32), stage_key(BK=64)
+    bench.record(good)
+    bench.record(bad, HANG)
+    other_edited = {**SOURCES, "chunk_h": "edited"}
+    assert bench.known(good, other_edited) is not None
+    assert bench.known(bad) is not None
+    assert bench.known(bad, other_edited) is None
+    elsewhere = bench.store.known_outcome(
+        bad, bench.environment_id, variant_id="under another interface", sources=other_edited
+    )
+    assert elsewhere is not None, "a known hang is not run again under another interface"
+
+
+def test_a_fault_of_the_environment_is_kept_and_never_known(bench: Bench) -> None:
+    key = stage_key(BK=32)
+    bench.record(key, Outcome(status="fault", message="no space left on device"))
+    assert bench.known(key) is None
+    bench.record(key)
+    bench.record(key, Outcome(status="fault", message="no space left on device"))
+    known = bench.known(key)
+    assert known is not None and known.outcome.status == "ok"
+    assert len(bench.store.trials()) == 3
+
+
+def test_a_winner_may_be_retired_and_stays_as_history(bench: Bench) -> None:
+    bench.store.retire_winner(bench.win())
+    assert bench.store.winners() == []
+    (winner,) = bench.store.winners(history=True)
+    assert winner.superseded is not None
+    with pytest.raises(ResultsError, match="no winner 99"):
+        bench.store.retire_winner(99)
 
 
 @pytest.mark.parametrize(

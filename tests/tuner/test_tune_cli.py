@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.console import LiveView
 from gdn_ops.tuner.db import open_database
@@ -27,7 +28,6 @@ from gdn_ops.tuner.progress import (
     SearchBegan,
     Tally,
     TrialEnded,
-    seconds_text,
 )
 from gdn_ops.tuner.store import Store
 from gdn_ops.tuner.store_records import Outcome, Trial, TrialKey
@@ -108,6 +108,12 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
         (["tiny", "--threads", "4096"], "--threads 4096 is outside 1.."),
         (["tiny", "--trials", "-1"], "--trials is -1"),
         (["tiny", "--minutes", "-1"], "--minutes is -1"),
+        (["tiny", "--minutes", "nan"], "--minutes is nan; give a number from 0 to"),
+        (["tiny", "--minutes", "inf"], "--minutes is inf; give a number from 0 to"),
+        (["tiny", "--trials", "9" * 400], "--trials is 9999"),
+        (["tiny", "--seed", str(2**64)], f"--seed {2**64} is outside 0..4294967295"),
+        (["tiny", "--seed", "-1"], "--seed -1 is outside 0.."),
+        (["--tokens", "9" * 20], "is over 1073741824"),
         (["tiny", "--H", "1"], "leave one out"),
         (["--H", "3", "--HV", "4"], "HV=4"),
         (["--nonsense"], "No such option: --nonsense"),

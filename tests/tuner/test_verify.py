@@ -28,7 +28,7 @@ FLAGS = {
     "raw gate": replace(PROBLEM, gate_in_kernel=True, dt_bias=True, dtype="bf16"),
     "no gate": replace(PROBLEM, rule=Rule("none", True), dtype="fp16"),
     "decode": DECODE,
-    "gradient": replace(PACKED, gate_in_kernel=True, dt_bias=True, grad=True),
+    "backward": replace(PACKED, op="backward", gate_in_kernel=True, dt_bias=True),
 }
 TINY = Problem(
     op="forward", H=2, HV=4, K=16, V=16, dtype="fp32", tokens=64, sequences=1, final_state=True
@@ -51,13 +51,13 @@ def test_the_torch_plan_is_right(problem: Problem) -> None:
     verdict = verified(problem)
     assert verdict.status == "ok", verdict.message
     assert all(case.status == "ok" and case.worst <= 1 for case in verdict.cases)
-    assert 0 < verdict.errors["o"] < 5e-3
+    assert all(0 < error < 2e-2 for error in verdict.errors.values())
 
 
 def test_a_gradient_is_held_to_its_own_bars() -> None:
-    verdict = verified(FLAGS["gradient"])
+    verdict = verified(FLAGS["backward"])
     gradients = {"dq", "dk", "dv", "dg", "dbeta", "dh0", "dA_log", "ddt_bias"}
-    assert set(verdict.errors) == {"o", "ht"} | gradients
+    assert set(verdict.errors) == gradients
 
 
 def test_a_workers_job_gets_a_json_payload() -> None:

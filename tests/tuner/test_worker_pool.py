@@ -114,6 +114,35 @@ def test_out_of_memory_has_a_status_of_its_own(pool: WorkerPool) -> None:
     assert pool.one(job("memory")).status == "oom"
 
 
+@pytest.mark.parametrize("error", ["InvalidConfig", "LaunchError"])
+def test_a_refusal_is_invalid(pool: WorkerPool, error: str) -> None:
+    result = pool.one(job("refused", error=error))
+    assert (result.status, result.message) == ("invalid", "no")
+
+
+@pytest.mark.parametrize("error", ["plain", "CompileError", "LaunchError", "assembler"])
+def test_a_full_disk_is_a_fault_of_the_environment(pool: WorkerPool, error: str) -> None:
+    assert pool.one(job("no_room", error=error)).status == "fault"
+    assert still_works(pool)
+
+
+def test_a_kill_from_outside_is_a_fault_of_the_environment(pool: WorkerPool) -> None:
+    result = pool.one(job("killed"))
+    assert result.status == "fault"
+    assert "when memory runs out" in result.message
+    assert still_works(pool)
+
+
+def test_a_hang_at_the_end_is_the_jobs_own(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends by our kill, which must not pass for that of a system short of memory."""
+    monkeypatch.setattr("gdn_ops.tuner.worker_process.LAST_STEPS", 0.2)
+    result = pool.one(job("linger"))
+    assert (result.status, "a hang at its end" in result.message) == ("crash", True)
+    assert still_works(pool)
+
+
 @pytest.mark.parametrize(
     ("kind", "death"), [("abort", "SIGABRT"), ("segfault", "SIGSEGV"), ("leave", "exit code 3")]
 )

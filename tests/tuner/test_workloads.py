@@ -23,9 +23,14 @@ def test_quickstart_is_what_a_new_user_runs() -> None:
     problems = WORKLOADS["quickstart"].problems
     assert {(p.op, p.dtype, p.tokens) for p in problems} == {
         ("forward", dtype, tokens) for dtype in ("fp32", "bf16") for tokens in (512, 2048)
-    } | {("decode", dtype, 8) for dtype in ("fp32", "bf16")}
+    } | {
+        (op, dtype, tokens)
+        for op, tokens in (("decode", 8), ("backward", 1024))
+        for dtype in ("fp32", "bf16")
+    }
     assert all((p.H, p.HV, p.K, p.V) == (16, 32, 128, 128) for p in problems)
-    assert all(p.final_state and p.initial_state == (p.op == "decode") for p in problems)
+    assert all(p.final_state == (p.op != "backward") for p in problems)
+    assert all(p.initial_state == (p.op == "decode") for p in problems)
     assert WORKLOADS["quickstart"].minutes < 5
 
 
@@ -79,16 +84,32 @@ def test_a_file_of_problems_is_a_workload(suffix: str, tmp_path: Path) -> None:
         ({**GIVEN, "sequences": 3}, "do not divide into 3"),
         ({**GIVEN, "op": "decode"}, "one token a sequence"),
         (7, "a table of facts"),
+        ({**GIVEN, "tokens": 2**30 + 1}, "tokens=1073741825 of a problem is over 1073741824"),
+        ({**GIVEN, "H": 10**18}, "H=1000000000000000000 of a problem is over"),
+        ({**GIVEN, "gate": "none", "gate_in_kernel": True}, "a rule without a gate (none-delta"),
+        ({**GIVEN, "dt_bias": True}, "dt_bias is part of a raw gate"),
+        ({**GIVEN, "x" * 10**6: 1}, "unknown fact of a problem 'xxx"),
+        ({**GIVEN, "dtype": "x" * 10**6}, "unknown dtype 'xxx"),
+        ({**GIVEN, "tokens": "x" * 10**6}, "tokens='xxx"),
+        ({"tokens": 10**5000}, "of type int, too large to show"),
+        ("x" * 10**6, "not 'xxx"),
     ],
 )
 def test_a_bad_problem_is_refused_with_its_value(given: object, says: str) -> None:
-    with pytest.raises(GdnError, match=says.replace("(", r"\(")):
+    with pytest.raises(GdnError, match=says.replace("(", r"\(")) as raised:
         problem_of(given)
+    assert len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "is not JSON"), ("[]", "holds no list"), ('{"problem": []}', "holds no list")],
+    [
+        ("{", "is not JSON"),
+        ("[]", "holds no list"),
+        ('{"problem": []}', "holds no list"),
+        pytest.param("[" * 10**5 + "]" * 10**5, "is not JSON", id="deep"),
+        pytest.param(f'[{{"tokens": {"9" * 5000}}}]', "is not JSON", id="digits"),
+    ],
 )
 def test_a_bad_file_is_refused_with_its_path(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
@@ -101,3 +122,20 @@ def test_a_bad_file_is_refused_with_its_path(text: str, says: str, tmp_path: Pat
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot read the workload"):
         workload_named(str(tmp_path / "none.json"))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="TOML is read from Python 3.11 on")
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("problems = " + "[" * 10**5 + "]" * 10**5, id="deep"),
+        pytest.param("tokens = " + "9" * 5000, id="digits"),
+        pytest.param("problems", id="no value"),
+    ],
+)
+def test_a_bad_toml_file_is_refused_with_its_path(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match="is not TOML") as raised:
+        read_workload(path)
+    assert str(path) in str(raised.value)

@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     from gdn_ops.tuner import console
+    from gdn_ops.tuner.progress import first_line
 
     try:
         code = app(arguments or sys.argv[1:] or ["--help"], prog_name="gdn", standalone_mode=False)
@@ -67,6 +68,6 @@ def run(arguments: list[str] | None = None) -> int:
         # a wrong command line, by what all its classes have: typer is moving them out of click
         if not hasattr(error, "format_message"):
             raise
-        console.fail(f"{error.format_message()} See `gdn --help`.")
+        console.fail(f"{first_line(error.format_message(), width=300)} See `gdn --help`.")
         return int(getattr(error, "exit_code", USAGE))
     return code if isinstance(code, int) else 0

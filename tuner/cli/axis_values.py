@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gdn_ops.codegen.axis import Axis, Value
-from gdn_ops.codegen.errors import InvalidConfig, InvalidInput, UnknownName
+from gdn_ops.codegen.errors import InvalidConfig, InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant, plan_named
 
@@ -25,7 +25,7 @@ def variant_with(plan: str, problem: Problem, settings: Iterable[str]) -> Varian
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise InvalidInput(f"{setting!r} sets nothing; write AXIS=VALUE, e.g. BT=64.")
+            raise InvalidInput(f"{shown(setting)} sets nothing; write AXIS=VALUE, e.g. BT=64.")
         stage, _, axis = name.rpartition(".")
         if stage and stage not in homes:
             raise UnknownName.of(f"stage of plan {plan}", stage, homes)
@@ -47,4 +47,4 @@ def _value(axes: Iterable[Axis], name: str, text: str) -> Value:
         if str(value) == text:
             return value
     allowed = ", ".join(map(str, axis.values))
-    raise InvalidConfig(f"{name}={text} is none of the axis' values: {allowed}.")
+    raise InvalidConfig(f"{name}={shown(text)} is none of the axis' values: {allowed}.")

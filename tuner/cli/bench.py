@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.numbers import above_zero
 
 
 def bench(
@@ -33,18 +34,17 @@ def bench(
 
     from gdn_ops.device import target_of
     from gdn_ops.dispatch import choose
+    from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner import console
     from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.harness import Effort, WorkerHarness
     from gdn_ops.tuner.interruption import Interruption
-    from gdn_ops.tuner.progress import seconds_text
     from gdn_ops.tuner.session import device_named, thread_count
     from gdn_ops.tuner.workloads import workload_named
 
     if rounds < 5:
         raise InvalidInput(f"--rounds {rounds} says little; give at least 5.")
-    if seconds <= 0:
-        raise InvalidInput(f"--seconds {seconds} is no time; give more than 0.")
+    above_zero("--seconds", seconds)
     problems = workload_named(workload).problems
     where = device_named(device)
     target = target_of(torch.device(where))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli import problem_options as option
+from gdn_ops.tuner.cli.numbers import above_zero
 from gdn_ops.tuner.offline import CompileRow
 
 
@@ -26,6 +29,7 @@ def compile(
     tokens: option.Tokens = None,
     sequences: option.Sequences = None,
     decode: option.Decode = False,
+    backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
     initial_state: option.InitialState = False,
@@ -48,16 +52,17 @@ def compile(
     from gdn_ops.tuner import console
     from gdn_ops.tuner.offline import compile_variants, rank
 
-    for option_name, number in (("--jobs", jobs), ("--timeout", timeout)):
-        if number is not None and number <= 0:
-            raise InvalidInput(f"{option_name} is {number}; give more than 0.")
+    above_zero("--timeout", timeout)
+    if jobs is not None:
+        above_zero("--jobs", jobs)
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
-        raw_gate=raw_gate,
+        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
+        final_state=final_state, raw_gate=raw_gate,
     )  # fmt: skip
     problem = option.problem_from(facts)
     row = target_named(target)
+    _check_language(problem, plan or (), stage or ())
     rows = compile_variants(
         problem, row, plans=plan, stages=stage, configs=configs, jobs=jobs, timeout=timeout
     )
@@ -73,6 +78,28 @@ def compile(
     return 0 if any(r.status == "ok" for r in done) else 1
 
 
+def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str]) -> None:
+    """Refuse plans and stages of plain PyTorch, of which there is nothing to compile."""
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.plans import PLANS
+    from gdn_ops.codegen.variant import plan_named
+
+    compiled = {spec.name for spec in KERNELS.values() if spec.language == "triton"}
+    usual = [plan.name for plan in PLANS.values() if compiled & {*plan.stages(problem)}]
+    for name in plans:
+        if not compiled & {*plan_named(name).stages(problem)}:
+            raise InvalidInput(
+                f"plan {name} has no Triton kernels for {problem.id()}, it is plain PyTorch; "
+                f"name one of {', '.join(usual)}."
+            )
+    for name in stages:
+        if name in KERNELS and name not in compiled:
+            raise InvalidInput(
+                f"stage {name} is plain PyTorch and is not compiled; leave it out, or print it "
+                f"with `gdn render {name}`."
+            )
+
+
 def _order(stage: str) -> int:
     from gdn_ops.codegen.kernels import KERNELS
 
@@ -80,7 +107,7 @@ def _order(stage: str) -> int:
 
 
 def _row(row: CompileRow) -> tuple[str, ...]:
-    verdict = row.status if row.status == "ok" else f"{row.status}: {_why(row)}"
+    verdict = ": ".join(filter(None, [row.status, _why(row)]))
     need = row.resources
     if need is None:
         return (row.plan, row.stage, _config(row), *("-",) * 7, verdict)
@@ -102,13 +129,12 @@ def _row(row: CompileRow) -> tuple[str, ...]:
 
 def _config(row: CompileRow) -> str:
     """The axes that differ from the stage's defaults."""
-    from gdn_ops.codegen.axis import defaults
+    from gdn_ops.codegen.axis import defaults, differing
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
 
     usual = {**defaults(PLANS[row.plan].axes), **defaults(KERNELS[row.stage].axes)}
-    text = " ".join(f"{k}={v}" for k, v in row.config.items() if usual.get(k) != v)
-    return text or "the defaults"
+    return differing(row.config, usual) or "the defaults"
 
 
 def _why(row: CompileRow) -> str:

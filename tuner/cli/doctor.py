@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 PACKAGES = ("torch", "triton", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer")
 PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transformers")
@@ -86,11 +87,15 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _writable(folder: Path) -> bool:
-    import os
-
-    while not folder.exists():
-        folder = folder.parent
-    return os.access(folder, os.W_OK)
+    """Whether a file can be made in a folder, or in what there is of the path to it."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        # asked by doing it: permissions say nothing to root, nor of a read-only disk
+        with NamedTemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _version(name: str) -> str | None:

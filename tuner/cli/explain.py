@@ -21,12 +21,12 @@ def explain(
     tokens: option.Tokens = None,
     sequences: option.Sequences = None,
     decode: option.Decode = False,
+    backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
     initial_state: option.InitialState = False,
     final_state: option.FinalState = False,
     raw_gate: option.RawGate = False,
-    grad: Annotated[bool, typer.Option("--grad", help="A gradient is asked for.")] = False,
 ) -> int:
     """Say what a problem runs on and why.
 
@@ -40,14 +40,16 @@ def explain(
         gdn explain --decode --sequences 8 --dtype fp32
 
         gdn explain --target h200 --tokens 32768
+
+        gdn explain --backward
     """
     from gdn_ops.explanation import explain as explain_problem
     from gdn_ops.tuner import console
 
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
-        raw_gate=raw_gate, grad=grad or None,
+        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
+        final_state=final_state, raw_gate=raw_gate,
     )  # fmt: skip
     console.say(str(explain_problem(option.problem_from(facts), target=target)))
     return 0

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 
 H = Annotated[int | None, typer.Option("--H", help="Query/key heads of one problem.")]
@@ -16,6 +17,7 @@ DType = Annotated[str | None, typer.Option("--dtype", help="bf16, fp16 or fp32."
 Tokens = Annotated[int | None, typer.Option(help="Tokens of the whole call.")]
 Sequences = Annotated[int | None, typer.Option(help="Independent sequences.")]
 Decode = Annotated[bool, typer.Option("--decode", help="One token a sequence, not a prefill.")]
+Backward = Annotated[bool, typer.Option("--backward", help="The gradients of a prefill.")]
 Varlen = Annotated[bool, typer.Option("--varlen", help="Packed sequences.")]
 Gate = Annotated[str | None, typer.Option(help="scalar or none.")]
 InitialState = Annotated[bool, typer.Option("--initial-state", help="One comes in.")]
@@ -31,13 +33,20 @@ QWEN = {"H": 16, "HV": 32, "K": 128, "V": 128, "dtype": "bf16"}
 def given_facts(
     *,
     decode: bool = False,
+    backward: bool = False,
     varlen: bool = False,
     initial_state: bool = False,
     final_state: bool = False,
     raw_gate: bool = False,
     **sizes: Any,
 ) -> dict[str, Any]:
-    """The facts that were given on the command line, HV and V following H and K."""
+    """The facts that were given on the command line, HV and V following H and K.
+
+    Raises:
+        InvalidInput: both --decode and --backward.
+    """
+    if decode and backward:
+        raise InvalidInput("--decode and --backward are two problems; give one of them.")
     facts = {name: value for name, value in sizes.items() if value is not None}
     if "H" in facts:
         facts.setdefault("HV", facts["H"])
@@ -48,7 +57,8 @@ def given_facts(
         "gate_in_kernel": raw_gate, "dt_bias": raw_gate,
     }  # fmt: skip
     facts |= {name: True for name, on in flags.items() if on}
-    return facts | ({"op": "decode"} if decode else {})
+    op = {"op": "decode"} if decode else {"op": "backward"} if backward else {}
+    return facts | op
 
 
 def problem_from(facts: dict[str, Any]) -> Problem:
@@ -61,6 +71,8 @@ def problem_from(facts: dict[str, Any]) -> Problem:
 
     if facts.get("op") == "decode":
         usual: dict[str, Any] = {"sequences": 8, "initial_state": True, "final_state": True}
+    elif facts.get("op") == "backward":
+        usual = {"tokens": 2048}
     else:
         usual = {"tokens": 2048, "final_state": True}
     return problem_of({**QWEN, **usual, **facts})

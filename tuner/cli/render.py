@@ -11,6 +11,9 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cli import problem_options as option
 
+USUAL_GPU = "h200"
+"""For which Triton kernels are looked at where no target is named."""
+
 
 def render(
     name: Annotated[
@@ -23,7 +26,8 @@ def render(
     ] = None,
     axes: Annotated[bool, typer.Option("--axes", help="List the axes instead of source.")] = False,
     target: Annotated[
-        str | None, typer.Option(help="Without a name: what the problem runs on there.")
+        str | None,
+        typer.Option(help="Without a name: what the problem runs on there; with one: whether."),
     ] = None,
     H: option.H = None,
     HV: option.HV = None,
@@ -33,6 +37,7 @@ def render(
     tokens: option.Tokens = None,
     sequences: option.Sequences = None,
     decode: option.Decode = False,
+    backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
     initial_state: option.InitialState = False,
@@ -58,14 +63,16 @@ def render(
 
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
-        raw_gate=raw_gate,
+        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
+        final_state=final_state, raw_gate=raw_gate,
     )  # fmt: skip
     problem = option.problem_from(facts)
     variant, stages = _chosen(name, problem, settings or [], target)
     if axes:
         _list_axes(variant, stages)
         return 0
+    if name is not None:
+        _note_refusals(variant, stages, problem, target)
     for stage in stages:
         console.source(render_stage(KERNELS[stage], problem, variant.config(stage)))
     return 0
@@ -96,6 +103,25 @@ def _chosen(
             f"stage {name} is not used for {problem.id()}; add or drop --decode or --gate none."
         )
     raise UnknownName.of("plan or stage", name, (*PLANS, *KERNELS))
+
+
+def _note_refusals(
+    variant: Variant, stages: tuple[str, ...], problem: Problem, target: str | None
+) -> None:
+    """Say beside the source why it would not be run; it is printed all the same, to be read."""
+    from gdn_ops.codegen.kernels import KERNELS
+    from gdn_ops.codegen.plans import PLANS
+    from gdn_ops.codegen.targets import target_named
+    from gdn_ops.tuner import console
+
+    triton = any(KERNELS[stage].language == "triton" for stage in stages)
+    where = target_named(target or (USUAL_GPU if triton else "cpu"))
+    reasons = PLANS[variant.plan].reasons(problem, dict(variant.interface), where)
+    for stage in stages:
+        reasons += KERNELS[stage].reasons(problem, variant.config(stage), where)
+    if reasons:
+        why = "; ".join(dict.fromkeys(reasons))
+        console.note(f"this is never run for {problem.id()} on {where.name}: {why}")
 
 
 def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.errors import GdnError, UnknownName
+from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.winners import Winner
 
 
@@ -29,21 +30,23 @@ def show(
 
         gdn show --target h200
     """
-    from gdn_ops.codegen.render import template_hash
     from gdn_ops.results_file import exists
-    from gdn_ops.results_path import databases
+    from gdn_ops.results_path import databases, expanded
     from gdn_ops.tuner import console
     from gdn_ops.winners import load_winners, read_winners
 
-    if db is not None and not exists(db):
-        raise_missing(db)
     if db is not None:
-        table = read_winners(db, template_hash=template_hash())
+        db = expanded(db, "--db")
+        if not exists(db):
+            raise_missing(db)
+        table = read_winners(db)
     else:
-        table = load_winners(template_hash=template_hash())
+        table = load_winners()
     winners = [w for w in table.winners if target in (None, w.target)]
     for fault in table.faults:
         console.fail(str(fault))
+    if target is not None and not winners:
+        _check_target(target, {w.target for w in table.winners})
     if not winners:
         where = ", ".join(str(path) for path in ([db] if db else databases()))
         on = f" for target {target}" if target else ""
@@ -61,6 +64,22 @@ def show(
     return 1 if table.faults else 0
 
 
+def _check_target(name: str, stored: set[str]) -> None:
+    """Refuse a target that is in no table, has no row and is not of this machine either."""
+    if name in TARGETS:
+        return
+    import torch
+
+    from gdn_ops.device import target_of
+
+    devices = [torch.device("cpu")]
+    if torch.cuda.is_available():
+        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    here = {target_of(device).name for device in devices}
+    if name not in here:
+        raise UnknownName.of("target", name, {*TARGETS, *stored, *here})
+
+
 def raise_missing(path: Path) -> None:
     """Refuse a database that was named and does not exist."""
     from gdn_ops.codegen.errors import ResultsError
@@ -69,7 +88,7 @@ def raise_missing(path: Path) -> None:
 
 
 def _row(winner: Winner) -> tuple[str, ...]:
-    from gdn_ops.tuner.progress import seconds_text
+    from gdn_ops.seconds import seconds_text
 
     return (
         winner.problem_id,

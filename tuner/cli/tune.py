@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli import problem_options as option
+from gdn_ops.tuner.cli.numbers import not_negative
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.campaign import Result
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.workloads import Workload
 
 INTERRUPTED = 130
+
+LARGEST_SEED = 2**32 - 1
+"""What the sampler's generator takes."""
 
 KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 """For what and for how long the Triton kernels are looked at where there is no GPU."""
@@ -59,6 +63,7 @@ def tune(
     tokens: option.Tokens = None,
     sequences: option.Sequences = None,
     decode: option.Decode = False,
+    backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
     initial_state: option.InitialState = False,
@@ -80,14 +85,14 @@ def tune(
     """
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        varlen=varlen, gate=gate, initial_state=initial_state, final_state=final_state,
-        raw_gate=raw_gate,
+        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
+        final_state=final_state, raw_gate=raw_gate,
     )  # fmt: skip
     chosen = _workload(workload, facts)
     options = _options(
         chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
     )
-    limit = chosen.minutes if minutes is None else _not_negative("--minutes", minutes)
+    limit = chosen.minutes if minutes is None else not_negative("--minutes", minutes)
     return _run(chosen, options, device=device, db=db, minutes=limit or None, threads=threads)
 
 
@@ -101,14 +106,14 @@ def _run(
     threads: int | None,
 ) -> int:
     """Tune, print what came of it, and return the exit code."""
-    from gdn_ops.results_path import user_database
+    from gdn_ops.results_path import expanded, user_database
     from gdn_ops.tuner import console, session
     from gdn_ops.tuner.workloads import buckets
 
     request = session.Request(
         workload=chosen.name,
         problems=buckets(chosen.problems),
-        database=(db or user_database()).expanduser().absolute(),
+        database=(expanded(db, "--db") if db else user_database()).absolute(),
         device=device,
         minutes=minutes,
         threads=threads,
@@ -146,20 +151,16 @@ def _options(
 
     if strategy not in (AUTO, *STRATEGIES):
         raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InvalidInput(f"--seed {shown(seed)} is outside 0..{LARGEST_SEED}; give one within.")
     names = [name.strip() for name in plans.split(",") if name.strip()]
     return Options(
-        trials=chosen.trials if trials is None else int(_not_negative("--trials", trials)),
+        trials=chosen.trials if trials is None else int(not_negative("--trials", trials)),
         strategy=strategy,
         seed=seed,
         plans=tuple(plan_named(name).name for name in names),
         again=again,
     )
-
-
-def _not_negative(option: str, number: float) -> float:
-    if number < 0:
-        raise InvalidInput(f"{option} is {number:g}; give 0 or more.")
-    return number
 
 
 def _check_kernels(problems: Sequence[Problem]) -> None:
@@ -185,8 +186,8 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
 def _print(request: Request, result: Result) -> None:
     """The winners as a table, what failed, and what to do next."""
     from gdn_ops.codegen.variant import Variant
+    from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner import console
-    from gdn_ops.tuner.progress import seconds_text
 
     by_id = {problem.id(): problem for problem in request.problems}
     rows = []

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import torch
 
+from gdn_ops.codegen.errors import LaunchError
+
 Run = Callable[[int], object]
 """Makes one call on an argument set."""
 Sampler = Callable[[], float]
@@ -17,14 +19,28 @@ SAMPLE_SECONDS = 5e-3
 """Shortest sample; shorter calls are batched."""
 
 
+class CaptureError(LaunchError):
+    """Calls could not be captured in a CUDA graph, which may have broken the CUDA context."""
+
+
 class Timer(Protocol):
     """What ``measure`` asks of a device."""
 
     def argument_sets(self, set_bytes: int) -> int:
         """How many argument sets calls rotate through, so that none finds its inputs in cache."""
 
-    def samplers(self, run: Run, sets: int) -> dict[str, Sampler]:
-        """Warm a contender up and return its samplers by method, the preferred method first."""
+    def samplers(self, run: Run, sets: int, *, eager: bool = False) -> dict[str, Sampler]:
+        """Warm a contender up and return its samplers by method, the preferred method first.
+
+        Every contender of a device gets the same methods, for times of different methods do not
+        compare.
+
+        Args:
+            eager: of calls that may wait for the device, and so can be sampled in no other way.
+
+        Raises:
+            CaptureError: the device's preferred method is not to be had for these calls.
+        """
 
     def conditions(self) -> dict[str, Any]:
         """What besides the contenders decides the times; its ``flags`` doubt them in words."""

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
-from gdn_ops.tuner.timers import Run, Sampler, batch
+from gdn_ops.tuner.timers import CaptureError, Run, Sampler, batch
 from gdn_ops.tuner.timers.nvml import gpu_state
+
+GRAPH, EAGER = "cuda-graph", "cuda-eager"
+"""The methods: times of the one are never ranked against times of the other."""
 
 L2_TIMES = 3
 """L2 caches that the argument sets fill together, so that none is there when its turn comes."""
@@ -42,24 +45,24 @@ class CudaTimer:
             self.flags.append(f"warm L2: {sets} argument sets fill it {filled:.1f} times")
         return sets
 
-    def samplers(self, run: Run, sets: int) -> dict[str, Sampler]:
+    def samplers(self, run: Run, sets: int, *, eager: bool = False) -> dict[str, Sampler]:
         for i in range(sets):
             run(i)  # compiles, and makes what a capture may not: handles, workspaces, tables
         torch.cuda.synchronize()
         arguments = cycle(range(sets))
-        eager = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
+        calls = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
+        if eager:
+            return {EAGER: calls}
         graph = self._captured(run, sets)
-        if graph is None:
-            return {"cuda-eager": eager}
-        return {"cuda-graph": self._sampler(graph.replay, calls=sets, sets=1), "cuda-eager": eager}
+        return {GRAPH: self._sampler(graph.replay, calls=sets, sets=1), EAGER: calls}
 
     def conditions(self) -> dict[str, Any]:
         after = gpu_state(self.device)
         doubts = [*self.flags, *self.before.get("doubts", []), *after.get("doubts", [])]
         return {"before": self.before, "after": after, "flags": list(dict.fromkeys(doubts))}
 
-    def _captured(self, run: Run, sets: int) -> torch.cuda.CUDAGraph | None:
-        """One call a set as a graph; None where a call waits for the GPU and cannot be captured."""
+    def _captured(self, run: Run, sets: int) -> torch.cuda.CUDAGraph:
+        """One call a set as a graph."""
         graph = torch.cuda.CUDAGraph()
         try:
             # replayed one at a time, and never read, graphs may share their memory
@@ -69,9 +72,12 @@ class CudaTimer:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self.pool = torch.cuda.graph_pool_handle()
-            self.flags.append(f"a call cannot be captured: {str(error).splitlines()[0]}")
-            return None
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CaptureError(
+                f"a call cannot be captured in a CUDA graph: {why}; a kernel variant must not wait "
+                "for the GPU, and eager times do not compare with graphs'. This process' CUDA "
+                "context may be unusable and must end."
+            ) from error
         return graph
 
     def _sampler(self, work: Callable[[], object], *, calls: int, sets: int) -> Sampler:

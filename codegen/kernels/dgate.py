@@ -1,0 +1,44 @@
+"""Stage dgate: the gradient of the gate by that of its sums, its activation's too."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.tensor import Sizes
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    return ("g", "dgc", *(raw if problem.gate_in_kernel else ()), *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    bias = ("ddt_bias_chunks",) if problem.dt_bias else ()
+    return ("dg", "dA_log_chunks", *bias) if problem.gate_in_kernel else ("dg",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    return (sizes.B * -(-problem.HV // int(config["BH"])), sizes.NT)
+
+
+SPEC = KernelSpec(
+    name="dgate",
+    doc="the gradient of the log decay, and of what a raw gate is made of.",
+    equation="""
+    dg_t = sum of dgc_s over the tokens s >= t of the chunk
+    of g_t = -exp(A_log) softplus(x_t), x_t = a_t + dt_bias, where the gate comes raw:
+    da_t = -exp(A_log) sigmoid(x_t) dg_t,  dA_log = sum of g_t dg_t,  ddt_bias = sum of da_t
+    """,
+    shared=("BT",),
+    axes=(
+        Axis("BH", (1, 4, 8, 16), 8, "value heads of one program"),
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1,)),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T",),
+    grid=_grid,
+)

@@ -1,0 +1,98 @@
+"""Stage pool_decode: a few tokens a sequence, on states in slots of a pool; serving's decode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels of one program")
+
+
+def _block(problem: Problem, config: Config) -> tuple[int, int]:
+    """BK, which holds the whole of K, and BV."""
+    return tile(2 * problem.K, problem.K, least=1), tile(int(config["BV"]), problem.V, least=1)
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    BK, BV = _block(problem, config)
+    return {"BK": BK, "BV": BV, "NV": count(problem.V, BV), **pool_context(problem, config)}
+
+
+def pool_context(problem: Problem, config: Config) -> Mapping[str, object]:
+    """The facts of op ``pool`` as its templates read them."""
+    return {
+        "STATE": DTYPES[problem.state_dtype],
+        "V_FIRST": problem.state_v_first,
+        "VERIFY": problem.verify,
+        "IN_PLACE": problem.final_state,
+        "L2": problem.qk_l2norm,
+        "SIGMOID": problem.beta_sigmoid,
+    }
+
+
+def pool_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    """The tensors that a stage of op ``pool`` reads, but for the offsets of packed sequences."""
+    raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
+    gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate == "scalar" else ()
+    accepted = ("accepted",) if problem.verify else ()
+    return ("q", "k", "v", *gate, "beta", "pool", "slots", *accepted)
+
+
+def pool_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    """What such a stage returns; a pool is written in place."""
+    return ("o",) if problem.final_state else ("o", "states")
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    packed = ("cu_seqlens",) if problem.varlen else ()
+    return (*pool_inputs(problem, config), *packed)
+
+
+def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
+    columns = ("S",) if problem.verify else ()
+    gate = ("stride_g",) if problem.rule.gate == "scalar" else ()
+    tokens = ("stride_q", "stride_k", "stride_v", *gate, "stride_beta")
+    return (*columns, *tokens, "stride_pool", "stride_slots")
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    # one dimension, for the others hold 65535 programs and N * HV can be more
+    return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    BK, BV_ = _block(problem, config)
+    reasons = twin_reasons(BV, config, problem.V, least=1)
+    return reasons + register_reasons(f"a state of {BK} x {BV_}", BK * BV_, config, target)
+
+
+SPEC = KernelSpec(
+    name="pool_decode",
+    doc="tokens on states in slots of a pool, in place, with every activation.",
+    equation="""
+    S <- exp(g) S
+    S <- S + k (beta (v - S^T k))^T
+    o = scale S^T q
+    """,
+    axes=(
+        BV,
+        Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after"),
+        Axis("prefetch", (0, 1), 0, "tokens loaded ahead, in registers"),
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=2),
+    ),
+    inputs=_inputs,
+    outputs=pool_outputs,
+    scalars=("T", "scale"),
+    numbers=_numbers,
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+)

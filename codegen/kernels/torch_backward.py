@@ -1,0 +1,56 @@
+"""Stage torch_backward: the gradients of the chunkwise rule in plain PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.kernels.torch_chunk import SOLVE, rule_inputs
+from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+
+AXES = {axis.name: axis for axis in CHUNK.axes}
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    packed = ("offsets",) if problem.varlen else ()
+    rule = rule_inputs(problem, config)[: -1 if problem.varlen else None]
+    return (*rule, "do", *(("dht",) if problem.final_state else ()), *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    packed = ("offsets",) if problem.varlen else ()
+    return tuple(f"d{name}" for name in rule_inputs(problem, config) if name not in packed)
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    dot = "fp32" if config["dot"] == "ieee" else problem.dtype
+    return {"DOT": DTYPES[dot].torch}
+
+
+SPEC = KernelSpec(
+    name="torch_backward",
+    doc="the gradients of the chunkwise rule in plain PyTorch.",
+    equation="""
+    in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
+    A = (I + tril(L, -1) diag(beta))^-1,  L_ij = d_ij (k_i . k_j),  P_ij = d_ij (q_i . k_j)
+    delta = A (V - diag(d_i) K S), so that token j writes k_j (beta_j delta_j)^T
+    from the last chunk to the first, with dS the gradient of the state behind the chunk:
+    dr_q = scale dO
+    dV = A^T diag(beta) (tril(P)^T dr_q + diag(d_last,i) K dS)
+    dr_k = -dV
+    M = tril(dr delta^T . d) diag(beta), for q, and for k without its diagonal
+    dQ, dK = diag(d_i) dr S^T + M K
+    dK += M_q^T Q + M_k^T K + diag(beta d_last,i) delta dS^T
+    dS <- d_last dS + (diag(d_i) Q)^T dr_q + (diag(d_i) K)^T dr_k
+    """,
+    language="torch",
+    axes=(AXES["BT"], AXES["AHEAD"], SOLVE, AXES["dot"]),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("scale",),
+    context=_context,
+    refusals=CHUNK.refusals,
+)

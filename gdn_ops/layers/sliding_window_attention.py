@@ -1,0 +1,130 @@
+"""SlidingWindowAttention: softmax attention over the last few tokens, for hybrid stacks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gdn_ops.errors import InvalidInput
+from gdn_ops.layers.cache import WindowState
+from gdn_ops.layers.rotary_embedding import rotate
+from gdn_ops.layers.token_mixer import TokenMixer
+from gdn_ops.reference.rows import Packing
+
+
+class SlidingWindowAttention(TokenMixer[WindowState]):
+    """Attend to a token and the window - 1 tokens before it, with rotary positions.
+
+    The state dict is that of FLA's ``Attention`` and of the projections of Llama. It runs PyTorch's
+    scaled dot product under a mask, so prefill costs what full attention does; a decode step
+    attends to the window alone.
+
+    Args:
+        hidden_size: size of the input and output.
+        num_heads: query heads; the head dim is hidden_size / num_heads and must be even.
+        num_kv_heads: key/value heads, a divisor of ``num_heads``; as many where not given.
+        qkv_bias: whether the q, k and v projections have biases.
+        window_size: tokens that one sees, itself included.
+        rope_theta: base of the rotary wavelengths.
+        layer_idx: the layer's key in a cache.
+
+    Raises:
+        InvalidInput: the heads do not split the width, or the window is below 1.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 2048,
+        num_heads: int = 32,
+        num_kv_heads: int | None = None,
+        qkv_bias: bool = False,
+        window_size: int = 2048,
+        rope_theta: float = 10000.0,
+        layer_idx: int | None = None,
+    ) -> None:
+        super().__init__(hidden_size, layer_idx)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        _check_geometry(hidden_size, num_heads, num_kv_heads, window_size)
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.head_dim = hidden_size // num_heads
+        self.window_size, self.rope_theta = window_size, rope_theta
+        kv_dim = num_kv_heads * self.head_dim
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=qkv_bias)
+        self.k_proj = nn.Linear(hidden_size, kv_dim, bias=qkv_bias)
+        self.v_proj = nn.Linear(hidden_size, kv_dim, bias=qkv_bias)
+        self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def _mix(
+        self,
+        x: Tensor,
+        state: WindowState | None,
+        cu_seqlens: Tensor | None,
+        *,
+        recurrent: bool,
+        keep: bool,
+    ) -> tuple[Tensor, WindowState | None]:
+        """Project, rotate, attend and project back; packed sequences get a row each meanwhile."""
+        packing = None
+        if cu_seqlens is not None:
+            packing = Packing.of(cu_seqlens, batch=x.shape[0], tokens=x.shape[1])
+            x = packing.pad(x)
+        N, T, _ = x.shape
+        lengths = x.new_full((N,), T, dtype=torch.long)
+        if packing is not None:
+            lengths = packing.valid.sum(1)
+        o, after = self._attend(x, lengths, state)
+        o = self.o_proj(o)
+        return o if packing is None else packing.pack(o), after if keep else None
+
+    def _attend(
+        self, x: Tensor, lengths: Tensor, state: WindowState | None
+    ) -> tuple[Tensor, WindowState]:
+        """Attend within each row of x [N, T, D], whose first ``lengths`` [N] tokens count."""
+        T = x.shape[1]
+        seen = torch.zeros_like(lengths) if state is None else state.seen
+        positions = seen[:, None] + torch.arange(T, device=x.device)  # [N, T]
+        q, k, v = (p(x).view(*x.shape[:2], -1, self.head_dim) for p in self._projections())
+        q, k = (rotate(y, positions, self.rope_theta) for y in (q, k))
+        kept = 0 if state is None else state.keys.shape[1]
+        if state is not None:
+            k, v = torch.cat([state.keys, k], dim=1), torch.cat([state.values, v], dim=1)
+        key_positions = seen[:, None] - kept + torch.arange(kept + T, device=x.device)
+        # What pads a row stands behind its tokens: no token sees it.
+        distance = positions[:, :, None] - key_positions[:, None]
+        visible = (distance >= 0) & (distance < self.window_size) & (key_positions[:, None] >= 0)
+        o = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=visible[:, None],
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
+        after = self._after(k, v, kept, seen, lengths)
+        return o.transpose(1, 2).flatten(-2), after
+
+    def _after(self, k: Tensor, v: Tensor, kept: int, seen: Tensor, lengths: Tensor) -> WindowState:
+        """The last tokens of each row of k and v [N, kept + T, heads, head dim]."""
+        size = min(self.window_size - 1, k.shape[1])
+        steps = torch.arange(size, device=k.device)
+        index = (kept + lengths[:, None] - size + steps).clamp(min=0)  # [N, size]
+        rows = torch.arange(k.shape[0], device=k.device)[:, None]
+        return WindowState(k[rows, index], v[rows, index], seen + lengths)
+
+    def _projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        return self.q_proj, self.k_proj, self.v_proj
+
+
+def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int, window_size: int) -> None:
+    if hidden_size % (2 * num_heads):
+        raise InvalidInput(
+            f"hidden_size={hidden_size} does not split into num_heads={num_heads} heads of an even "
+            "dim; choose another number of heads."
+        )
+    if num_heads % num_kv_heads:
+        raise InvalidInput(
+            f"num_heads={num_heads} is no multiple of num_kv_heads={num_kv_heads}; "
+            "give each key/value head a whole number of query heads."
+        )
+    if window_size < 1:
+        raise InvalidInput(f"window_size={window_size}; a token sees itself at least, give 1.")

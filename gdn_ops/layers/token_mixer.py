@@ -1,0 +1,107 @@
+"""TokenMixer: what every layer does around its rule: padding, packing and the cache."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Generic, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from gdn_ops.errors import InvalidInput, UnknownName
+from gdn_ops.layers.cache import DeltaNetCache, LayerState, WindowState
+from gdn_ops.layers.padding import unpad
+
+MODES = ("chunk", "fused_recurrent")
+State = TypeVar("State", LayerState, WindowState)
+
+
+class TokenMixer(nn.Module, Generic[State]):
+    """A layer that mixes the tokens of each sequence and can go on from a cache.
+
+    Args:
+        hidden_size: size of the input and output.
+        layer_idx: the layer's key in a cache.
+        mode: ``chunk`` or ``fused_recurrent``, the op that several tokens without a gradient call;
+            which kernel runs is the dispatcher's choice either way.
+
+    Raises:
+        UnknownName: the mode is unknown.
+    """
+
+    def __init__(self, hidden_size: int, layer_idx: int | None, mode: str = "chunk") -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise UnknownName.of("mode", mode, MODES)
+        self.hidden_size, self.layer_idx, self.mode = hidden_size, layer_idx, mode
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values: DeltaNetCache | None = None,
+        use_cache: bool = False,
+        output_attentions: bool = False,
+        *,
+        cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, None, DeltaNetCache | None]:
+        """Mix a batch, a padded batch or packed sequences; go on from a cache where one is given.
+
+        Args:
+            hidden_states: [B, T, hidden_size].
+            attention_mask: [B, at least T], 0 at padding; its last T columns count. Padding
+                neither reads nor writes a state, and its output is 0.
+            past_key_values: the cache of earlier calls; read and updated with this call's states.
+            use_cache: return a cache, a new one where none is given.
+            output_attentions: accepted for FLA's signature; no layer returns attention weights.
+            cu_seqlens: [N+1], packed sequences in one row (B = 1).
+
+        Returns:
+            The output [B, T, hidden_size], None, and the cache or None.
+
+        Raises:
+            InvalidInput: mask and ``cu_seqlens`` together, a cache without ``layer_idx`` or for
+                another number of sequences.
+        """
+        x, cu_seqlens, valid = unpad(hidden_states, attention_mask, cu_seqlens)
+        cache = DeltaNetCache() if use_cache and past_key_values is None else past_key_values
+        sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.numel() - 1
+        state = None if cache is None else self._state(cache, sequences)
+        one_by_one = hidden_states.shape[1] == 1 or self.mode == "fused_recurrent"
+        recurrent = one_by_one and not torch.is_grad_enabled()
+        o, state = self._mix(x, state, cu_seqlens, recurrent=recurrent, keep=cache is not None)
+        if cache is not None and self.layer_idx is not None and state is not None:
+            cache.layers[self.layer_idx] = state
+        if valid is not None:
+            o = o.new_zeros(hidden_states.shape).index_put((valid,), o[0])
+        return o, None, cache
+
+    def _state(self, cache: DeltaNetCache, sequences: int) -> State | None:
+        """This layer's state in a cache; None before its first call."""
+        if self.layer_idx is None:
+            raise InvalidInput(
+                "a cache is used on a layer with layer_idx=None; "
+                "give each layer of the stack its own layer_idx."
+            )
+        state = cache.layers.get(self.layer_idx)
+        if state is not None and state.sequences != sequences:
+            raise InvalidInput(
+                f"the cache holds {state.sequences} sequences and the call has "
+                f"{sequences}; call with as many, in the same order, or start a new cache."
+            )
+        return cast("State | None", state)
+
+    @abstractmethod
+    def _mix(
+        self,
+        x: Tensor,
+        state: State | None,
+        cu_seqlens: Tensor | None,
+        *,
+        recurrent: bool,
+        keep: bool,
+    ) -> tuple[Tensor, State | None]:
+        """Mix x [B, T, hidden_size] from a state; return the output, and the next state if kept.
+
+        ``recurrent`` asks for the op meant for decoding, where a layer has two.
+        """

@@ -1,0 +1,6 @@
+"""Small language models of the papers: stacks of mixers with a language-model head."""
+
+from gdn_ops.models.config import HYBRIDS, MIXERS, HybridConfig
+from gdn_ops.models.language_model import HybridLanguageModel
+
+__all__ = ["HYBRIDS", "MIXERS", "HybridConfig", "HybridLanguageModel"]

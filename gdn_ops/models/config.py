@@ -1,0 +1,73 @@
+"""HybridConfig: the geometry of a stack of mixers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdn_ops.errors import InvalidInput, UnknownName
+
+MIXERS = ("gdn", "deltanet", "mamba2", "swa")
+"""Gated DeltaNet, DeltaNet, Mamba2 (gate only) and sliding-window attention."""
+
+HYBRIDS = {"H1": ("gdn", "swa"), "H2": ("mamba2", "gdn", "swa")}
+"""The hybrids of arXiv 2412.06464, section 3.4: one period of the stack each."""
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """A stack whose layer i has the mixer pattern[i % len(pattern)].
+
+    Every recurrent mixer has num_heads states of [head_dim, head_dim], whatever its rule, so that
+    models differ in how they use a memory and not in its size.
+
+    Args:
+        pattern: ``H1``, ``H2``, one of ``MIXERS`` for a pure stack, or a tuple of them.
+        vocab_size: tokens.
+        hidden_size: width of the residual stream.
+        num_layers: blocks, each a mixer and an MLP.
+        num_heads: heads of every mixer.
+        head_dim: K and V of the recurrent mixers; attention's is hidden_size / num_heads.
+        intermediate_size: width of the MLPs; 3 * hidden_size where not given.
+        window_size: tokens that one sees by attention, itself included.
+        conv_size: taps of the short convolutions.
+        norm_eps: eps of the norms.
+        tie_embeddings: whether the head's weight is the embedding's.
+
+    Raises:
+        UnknownName: a mixer is unknown.
+        InvalidInput: the stack has no layers.
+    """
+
+    pattern: str | tuple[str, ...] = "H1"
+    vocab_size: int = 256
+    hidden_size: int = 128
+    num_layers: int = 2
+    num_heads: int = 2
+    head_dim: int = 32
+    intermediate_size: int | None = None
+    window_size: int = 64
+    conv_size: int = 4
+    norm_eps: float = 1e-6
+    tie_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for mixer in self.period:
+            if mixer not in MIXERS:
+                raise UnknownName.of("mixer", mixer, (*HYBRIDS, *MIXERS))
+        if self.num_layers < 1 or not self.period:
+            raise InvalidInput(
+                f"num_layers={self.num_layers} with the pattern {self.period}; "
+                "give at least one layer and one mixer."
+            )
+
+    @property
+    def period(self) -> tuple[str, ...]:
+        """The mixers that repeat."""
+        if isinstance(self.pattern, tuple):
+            return self.pattern
+        return HYBRIDS.get(self.pattern, (self.pattern,))
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """The mixer of each layer."""
+        return tuple(self.period[i % len(self.period)] for i in range(self.num_layers))

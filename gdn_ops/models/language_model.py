@@ -1,0 +1,72 @@
+"""HybridLanguageModel: embedding, a stack of blocks and a head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gdn_ops.layers import DeltaNetCache
+from gdn_ops.models.block import Block
+from gdn_ops.models.config import HybridConfig
+
+
+class HybridLanguageModel(nn.Module):
+    """A language model over a pattern of mixers, as the hybrids H1 and H2 of arXiv 2412.06464.
+
+    Positions are learnt by the short convolutions, the gates and the rotary attention; there is no
+    position embedding.
+
+    Args:
+        config: the geometry.
+    """
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+        if config.tie_embeddings:
+            self.lm_head.weight = self.embedding.weight
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: DeltaNetCache | None = None,
+        use_cache: bool = False,
+        *,
+        cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, DeltaNetCache | None]:
+        """Logits of the next token at every token; goes on from a cache where one is given.
+
+        Args:
+            input_ids: [B, T] long.
+            attention_mask: [B, at least T], 0 at padding.
+            cache: the cache of earlier calls; read and updated.
+            use_cache: return a cache, a new one where none is given.
+            cu_seqlens: [N + 1], packed sequences in one row (B = 1).
+
+        Returns:
+            Logits [B, T, vocab_size] and the cache or None.
+
+        Raises:
+            InvalidInput: mask and ``cu_seqlens`` together, or a cache of other sequences.
+        """
+        cache = DeltaNetCache() if use_cache and cache is None else cache
+        x = self.embedding(input_ids)
+        for block in self.blocks:
+            x = block(x, attention_mask, cache, cu_seqlens)
+        return self.lm_head(self.norm(x)), cache
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, steps: int) -> Tensor:
+        """The likeliest next tokens, one call each: [B, T] to [B, steps]."""
+        cache, answer = DeltaNetCache(), []
+        for _ in range(steps):
+            logits, _ = self(input_ids, cache=cache)
+            input_ids = logits[:, -1:].argmax(-1)
+            answer.append(input_ids)
+        return torch.cat(answer, dim=1)

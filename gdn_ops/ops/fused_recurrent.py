@@ -1,0 +1,127 @@
+"""The recurrent function's signature: also gates and writing strengths with a value a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gdn_ops.errors import InvalidInput
+from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
+from gdn_ops.ops.prologue import activated_beta, l2norm
+from gdn_ops.reference import log_decay
+
+
+def fused_recurrent_gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None = None,
+    gk: Tensor | None = None,
+    gv: Tensor | None = None,
+    beta: Tensor | None = None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Tensor | None = None,
+    **unknown: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The gated delta rule as ``chunk_gated_delta_rule``, with the recurrent function's signature.
+
+    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
+    variant is fastest for the sizes.
+
+    Args:
+        gk: [B, T, HV, K] and gv: [B, T, HV, V], further log decays of each channel of the state;
+            what they and such a beta ask for runs in plain PyTorch, in fp32: no kernel has it yet.
+        beta: [B, T, HV], or [B, T, HV, V] with a writing strength a value channel.
+
+    Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
+    """
+    by_channel = isinstance(beta, Tensor) and beta.dim() == 4
+    if gk is None and gv is None and not by_channel:
+        return chunk_gated_delta_rule(
+            q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
+            use_beta_sigmoid_in_kernel, allow_neg_eigval, state_v_first, cu_seqlens,
+            use_gate_in_kernel=use_gate_in_kernel, A_log=A_log, dt_bias=dt_bias, **unknown,
+        )  # fmt: skip
+    _check_channels(k, v, gk, gv, beta)
+    if use_gate_in_kernel:
+        if g is None or A_log is None:
+            raise InvalidInput(
+                "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
+            )
+        g = log_decay(g, A_log, dt_bias)
+    if use_qk_l2norm_in_kernel:
+        q, k = l2norm(q), l2norm(k)
+    if beta is None or use_beta_sigmoid_in_kernel:
+        beta = activated_beta(
+            beta, v, sigmoid=use_beta_sigmoid_in_kernel, neg_eigval=allow_neg_eigval
+        )
+    if initial_state is not None and state_v_first:
+        initial_state = initial_state.transpose(-1, -2)
+    run = _run_by_value_channel if gv is not None or by_channel else _run_by_key_channel
+    o, state = run(q, k, v, g, gk, gv, beta, scale, initial_state, cu_seqlens)
+    if not output_final_state:
+        return o, None
+    return o, state.transpose(-1, -2).contiguous() if state_v_first else state
+
+
+def _run_by_key_channel(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None, _: Tensor | None,
+    beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    decay = gk if g is None or gk is None else gk.float() + g.float()[..., None]
+    o, final = by_reference(
+        q, k, v, g if decay is None else decay, beta, delta=True, scale=scale,
+        initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens,
+    )  # fmt: skip
+    assert final is not None
+    return o, final
+
+
+def _run_by_value_channel(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None, gv: Tensor | None,
+    beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Every value channel as a value head of its own: they share nothing but q, k and gk."""
+    V = v.shape[-1]
+
+    def spread(x: Tensor) -> Tensor:
+        """[B, T, HV, ...] -> [B, T, HV V, ...], the same for all channels of a head."""
+        return x.repeat_interleave(V, dim=2)
+
+    decay = None if g is None else spread(g).float()
+    if gv is not None:
+        decay = gv.flatten(2).float() if decay is None else decay + gv.flatten(2).float()
+    o, final = _run_by_key_channel(
+        q, k, v.flatten(2).unsqueeze(-1), decay, None if gk is None else spread(gk), None,
+        beta.flatten(2) if beta.dim() == 4 else spread(beta), scale,
+        None if state is None else state.transpose(-1, -2).flatten(1, 2).unsqueeze(-1), cu_seqlens,
+    )  # fmt: skip
+    N, K = final.shape[0], final.shape[2]
+    return o.view(v.shape), final.view(N, -1, V, K).mT
+
+
+def _check_channels(
+    k: Tensor, v: Tensor, gk: Tensor | None, gv: Tensor | None, beta: Tensor | None
+) -> None:
+    by_key = (*v.shape[:3], k.shape[-1])
+    channels = [("gk", gk, by_key), ("gv", gv, tuple(v.shape))]
+    if beta is not None and beta.dim() == 4:
+        channels.append(("beta", beta, tuple(v.shape)))
+    for name, x, shape in channels:
+        if x is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor or None.")
+        if tuple(x.shape) != shape:
+            raise InvalidInput(f"{name} has shape {list(x.shape)}; it must be {list(shape)}.")

@@ -1,0 +1,149 @@
+"""The rule as ``torch.library`` operators: what torch.compile and torch.export see of a call.
+
+Both run the eager path, which chooses, binds and checks; nothing is traced through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gdn_ops.call import DIFFERENTIABLE, Call
+from gdn_ops.ops.bound import backward_launcher
+from gdn_ops.ops.checks import Arguments, problem_of
+from gdn_ops.packing import packing_of
+
+
+@torch.library.custom_op("gdn_ops::rule", mutates_args=())
+def rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    cu_seqlens: Tensor | None,
+    cu_seqlens_cpu: Tensor | None,
+    scale: float,
+    final_state: bool,
+) -> tuple[Tensor, Tensor]:
+    """o [B, T, HV, V] and the final state [N, HV, K, V] fp32, or [0] where it is not asked for."""
+    from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
+
+    with torch.no_grad():
+        o, ht = chunk_gated_delta_rule(
+            q, k, v, g, beta, scale, h0, final_state,
+            cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu,
+            use_gate_in_kernel=A_log is not None, A_log=A_log, dt_bias=dt_bias,
+        )  # fmt: skip
+    return o, q.new_empty(0, dtype=torch.float32) if ht is None else ht
+
+
+@rule.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    cu_seqlens: Tensor | None,
+    cu_seqlens_cpu: Tensor | None,
+    scale: float,
+    final_state: bool,
+) -> tuple[Tensor, Tensor]:
+    N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    state = (N, v.shape[2], q.shape[3], v.shape[3]) if final_state else (0,)
+    return v.new_empty(v.shape), q.new_empty(state, dtype=torch.float32)
+
+
+@torch.library.custom_op("gdn_ops::rule_backward", mutates_args=())
+def rule_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    cu_seqlens: Tensor | None,
+    cu_seqlens_cpu: Tensor | None,
+    scale: float,
+    do: Tensor,
+    dht: Tensor | None,
+) -> list[Tensor]:
+    """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``."""
+    problem = problem_of(
+        Arguments(q, k, v, g, beta, h0, False, A_log is not None, A_log, dt_bias, False, cu_seqlens)
+    )
+    launcher = backward_launcher(problem, q.device, final_state=dht is not None)
+    packing = None
+    if cu_seqlens is not None:
+        packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
+    call = Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing, do, dht)
+    gradients = launcher.gradients(call)
+    return _apart(
+        gradients[f"d{name}"].to(x.dtype)
+        for name in DIFFERENTIABLE
+        if (x := getattr(call, name)) is not None
+    )
+
+
+@rule_backward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    cu_seqlens: Tensor | None,
+    cu_seqlens_cpu: Tensor | None,
+    scale: float,
+    do: Tensor,
+    dht: Tensor | None,
+) -> list[Tensor]:
+    given = (q, k, v, g, beta, A_log, dt_bias, h0)
+    return [x.new_empty(x.shape) for x in given if x is not None]
+
+
+def _apart(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors, copied where one shares memory with one before it: operators may not."""
+    apart: list[Tensor] = []
+    taken: set[int] = set()
+    for x in tensors:
+        place = x.untyped_storage().data_ptr()
+        apart.append(x.clone() if place in taken else x)
+        taken.add(place)
+    return apart
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.scale, ctx.final_state = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, do: Tensor | None, dht: Tensor | None) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    if do is None:
+        do = torch.zeros_like(tensors[2], memory_format=torch.contiguous_format)
+    found = iter(
+        torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht if ctx.final_state else None)
+    )
+    # two tables of offsets, the scale and the flag have none
+    differentiable = tensors[: len(DIFFERENTIABLE)]
+    return (*(None if x is None else next(found) for x in differentiable), None, None, None, None)
+
+
+rule.register_autograd(_gradients, setup_context=_keep)

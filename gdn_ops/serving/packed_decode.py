@@ -1,0 +1,90 @@
+"""Decode of one token a sequence from one tensor of q, k and v, with SGLang's signature."""
+
+from __future__ import annotations
+
+import torch
+
+from gdn_ops.errors import InvalidInput
+from gdn_ops.serving.rule import pool_rule
+
+
+def fused_recurrent_gated_delta_rule_packed_decode(
+    mixed_qkv: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    A_log: torch.Tensor,
+    dt_bias: torch.Tensor | None,
+    scale: float | None,
+    initial_state: torch.Tensor,
+    out: torch.Tensor,
+    ssm_state_indices: torch.Tensor,
+    use_qk_l2norm_in_kernel: bool = False,
+    *,
+    state_v_first: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token of each of B sequences, as ``fused_sigmoid_gating_delta_rule_update``.
+
+    q, k and v are read where they stand; nothing is split or copied.
+
+    Args:
+        mixed_qkv: [B, 2 H K + HV V], q, k and v of a token side by side; rows at any distance.
+        a, b: [B, HV] raw gate and raw writing strength.
+        A_log, dt_bias: [HV].
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: the pool, [slots, HV, V, K], written in place.
+        out: [B, 1, HV, V], filled with the outputs; of another dtype or not contiguous it costs a
+            copy.
+        ssm_state_indices: [B] int32 or int64; a negative one skips its sequence, whose row of
+            ``out`` is zero.
+        use_qk_l2norm_in_kernel: divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        state_v_first: False: the pool is [slots, HV, K, V].
+
+    Returns:
+        ``out`` and ``initial_state``.
+
+    Raises:
+        InvalidInput: a tensor is outside the contract; names value, limit and remedy.
+        UnsupportedProblem: no plan can run the call.
+    """
+    q, k, v = _heads(mixed_qkv, initial_state, v_first=state_v_first)
+    if not isinstance(out, torch.Tensor) or out.shape != v.shape:
+        shape = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise InvalidInput(f"out has shape {shape}; it must be [B, 1, HV, V] = {list(v.shape)}.")
+    direct = out.dtype == q.dtype and out.is_contiguous()
+    o, pool = pool_rule(
+        q, k, v, a, b,
+        A_log=A_log, dt_bias=dt_bias, scale=scale, pool=initial_state, slots=ssm_state_indices,
+        accepted=None, cu_seqlens=None, in_place=True, l2=use_qk_l2norm_in_kernel, raw=True,
+        v_first=state_v_first, out=out if direct else None,
+    )  # fmt: skip
+    if o is not out:
+        out.copy_(o)
+    return out, pool
+
+
+def _heads(
+    mixed: torch.Tensor, pool: torch.Tensor, *, v_first: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k [B, 1, H, K] and v [B, 1, HV, V] as views; the pool says HV, K and V."""
+    if mixed.dim() != 2 or pool.dim() != 4:
+        raise InvalidInput(
+            f"mixed_qkv has shape {list(mixed.shape)} and initial_state {list(pool.shape)}; they "
+            "must be [B, 2 H K + HV V] and [slots, HV, V, K]."
+        )
+    HV, V, K = pool.shape[1:] if v_first else (pool.shape[1], pool.shape[3], pool.shape[2])
+    B, width = mixed.shape
+    HK, rest = divmod(width - HV * V, 2)
+    if rest or HK < K or HK % K:
+        raise InvalidInput(
+            f"mixed_qkv has {width} columns; with HV={HV}, V={V}, K={K} of the pool they must be "
+            f"2 H {K} + {HV * V} for some H."
+        )
+    if mixed.stride(1) != 1:
+        mixed = mixed.contiguous()
+    row, start = mixed.stride(0), mixed.storage_offset()
+    heads, stride = (B, 1, HK // K, K), (row, row, K, 1)
+    return (
+        mixed.as_strided(heads, stride, start),
+        mixed.as_strided(heads, stride, start + HK),
+        mixed.as_strided((B, 1, HV, V), (row, row, V, 1), start + 2 * HK),
+    )

@@ -1,0 +1,97 @@
+"""A call on a pool of states: its signature, its launcher, its launch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import suppress
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+
+from gdn_ops.mode import MODE
+from gdn_ops.ops.bound import BOUND, bind_signature
+from gdn_ops.ops.checks import checked_scale
+from gdn_ops.packing import packing_of
+from gdn_ops.serving.checks import PoolArguments, check_values, problem_of_pool, verifies
+from gdn_ops.serving.pool_call import PoolCall
+
+
+def pool_rule(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gate: torch.Tensor | None,
+    beta: torch.Tensor,
+    *,
+    A_log: torch.Tensor | None,
+    dt_bias: torch.Tensor | None,
+    scale: float | None,
+    pool: torch.Tensor | None,
+    slots: torch.Tensor | None,
+    accepted: torch.Tensor | None,
+    cu_seqlens: torch.Tensor | None,
+    in_place: bool,
+    l2: bool,
+    raw: bool,
+    v_first: bool,
+    out: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the rule on a pool of states; see the public functions of ``gdn_ops.serving``.
+
+    Args:
+        gate, beta: [B, T, HV] or [B T, HV]; raw ones are activated with ``A_log`` and ``dt_bias``.
+        slots: [N] or [N, S]; None: sequence n has slot n.
+        out: [B, T, HV, V] contiguous of q's dtype, where o goes.
+
+    Raises:
+        InvalidInput, UnsupportedProblem: see ``problem_of_pool``.
+    """
+    launcher = signature = None
+    # what was seen before was checked then
+    with suppress(AttributeError):
+        signature = (
+            "pool", q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device,
+            v.device, _facts(gate), _facts(beta), _facts(A_log), _facts(dt_bias), _facts(pool),
+            None if pool is None else pool.stride(), _facts(slots), _facts(accepted),
+            _facts(cu_seqlens), in_place, l2, raw, v_first, MODE.get(),
+        )  # fmt: skip
+        launcher = BOUND.get(signature)
+    if launcher is None:
+        arguments = PoolArguments(
+            q, k, v, gate, beta, A_log, dt_bias, pool, slots, accepted, cu_seqlens, in_place, l2,
+            raw, v_first,
+        )  # fmt: skip
+        launcher = bind_signature(signature, problem_of_pool(arguments), q.device, grad=False)
+    assert pool is not None
+    N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    rows = _sequence_numbers(N, q.device) if slots is None else slots[:N]
+    if rows.dim() == 1:
+        rows = rows.unsqueeze(1)
+    if accepted is not None:
+        accepted = accepted[:N]
+    if q.device.type == "cpu":
+        longest = 0
+        if cu_seqlens is not None and in_place and verifies(rows, accepted):
+            offsets = packing_of(cu_seqlens, q.shape[1]).offsets
+            longest = max(eos - bos for bos, eos in pairwise(offsets))
+        check_values(pool, rows, accepted, longest)
+    o, states = launcher(
+        PoolCall(
+            q=q, k=k, v=v, g=gate, beta=beta,
+            scale=launcher.scale if scale is None else checked_scale(scale),
+            A_log=A_log, dt_bias=dt_bias, pool=pool, slots=rows, accepted=accepted,
+            cu_seqlens=cu_seqlens, out=out,
+        )
+    )  # fmt: skip
+    assert states is not None
+    return o, states
+
+
+def _facts(x: torch.Tensor | None) -> Hashable:
+    return None if x is None else (x.shape, x.dtype, x.device)
+
+
+@lru_cache(maxsize=64)
+def _sequence_numbers(N: int, device: torch.device) -> torch.Tensor:
+    return torch.arange(N, dtype=torch.int32, device=device)

@@ -1,0 +1,14 @@
+"""PyTorch's type of an element type."""
+
+from __future__ import annotations
+
+import torch
+
+from gdn_ops.codegen.dtype import DType
+
+
+def torch_dtype(element: DType) -> torch.dtype:
+    """The ``torch.dtype`` of an element type, whose name codegen knows without PyTorch."""
+    dtype = getattr(torch, element.torch.removeprefix("torch."))
+    assert isinstance(dtype, torch.dtype)
+    return dtype

@@ -1,0 +1,58 @@
+"""In the mode ``batch_invariant`` a sequence has the same bits whatever goes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gdn_ops
+from tests.gdn_ops.calls import call
+
+PER_TOKEN = ("q", "k", "v", "g", "beta")
+OTHER = 21  # tokens of the sequence packed in front
+SIZES: dict[str, dict[str, Any]] = {
+    "torch": {"T": 150, "K": 128, "V": 128, "dtype": torch.bfloat16},
+    "split": {"T": 35, "K": 16, "V": 16, "dtype": torch.float16},
+}
+
+
+def ran(plan: str, arguments: dict[str, Any], t: slice, n: int, b: int = 0) -> list[Tensor]:
+    """o, final state and the gradients of q, v, g, beta of one sequence of a call."""
+    leaves = {name: arguments[name].clone().requires_grad_() for name in PER_TOKEN}
+    with gdn_ops.using(plan), gdn_ops.batch_invariant():
+        o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | leaves))
+        assert ht is not None
+        torch.autograd.backward([o, ht], [o.detach(), ht.detach()])
+    gradients = [x.grad for x in leaves.values()]
+    return [o[b, t], ht[n], *(x[b, t] for x in gradients if x is not None)]
+
+
+@pytest.mark.parametrize("plan", SIZES)
+def test_alone_in_a_batch_and_packed(plan: str) -> None:
+    alone = call(B=1, state=False, **SIZES[plan])
+    T = alone["q"].shape[1]
+    others = call(B=2, state=False, seed=1, **SIZES[plan])
+    batch, packed = dict(alone), dict(alone)
+    for name in PER_TOKEN:
+        batch[name] = torch.cat([others[name][:1], alone[name], others[name][1:]])
+        packed[name] = torch.cat([others[name][:1, :OTHER], alone[name], others[name][1:]], dim=1)
+    packed["cu_seqlens"] = torch.tensor([0, OTHER, OTHER + T, OTHER + 2 * T])
+    wanted = ran(plan, alone, slice(0, T), 0)
+    for got in (
+        ran(plan, batch, slice(0, T), 1, b=1),
+        ran(plan, packed, slice(OTHER, OTHER + T), 1),
+    ):
+        assert len(got) == len(wanted) == 2 + len(PER_TOKEN)
+        for x, y in zip(wanted, got, strict=True):
+            assert torch.equal(x, y)
+
+
+def test_the_mode_ends_with_its_block_and_goes_with_using() -> None:
+    from gdn_ops.mode import MODE
+
+    with gdn_ops.batch_invariant(), gdn_ops.using("torch"):
+        assert (MODE.get().forced, MODE.get().invariant) == ("torch", True)
+    assert (MODE.get().forced, MODE.get().invariant) == (None, False)

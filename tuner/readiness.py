@@ -1,0 +1,59 @@
+"""Readiness: which interfaces of a plan compile, before any time of a GPU is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.attempts import Attempts
+from gdn_ops.tuner.harness import Verdict
+from gdn_ops.tuner.progress import Note
+from gdn_ops.tuner.space import Interface, Place, Space, surrounded
+
+SUBSTITUTES = 16
+"""Configs compiled in place of one that a stage cannot begin with."""
+
+
+class Readiness:
+    """Compiles what stages begin with, each once, and finds another config for what fails."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._configs: dict[Place, Config | None] = {}
+
+    def check(self, interfaces: Iterable[Interface]) -> None:
+        """Compile side by side what the stages of some interfaces begin with."""
+        unknown: dict[str, dict[Place, Space]] = {}
+        for space in (space for spaces in interfaces for space in spaces):
+            if space.place not in self._configs:
+                unknown.setdefault(space.stage, {})[space.place] = space
+        for spaces in unknown.values():
+            verdicts = self._compile([(space, space.begin) for space in spaces.values()])
+            for space, verdict in zip(spaces.values(), verdicts, strict=True):
+                begin = space.begin if verdict.ok else self._substitute(space)
+                self._configs[space.place] = begin
+                if begin is None:
+                    text = f"  {space.plan} {space.label} is left: nothing of it compiles; "
+                    self._attempts.context.report(Note(text=text + verdict.message))
+
+    def of(self, spaces: Interface) -> Interface | None:
+        """The interface with a config that compiles around each stage; None if a stage has none."""
+        self.check([spaces])
+        configs = {space.stage: self._configs[space.place] for space in spaces}
+        found = {stage: config for stage, config in configs.items() if config is not None}
+        return surrounded(spaces, found) if len(found) == len(spaces) else None
+
+    def _substitute(self, space: Space) -> Config | None:
+        """Of the nearest other configs the first that compiles."""
+        others = [c for c in islice(space.nearest(), SUBSTITUTES + 1) if c != space.begin]
+        verdicts = self._compile([(space, config) for config in others])
+        return next((c for c, v in zip(others, verdicts, strict=True) if v.ok), None)
+
+    def _compile(self, work: Sequence[tuple[Space, Config]]) -> list[Verdict]:
+        """Compile configs of spaces of one stage."""
+        if not work:
+            return []
+        full = [{**dict(space.interface), **config} for space, config in work]
+        problem, (space, _) = self._attempts.problem, work[0]
+        return self._attempts.harness.compile(problem, space.plan, space.stage, full)
