@@ -32,14 +32,29 @@ def _split_stages(problem: Problem) -> tuple[str, ...]:
     return (*forward, "dlocal", "dstate", "grads", *gate, *(("total",) if total else ()))
 
 
-def _split_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
-    reasons = _kernel_reasons("split", problem, target)
+def _chunk_reasons(name: str, problem: Problem, interface: Config, target: Target) -> list[str]:
+    reasons = _kernel_reasons(name, problem, target)
     if problem.op == "decode":
-        reasons.append("plan split works on chunks of tokens and decode has one token a sequence")
+        reasons.append(f"plan {name} works on chunks of tokens and decode has one token a sequence")
     if problem.op == "pool":
-        reasons.append("plan split works on chunks of tokens and a pool's sequences have a few")
+        reasons.append(f"plan {name} works on chunks of tokens and a pool's sequences have a few")
     if problem.rule.gate == "none" and not interface["gate_free"]:
         reasons.append("gate_free=False is the same as gate_free=True without a gate")
+    return reasons
+
+
+def _split_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
+    return _chunk_reasons("split", problem, interface, target)
+
+
+def _fused_stages(problem: Problem) -> tuple[str, ...]:
+    return (*(("gate_cumsum",) if problem.rule.gate != "none" else ()), "solve", "scan")
+
+
+def _fused_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
+    reasons = _chunk_reasons("fused", problem, interface, target)
+    if problem.op == "backward":
+        reasons.append("plan fused has no backward yet; plan split has one")
     return reasons
 
 
@@ -68,19 +83,28 @@ def _torch_reasons(problem: Problem, interface: Config, target: Target) -> list[
     return _rule_reasons("torch", problem)
 
 
+CHUNK_AXES = (
+    Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
+    Axis("store", ("io", "fp32"), "io", "element type of what stages exchange"),
+    Axis("gate_free", (True, False), True, "A without the decay in it"),
+)
+
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
         Plan(
             name="split",
             doc="one kernel a step of the chunkwise form, or of its gradients",
-            axes=(
-                Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
-                Axis("store", ("io", "fp32"), "io", "element type of what stages exchange"),
-                Axis("gate_free", (True, False), True, "A without the decay in it"),
-            ),
+            axes=CHUNK_AXES,
             stages=_split_stages,
             refusals=_split_reasons,
+        ),
+        Plan(
+            name="fused",
+            doc="one walk over the chunks for outputs and state; forward only",
+            axes=CHUNK_AXES,
+            stages=_fused_stages,
+            refusals=_fused_reasons,
         ),
         Plan(
             name="recurrent",

@@ -23,7 +23,7 @@ FLAGS = {
     "state_v_first": "vfirst",
     "verify": "verify",
 }
-POOL_FACTS = {
+POOL_FACTS: dict[str, Any] = {
     "state_dtype": "fp32",
     "state_v_first": False,
     "verify": False,

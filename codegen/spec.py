@@ -45,6 +45,7 @@ class KernelSpec:
         name: the stage, the stem of ``templates/<name>.py.jinja`` and the rendered function.
         doc: one line: what the stage computes.
         equation: the maths, for the rendered file's docstring.
+        linear: the same of a rule without the delta, where it is another.
         language: ``triton`` or ``torch``.
         axes: the stage's own axes.
         shared: names of the plan's interface axes that the template reads.
@@ -64,6 +65,7 @@ class KernelSpec:
     axes: tuple[Axis, ...]
     inputs: NamesOf
     outputs: NamesOf
+    linear: str = ""
     language: str = "triton"
     shared: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
@@ -76,6 +78,10 @@ class KernelSpec:
     @property
     def template(self) -> str:
         return f"{self.name}.py.jinja"
+
+    def maths(self, problem: Problem) -> str:
+        """The equation of a problem's rule."""
+        return self.equation if problem.rule.delta else self.linear or self.equation
 
     def arguments(self, problem: Problem, config: Config) -> tuple[str, ...]:
         """Parameter names of the rendered function, in order."""

@@ -50,7 +50,7 @@ def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) 
     """
     half, single = BARS[output]
     dots = {value for _, config in variant.stages for name, value in config if name.endswith("dot")}
-    if problem.dtype != "fp32" or dots.intersection(ROUNDING_16):
+    if {problem.dtype, problem.state_dtype} != {"fp32"} or dots.intersection(ROUNDING_16):
         limit = half
     else:
         limit = single * (TF32X3 if "tf32x3" in dots else 1.0)

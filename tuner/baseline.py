@@ -8,16 +8,20 @@ from torch import Tensor
 from gdn_ops.call import Call
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
+from gdn_ops.serving.pool_call import PoolCall
 from gdn_ops.tuner.expected import gradients_of, inputs_of
+from gdn_ops.tuner.pools import reference_step
 from gdn_ops.tuner.timers import Run
 
 
 def reference_run(problem: Problem, calls: list[Call]) -> Run:
     """What one sample of the baseline repeats, a call of a set.
 
-    The chunkwise form, token by token for decode; of a backward problem the forward too, whose
-    intermediates autograd needs.
+    The chunkwise form, token by token for decode and on a pool; of a backward problem the forward
+    too, whose intermediates autograd needs.
     """
+    if problem.op == "pool":
+        return lambda i: _step(problem, calls[i])
     if problem.op != "backward":
         return lambda i: _outputs(problem, calls[i])
 
@@ -36,6 +40,11 @@ def reference_run(problem: Problem, calls: list[Call]) -> Run:
             x.requires_grad_(False)
 
     return both
+
+
+def _step(problem: Problem, call: Call) -> None:
+    assert isinstance(call, PoolCall)
+    reference_step(problem, call)
 
 
 def _outputs(problem: Problem, call: Call) -> tuple[Tensor, Tensor | None]:

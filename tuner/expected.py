@@ -14,8 +14,10 @@ from torch import Tensor
 from gdn_ops.call import DIFFERENTIABLE, Call
 from gdn_ops.packing import Packing
 from gdn_ops.reference import log_decay, recurrent_reference
+from gdn_ops.serving.pool_call import PoolCall
 from gdn_ops.tuner.gate_cases import Case
 from gdn_ops.tuner.inputs import random_call
+from gdn_ops.tuner.pools import expected_outputs
 
 PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
 
@@ -27,7 +29,7 @@ class Expected:
     Args:
         call: the inputs.
         outputs: in float64, ``owned``: o [B, T, HV, V] and ht [N, HV, K, V] if the problem has it;
-            of a backward problem the gradients.
+            of a backward problem the gradients, of a pool's what ``pools.outputs_of`` gives.
     """
 
     call: Call
@@ -38,6 +40,9 @@ class Expected:
 def expected(case: Case, device: str) -> Expected:
     """Make the inputs of a case and run the token recurrence on them in float64."""
     call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
+    if isinstance(call, PoolCall):
+        with torch.no_grad(), _one_thread():
+            return Expected(call, owned(expected_outputs(case.problem, call), call))
     inputs = {name: x.double() for name, x in inputs_of(call).items()}
     backward = case.problem.op == "backward"
     with torch.set_grad_enabled(backward), _one_thread():

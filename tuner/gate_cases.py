@@ -57,6 +57,8 @@ def gate_cases(problem: Problem, *, BT: int = 0, gpu: bool, interpret: bool) -> 
     """
     if problem.op == "decode":
         cases = _decode(problem)
+    elif problem.op == "pool":
+        cases = _pool(problem)
     elif interpret:
         cases = _tiny(problem, BT)
     else:
@@ -112,6 +114,18 @@ def _decode(problem: Problem) -> Iterator[Case]:
     yield from _other_states(problem, 1)
 
 
+def _pool(problem: Problem) -> Iterator[Case]:
+    tokens = 3 if problem.verify else 1
+    yield _case(problem, "one sequence", tokens)
+    yield _case(
+        problem, "five sequences, two of them skipped", *[tokens] * 5,
+        recipe=Recipe(skipped=2), every_repeat=True,
+    )  # fmt: skip
+    if problem.varlen:
+        yield _case(problem, "empty sequences with tokens of nobody behind", 1, 0, 3, 0, 2, tail=2)
+    yield from _values(problem, tokens)
+
+
 def _values(problem: Problem, tokens: int) -> Iterator[Case]:
     if problem.rule.gate != "none":
         yield _case(problem, "log decays of exactly 0", tokens, recipe=Recipe("open"))
@@ -119,6 +133,8 @@ def _values(problem: Problem, tokens: int) -> Iterator[Case]:
         yield _case(problem, "log decays of 0 between resets", tokens, recipe=Recipe("resetting"))
     correlated = Recipe("open", cosine=0.33)
     yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD)
+    if problem.beta_sigmoid:
+        return  # it is below 1
     near_two = Recipe("open", cosine=0.2, beta="near two")
     yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD)
 

@@ -15,6 +15,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.packing import Packing, packing_of
 from gdn_ops.reference import log_decay
 from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.tuner.pools import on_pool, without_pool
 from gdn_ops.tuner.recipes import BETAS, GATES, Recipe, normal, unit_rows
 
 STATE_SIZE = 0.1
@@ -74,6 +75,11 @@ def random_call(
     layout, recipe = layout or Layout.of(problem, seed=seed), recipe or Recipe()
     B, T = _row(problem, layout)
     generator = torch.Generator(device=device).manual_seed(seed)
+    if problem.op == "pool":
+        tokens = random_call(
+            without_pool(problem), device=device, seed=seed, layout=layout, recipe=recipe
+        )
+        return on_pool(problem, tokens, generator, skipped=recipe.skipped)
     g, A_log, dt_bias = _gate(problem, generator, (B, T), recipe.gate)
     io = torch_dtype(DTYPES[problem.dtype])
     state = (len(layout.lengths), problem.HV, problem.K, problem.V)

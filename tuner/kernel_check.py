@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
@@ -27,7 +27,7 @@ TINY = Problem(
 
 @dataclass(frozen=True)
 class Checked:
-    """One kernel, by plan and stage, and what was found in words."""
+    """One kernel by plan and stage, or a whole plan by its op, and what was found in words."""
 
     plan: str
     stage: str
@@ -43,36 +43,49 @@ def check_kernels(
     workers: int,
     interruption: Interruption,
 ) -> Iterator[Checked]:
-    """Interpret and compile the default variant of every plan made of Triton kernels.
+    """Interpret and compile the default variants made of Triton kernels, forward and backward.
 
     Args:
-        problem: what is compiled; what is interpreted is ``TINY``.
+        problem: what is compiled, and its backward; what is interpreted is ``TINY``.
         target: a GPU that need not be here.
         seconds: after them what is left is left out.
     """
     end = time.monotonic() + seconds
     with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():
         for name in PLANS:
-            if _triton(name, TINY) and time.monotonic() < end:
-                yield _interpreted(pool, name)
-    left = end - time.monotonic()
-    if left <= 0:
-        return
+            for tiny in (TINY, replace(TINY, op="backward")):
+                if _runs(name, tiny, target) and time.monotonic() < end:
+                    yield _interpreted(pool, name, tiny)
     with interruption.waiting():
-        for row in compile_variants(problem, target, jobs=workers, timeout=left):
-            yield _compiled(row, target)
-            if time.monotonic() >= end:
-                return
+        seen: set[str] = set()
+        for posed in (problem, problem.backward(final_state=False)):
+            left = end - time.monotonic()
+            stages = [s for s in _triton_stages(posed) if s not in seen]
+            seen.update(stages)
+            if left <= 0 or not stages:
+                continue
+            for row in compile_variants(posed, target, stages=stages, jobs=workers, timeout=left):
+                if row.reasons:
+                    continue
+                yield _compiled(row, target)
+                if time.monotonic() >= end:
+                    return
 
 
-def _triton(plan: str, problem: Problem) -> bool:
-    return all(KERNELS[stage].language == "triton" for stage in PLANS[plan].stages(problem))
+def _runs(plan: str, problem: Problem, target: Target) -> bool:
+    kernels = any(KERNELS[stage].language == "triton" for stage in PLANS[plan].stages(problem))
+    return kernels and not Variant.default(plan, problem).reasons(problem, target)
 
 
-def _interpreted(pool: WorkerPool, plan: str) -> Checked:
+def _triton_stages(problem: Problem) -> list[str]:
+    names = dict.fromkeys(stage for plan in PLANS.values() for stage in plan.stages(problem))
+    return [name for name in names if KERNELS[name].language == "triton"]
+
+
+def _interpreted(pool: WorkerPool, plan: str, problem: Problem) -> Checked:
     payload = {
-        "problem": TINY.facts(),
-        "variant": Variant.default(plan, TINY).to_json(),
+        "problem": problem.facts(),
+        "variant": Variant.default(plan, problem).to_json(),
         "device": "cpu",
         "interpret": True,
         "repeats": 1,
@@ -80,9 +93,9 @@ def _interpreted(pool: WorkerPool, plan: str) -> Checked:
     result = pool.one(Job(kind="verify", payload=payload, timeout=VERIFY_SECONDS))
     verdict = result.payload or {"status": result.status, "message": result.message, "errors": {}}
     if verdict["status"] != "ok":
-        return Checked(plan, "all stages", f"{verdict['status']}: {verdict['message']}", False)
+        return Checked(plan, problem.op, f"{verdict['status']}: {verdict['message']}", False)
     errors = ", ".join(f"{name} {float(error):.0e}" for name, error in verdict["errors"].items())
-    return Checked(plan, "all stages", f"right in the interpreter, error of {errors}", True)
+    return Checked(plan, problem.op, f"right in the interpreter, error of {errors}", True)
 
 
 def _compiled(row: CompileRow, target: Target) -> Checked:

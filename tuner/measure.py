@@ -17,6 +17,7 @@ from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch import Launcher, StageLauncher, Workspace, bind
+from gdn_ops.serving.pool_call import PoolCall
 from gdn_ops.tuner.baseline import reference_run
 from gdn_ops.tuner.expected import inputs_of
 from gdn_ops.tuner.inputs import Layout, random_call
@@ -154,6 +155,8 @@ def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
     layout = Layout.of(problem)
     first = random_call(problem, device=device, layout=layout)
     inputs = sum(x.nbytes for x in inputs_of(first).values())
+    if isinstance(first, PoolCall):
+        inputs += first.pool.nbytes
     others = range(1, timer.argument_sets(inputs + first.v.nbytes))  # o is as large as v
     return [first, *(random_call(problem, device=device, seed=i, layout=layout) for i in others)]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gdn_ops.call import Call
 from gdn_ops.launch import GIVEN
+from gdn_ops.serving.pool_call import PoolCall
 
 GUARD = 4096
 """Elements behind every allocation whose NaN must survive."""
@@ -76,6 +77,8 @@ def _poisoned(
 def embedded(call: Call) -> Call:
     """The same call with every float input in the middle of NaN, and tokens of nobody NaN too."""
     inside = replace(call)
+    if isinstance(inside, PoolCall):
+        inside.pool = inside.pool.clone()  # which is written
     for name in GIVEN:
         x = getattr(call, name)
         if x is None:

@@ -24,11 +24,13 @@ class Recipe:
         gate: a name in ``GATES``.
         cosine: expected cosine between any two keys of a head; 0 makes them nearly orthogonal.
         beta: a name in ``BETAS``.
+        skipped: sequences of a call on a pool that have no slot.
     """
 
     gate: str = "model"
     cosine: float = 0.0
     beta: str = "sigmoid"
+    skipped: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ from gdn_ops.call import Call
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch import GIVEN, Launcher, bind
+from gdn_ops.serving.pool_call import PoolCall
 from gdn_ops.tuner.accuracy import NO_NUMBER, bar, first_wrong, rms_error, same_bits
 from gdn_ops.tuner.expected import Expected, expected, inputs_of, owned
 from gdn_ops.tuner.gate_cases import Case, gate_cases
 from gdn_ops.tuner.poison import embedded, poisoned_memory
+from gdn_ops.tuner.pools import outputs_of
 
+POOL = ("pool", "slots", "accepted")
+"""What else a call on a pool is given; the slots that it may write are as before when checked."""
 REPEATS = 2
 """Runs of a case that is not asked for every repeat."""
 STATUSES = ("ok", "nondeterministic", "wrong")
@@ -151,6 +155,8 @@ def _outputs(launcher: Launcher, call: Call) -> dict[str, Tensor]:
     """What a launcher makes of a call, by name."""
     if launcher.problem.op == "backward":
         return owned(launcher.gradients(call), call)
+    if isinstance(call, PoolCall):
+        return owned(outputs_of(launcher, call), call)
     o, ht = launcher(call)
     return owned({"o": o} if ht is None else {"o": o, "ht": ht}, call)
 
@@ -191,7 +197,8 @@ def _dtype(name: str, call: Call) -> torch.dtype:
 
 def _changed_input(call: Call, before: Call) -> str:
     """Name the inputs that a run changed; their surroundings are part of them."""
-    given = [name for name in GIVEN if getattr(before, name) is not None]
+    names = (*GIVEN, *(POOL if isinstance(before, PoolCall) else ()))
+    given = [name for name in names if getattr(before, name) is not None]
     rooms = {name: (_room(getattr(before, name)), _room(getattr(call, name))) for name in given}
     changed = [name for name, (a, b) in rooms.items() if not same_bits(a, b)]
     return f"it writes into its input {' and '.join(changed)}" if changed else ""

@@ -54,6 +54,23 @@ def decode(*, sequences: int, dtype: str = "bf16", **facts: Any) -> Problem:
     )
 
 
+def pool(*, sequences: int, drafts: int = 0, dtype: str = "bf16", **facts: Any) -> Problem:
+    """What an engine decodes with: raw tokens on a V-first pool of states, all in one kernel.
+
+    Args:
+        drafts: tokens of a sequence to verify beside its own; they are packed, as engines do it.
+    """
+    geometry: dict[str, Any] = {"H": 16, "HV": 32, "K": 128, "V": 128, "state_dtype": "bf16"}
+    flags = (
+        "initial_state", "final_state", "gate_in_kernel", "dt_bias", "state_v_first", "qk_l2norm",
+        "beta_sigmoid",
+    )  # fmt: skip
+    verify = {"verify": True, "varlen": True} if drafts else {}
+    given = geometry | dict.fromkeys(flags, True) | verify | facts
+    tokens = sequences * (1 + drafts)
+    return Problem(op="pool", tokens=tokens, sequences=sequences, dtype=dtype, **given)
+
+
 QWEN35_HEADS = ((16, 64), (16, 32), (16, 48), (16, 16))
 """H and HV of Qwen3.5: 397B and 122B; 35B, 9B and 4B; 27B; 2B and 0.8B."""
 
@@ -92,6 +109,15 @@ WORKLOADS: dict[str, Workload] = {
             "decode",
             "one token for 1 to 256 sequences",
             tuple(decode(sequences=sequences) for sequences in (1, 8, 32, 64, 256)),
+        ),
+        Workload(
+            "serving",
+            "decode and verification of 3 drafts on a pool of states, for 1 to 256 sequences",
+            (
+                *(pool(sequences=sequences) for sequences in (1, 8, 32, 64, 256)),
+                *(pool(sequences=sequences, state_dtype="fp32") for sequences in (8, 64)),
+                *(pool(sequences=sequences, drafts=3) for sequences in (8, 64)),
+            ),
         ),
         Workload(
             "train",
@@ -173,7 +199,7 @@ def problem_of(given: Any) -> Problem:
                 "bits; make it smaller."
             )
     facts = {"op": "forward", "gate": "scalar", "delta": True, "sequences": 1, **given}
-    if facts["op"] == "decode":
+    if facts["op"] in ("decode", "pool"):
         facts.setdefault("tokens", facts["sequences"])
     needed = ("H", "HV", "K", "V", "dtype", "tokens")
     if missing := [name for name in needed if name not in facts]:

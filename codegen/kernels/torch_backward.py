@@ -46,6 +46,15 @@ SPEC = KernelSpec(
     dK += M_q^T Q + M_k^T K + diag(beta d_last,i) delta dS^T
     dS <- d_last dS + (diag(d_i) Q)^T dr_q + (diag(d_i) K)^T dr_k
     """,
+    linear="""
+    in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij,
+    from the last chunk to the first, with dS the gradient of the state behind the chunk:
+    P_ij = d_ij (q_i . k_j),  dr = scale dO,  M = tril(dr V^T . d)
+    dV = tril(P)^T dr + diag(d_last,i) K dS
+    dQ = diag(d_i) dr S^T + M K
+    dK = M^T Q + diag(d_last,i) V dS^T
+    dS <- d_last dS + (diag(d_i) Q)^T dr
+    """,
     language="torch",
     axes=(AXES["BT"], AXES["AHEAD"], SOLVE, AXES["dot"]),
     inputs=_inputs,

@@ -19,7 +19,8 @@ def rule_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     raw = ("A_log",) * problem.gate_in_kernel + ("dt_bias",) * problem.dt_bias
     state = ("h0",) if problem.initial_state else ()
     packed = ("offsets",) if problem.varlen else ()
-    return ("q", "k", "v", *gate, *raw, "beta", *state, *packed)
+    beta = ("beta",) if problem.rule.delta else ()
+    return ("q", "k", "v", *gate, *raw, *beta, *state, *packed)
 
 
 def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -39,7 +40,9 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
             "dot=native multiplies fp16, which takes PyTorch some 40 times as long as fp32 "
             "on a CPU; use dot=ieee"
         )
-    if config["BT"] == 16 and config["solve"] != SOLVE.default:
+    if not problem.rule.delta and config["solve"] != SOLVE.default:
+        reasons.append("solve=rows is the same as solve=blocks without the delta, which A is of")
+    elif config["BT"] == 16 and config["solve"] != SOLVE.default:
         reasons.append("solve=rows is the same as solve=blocks in chunks of 16 tokens")
     return reasons
 
@@ -54,6 +57,12 @@ SPEC = KernelSpec(
     U = A (V - diag(d_i) K S)
     O = scale diag(d_i) Q S + P U
     S <- d_last S + (diag(d_last,i) K)^T U
+    """,
+    linear="""
+    in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
+    P_ij = scale d_ij (q_i . k_j) for i >= j, else 0
+    O = scale diag(d_i) Q S + P V
+    S <- d_last S + (diag(d_last,i) K)^T V
     """,
     language="torch",
     axes=(

@@ -13,6 +13,10 @@ SPEC = KernelSpec(
     o = scale (exp(g) S^T q + (k . q) u)
     S <- exp(g) S + k u^T
     """,
+    linear="""
+    o = scale (exp(g) S^T q + (k . q) v)
+    S <- exp(g) S + k v^T
+    """,
     language="torch",
     axes=(),
     inputs=rule_inputs,

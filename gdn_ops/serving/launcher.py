@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 
 from gdn_ops.call import Call
@@ -42,7 +40,8 @@ class PoolLauncher(Launcher):
         values["A_log"], values["dt_bias"], values["pool"] = call.A_log, call.dt_bias, call.pool
         values["slots"], values["accepted"] = call.slots, call.accepted
         if self.problem.verify and call.accepted is None:
-            values["accepted"] = _ones(N, call.q.device)
+            # made anew: what a CUDA graph's capture allocates must not outlive it in a cache
+            values["accepted"] = torch.ones(N, dtype=torch.int32, device=call.q.device)
         if self._triton:
             self._lay_out(call, workspace)
         else:
@@ -102,8 +101,3 @@ def _token_rows(x: torch.Tensor) -> tuple[torch.Tensor, int]:
     if dense and (shape[1] == 1 or stride[0] == shape[1] * stride[1]):
         return x, stride[0] if shape[1] == 1 else stride[1]
     return x.contiguous(), size
-
-
-@lru_cache(maxsize=64)
-def _ones(N: int, device: torch.device) -> torch.Tensor:
-    return torch.ones(N, dtype=torch.int32, device=device)

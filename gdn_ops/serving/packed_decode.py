@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gdn_ops.errors import InvalidInput
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.serving.rule import pool_rule
 
 
@@ -19,6 +19,9 @@ def fused_recurrent_gated_delta_rule_packed_decode(
     out: torch.Tensor,
     ssm_state_indices: torch.Tensor,
     use_qk_l2norm_in_kernel: bool = False,
+    rand_seed: torch.Tensor | None = None,
+    use_rs_rounding: bool = False,
+    philox_rounds: int = 10,
     *,
     state_v_first: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +40,8 @@ def fused_recurrent_gated_delta_rule_packed_decode(
         ssm_state_indices: [B] int32 or int64; a negative one skips its sequence, whose row of
             ``out`` is zero.
         use_qk_l2norm_in_kernel: divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        rand_seed, philox_rounds: of stochastic rounding; not used.
+        use_rs_rounding: must be False; states of 16 bits are rounded to the nearest.
         state_v_first: False: the pool is [slots, HV, K, V].
 
     Returns:
@@ -44,8 +49,13 @@ def fused_recurrent_gated_delta_rule_packed_decode(
 
     Raises:
         InvalidInput: a tensor is outside the contract; names value, limit and remedy.
-        UnsupportedProblem: no plan can run the call.
+        UnsupportedProblem: ``use_rs_rounding``, or no plan can run the call.
     """
+    if use_rs_rounding:
+        raise UnsupportedProblem(
+            "use_rs_rounding=True asks for stochastic rounding of the state, which is not built; "
+            "leave it out, or keep the pool in float32."
+        )
     q, k, v = _heads(mixed_qkv, initial_state, v_first=state_v_first)
     if not isinstance(out, torch.Tensor) or out.shape != v.shape:
         shape = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import suppress
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -65,7 +64,8 @@ def pool_rule(
         launcher = bind_signature(signature, problem_of_pool(arguments), q.device, grad=False)
     assert pool is not None
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    rows = _sequence_numbers(N, q.device) if slots is None else slots[:N]
+    # made anew: what a CUDA graph's capture allocates must not outlive it in a cache
+    rows = torch.arange(N, dtype=torch.int32, device=q.device) if slots is None else slots[:N]
     if rows.dim() == 1:
         rows = rows.unsqueeze(1)
     if accepted is not None:
@@ -90,8 +90,3 @@ def pool_rule(
 
 def _facts(x: torch.Tensor | None) -> Hashable:
     return None if x is None else (x.shape, x.dtype, x.device)
-
-
-@lru_cache(maxsize=64)
-def _sequence_numbers(N: int, device: torch.device) -> torch.Tensor:
-    return torch.arange(N, dtype=torch.int32, device=device)

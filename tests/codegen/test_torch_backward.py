@@ -169,7 +169,7 @@ def _rendered() -> list[tuple[TorchCase, str]]:
         case = backward(B=1, H=H, gate=gate, states=states, offsets=offsets, dtype=dtype)
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):
-                config = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
+                config: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
                 found.append((case, render(SPEC, case.problem, config)))
     return found
 

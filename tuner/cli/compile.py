@@ -73,6 +73,8 @@ def compile(
         "instructions>", "compiled>", "verdict",
     )  # fmt: skip
     console.table(columns, [_row(r) for r in done])
+    for name in dict.fromkeys(r.plan for r in done):
+        console.say(_traffic(name, problem))
     counts = {status: sum(r.status == status for r in done) for status in {r.status for r in done}}
     console.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
     return 0 if any(r.status == "ok" for r in done) else 1
@@ -98,6 +100,15 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
                 f"stage {name} is plain PyTorch and is not compiled; leave it out, or print it "
                 f"with `gdn render {name}`."
             )
+
+
+def _traffic(plan: str, problem: Problem) -> str:
+    """What the plan's default variant moves through memory, if it can be told a token."""
+    from gdn_ops.codegen.traffic import variant_bytes
+    from gdn_ops.codegen.variant import Variant
+
+    moved = variant_bytes(Variant.default(plan, problem), problem)
+    return f"plan {plan}, by its defaults: {moved:.0f} bytes a token of a value head"
 
 
 def _order(stage: str) -> int:

@@ -1,0 +1,90 @@
+"""Stage scan: outputs and final state, walked chunk by chunk with the state in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
+BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
+
+
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
+    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
+    return {
+        "BK": width_k,
+        "BV": width_v,
+        "NK": count(problem.K, width_k),
+        "NV": count(problem.V, width_v),
+    }
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    initial = ("h0",) if problem.initial_state else ()
+    packed = ("cu_seqlens",) if problem.varlen else ()
+    return ("q", "k", "v", "beta", "A", *gate, *initial, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("o", "ht") if problem.final_state else ("o",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    # one dimension, for the others hold 65535 programs and N * HV can be more
+    return (count(problem.V, tile(int(config["BV"]), problem.V)) * sizes.N * problem.HV,)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    tiles = _tiles(problem, config)
+    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    values, what = rows * columns, f"a state of {rows} x {columns}"
+    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
+    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+        BT = int(config["BT"])
+        values += BT * (BT + columns)
+        what += f" with the scores of a chunk, {BT} x {BT}, and its outputs"
+    return reasons + register_reasons(what, values, config, target)
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill."""
+    if problem.dtype != "fp32":
+        return {}
+    return {"BV": narrowed(BV, 16, problem.V), "num_warps": 8, "num_stages": 1}
+
+
+SPEC = KernelSpec(
+    name="scan",
+    doc="what each token reads, chunk after chunk, and the state after the last.",
+    equation="""
+    n = A (beta (v - exp(gc) (k S)))
+    o = scale (exp(gc) (q S) + tril(q k^T . G) n),  G_ij = exp(gc_i - gc_j)
+    S <- exp(gl) S + k^T (exp(gl - gc) n),  gl = gc of the chunk's last token
+    A is first multiplied by G where it is gate-free
+    """,
+    shared=("BT", "store", "gate_free"),
+    axes=(
+        BK,
+        BV,
+        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v, A are read"),
+        *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=2),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=_grid,
+    context=_tiles,
+    refusals=_refusals,
+    adapted=_adapted,
+)
