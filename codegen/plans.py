@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, defaults
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
@@ -10,9 +10,11 @@ from gdn_ops.codegen.target import Target
 
 def _rule_reasons(name: str, problem: Problem) -> list[str]:
     rule = problem.rule
-    if rule.delta and rule.gate != "vector":
-        return []
-    return [f"plan {name} computes the gated and the ungated delta rule, not {rule.name}"]
+    if rule.gate == "vector":
+        return [f"plan {name} computes rules whose gate is none or scalar, not {rule.name}"]
+    if problem.op == "pool" and not rule.delta:
+        return [f"plan {name} computes delta rules on a pool of states, not {rule.name}"]
+    return []
 
 
 def _kernel_reasons(name: str, problem: Problem, target: Target) -> list[str]:
@@ -24,7 +26,8 @@ def _kernel_reasons(name: str, problem: Problem, target: Target) -> list[str]:
 
 def _split_stages(problem: Problem) -> tuple[str, ...]:
     gated = problem.rule.gate != "none"
-    forward = (*(("gate_cumsum",) if gated else ()), "solve", "wu", "state")
+    solved = ("solve", "wu") if problem.rule.delta else ()
+    forward = (*(("gate_cumsum",) if gated else ()), *solved, "state")
     if problem.op != "backward":
         return (*forward, "output")
     total = problem.group > 1 or problem.gate_in_kernel
@@ -38,8 +41,11 @@ def _chunk_reasons(name: str, problem: Problem, interface: Config, target: Targe
         reasons.append(f"plan {name} works on chunks of tokens and decode has one token a sequence")
     if problem.op == "pool":
         reasons.append(f"plan {name} works on chunks of tokens and a pool's sequences have a few")
-    if problem.rule.gate == "none" and not interface["gate_free"]:
-        reasons.append("gate_free=False is the same as gate_free=True without a gate")
+    usual = defaults(PLANS[name].axes)["gate_free"]
+    if problem.rule.gate == "none" and interface["gate_free"] != usual:
+        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without a gate")
+    elif not problem.rule.delta and interface["gate_free"] != usual:
+        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without the delta")
     return reasons
 
 
@@ -53,6 +59,8 @@ def _fused_stages(problem: Problem) -> tuple[str, ...]:
 
 def _fused_reasons(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = _chunk_reasons("fused", problem, interface, target)
+    if not problem.rule.delta:
+        reasons.append(f"plan fused computes the delta rule, not {problem.rule.name}")
     if problem.op == "backward":
         reasons.append("plan fused has no backward yet; plan split has one")
     return reasons
@@ -83,11 +91,8 @@ def _torch_reasons(problem: Problem, interface: Config, target: Target) -> list[
     return _rule_reasons("torch", problem)
 
 
-CHUNK_AXES = (
-    Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
-    Axis("store", ("io", "fp32"), "io", "element type of what stages exchange"),
-    Axis("gate_free", (True, False), True, "A without the decay in it"),
-)
+BT = Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk")
+STORE = Axis("store", ("io", "fp32"), "io", "element type of what stages exchange")
 
 PLANS: dict[str, Plan] = {
     plan.name: plan
@@ -95,14 +100,23 @@ PLANS: dict[str, Plan] = {
         Plan(
             name="split",
             doc="one kernel a step of the chunkwise form, or of its gradients",
-            axes=CHUNK_AXES,
+            axes=(
+                BT,
+                STORE,
+                Axis("gate_free", (True, False), True, "A without the decay in it"),
+            ),
             stages=_split_stages,
             refusals=_split_reasons,
         ),
         Plan(
             name="fused",
             doc="one walk over the chunks for outputs and state; forward only",
-            axes=CHUNK_AXES,
+            # every slice of V would put the decay into A again, one by one in the walk over chunks
+            axes=(
+                BT,
+                STORE,
+                Axis("gate_free", (True, False), False, "A without the decay in it"),
+            ),
             stages=_fused_stages,
             refusals=_fused_reasons,
         ),

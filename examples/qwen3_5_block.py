@@ -16,29 +16,15 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdn_ops import Problem, explain
-from gdn_ops.layers import DeltaNetCache, GatedDeltaNet
+from gdn_ops.layers import DeltaNetCache, GatedDeltaNet, SwiGLU
 
 HEAD_DIM = 128
 DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 BARS = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 1e-2}
 """RMS of (decoded - one pass) over RMS of one pass, above which the example fails."""
-
-
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x))."""
-
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Block(nn.Module):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         chunk_retention,
         chunk_simple_gla,
         fused_recurrent_gated_delta_rule,
+        fused_recurrent_simple_gla,
     )
     from gdn_ops.ops.bound import refresh
     from gdn_ops.warming import warmup
@@ -47,6 +48,7 @@ _HOMES = {
     "chunk_simple_gla": "ops",
     "explain": "explanation",
     "fused_recurrent_gated_delta_rule": "ops",
+    "fused_recurrent_simple_gla": "ops",
     "refresh": "ops.bound",
     "using": "mode",
     "warmup": "warming",
@@ -70,6 +72,7 @@ __all__ = [
     "chunk_simple_gla",
     "explain",
     "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_simple_gla",
     "refresh",
     "using",
     "warmup",

@@ -16,7 +16,7 @@ class Call:
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], all of one dtype.
         g: [B, T, HV] log decay, or the raw gate when ``A_log`` is given; None without a gate.
-        beta: [B, T, HV] writing strength, any float dtype.
+        beta: [B, T, HV] writing strength, any float dtype; None without the delta.
         scale: factor on the outputs, usually K^-0.5.
         A_log, dt_bias: [HV], of a raw gate.
         h0: [N, HV, K, V] initial state or None.
@@ -29,7 +29,7 @@ class Call:
     k: torch.Tensor
     v: torch.Tensor
     g: torch.Tensor | None
-    beta: torch.Tensor
+    beta: torch.Tensor | None
     scale: float
     A_log: torch.Tensor | None = None
     dt_bias: torch.Tensor | None = None

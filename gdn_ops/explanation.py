@@ -115,8 +115,8 @@ def _explanation(choice: Choice, *backward: Choice) -> Explanation:
 def _bytes_kept(problem: Problem) -> str:
     """What stays in memory from the forward to the backward."""
     size = DTYPES[problem.dtype].bytes
-    gate = 4 if problem.rule.gate == "scalar" else 0
-    each = size * (2 * problem.K // problem.group + problem.V) + gate + 4
+    gate = 4 * (problem.rule.gate == "scalar") + 4 * problem.rule.delta
+    each = size * (2 * problem.K // problem.group + problem.V) + gate
     return (
         f"{each} bytes a token of a value head, which are the model's own; the rest is made again"
     )

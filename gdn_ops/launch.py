@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ from gdn_ops.torch_dtype import torch_dtype
 
 GIVEN = (*DIFFERENTIABLE, "do", "dht")
 
+RESULTS = ("o", "ht", "states")
+MOST_PROGRAMS = 65535
+"""Of a CUDA grid's second and third dimension."""
 PER_TOKEN = ("q", "k", "v", "g", "beta")
 
 
@@ -53,13 +56,21 @@ class StageLauncher:
     def launch(self, workspace: Workspace) -> None:
         """Run the stage on a workspace that holds its inputs; its outputs stand there then."""
         values = workspace.values
-        arguments = [values[name] for name in self.arguments]
         if self.spec.language == "torch":
+            arguments = [values[name] for name in self.arguments]
             values.update(zip(self.outputs, self.function(*arguments), strict=True))
             return
+        self.allocate(workspace, values["q"].device)
+        arguments = [values[name] for name in self.arguments]
         grid = self.spec.grid(self.problem, self.config, workspace.sizes)
         if 0 in grid:
             return
+        if max(grid[1:], default=0) > MOST_PROGRAMS:
+            raise LaunchError(
+                f"stage {self.name} of {self.config} takes {max(grid[1:])} programs in a dimension "
+                f"that holds {MOST_PROGRAMS}; give fewer tokens a call, or a variant of longer "
+                "chunks by gdn_ops.using."
+            )
         if self.config.get("loads") == "descriptor":
             _give_triton_an_allocator()
         try:
@@ -78,10 +89,10 @@ class StageLauncher:
         )
 
     def allocate(self, workspace: Workspace, device: torch.device) -> None:
-        """Make the stage's outputs; a torch stage makes its own."""
-        if self.spec.language == "torch":
-            return
+        """Make the stage's outputs where they are not there yet; a torch stage makes its own."""
         for name in self.outputs:
+            if name in workspace.values:
+                continue
             tensor = TENSORS[name]
             dtype = torch_dtype(tensor.element(self.problem, self.config))
             shape = tensor.dims(self.problem, self.config, workspace.sizes)
@@ -104,6 +115,7 @@ class Launcher:
             for name, _ in variant.stages
         )
         self._triton = any(stage.spec.language == "triton" for stage in self.stages)
+        self._dead = _dead(self.stages)
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         values = self._run(call)
@@ -115,8 +127,10 @@ class Launcher:
 
         dq, dk, dv have q's dtype, the others are fp32; tokens of no sequence have zeros.
         """
-        values = self._run(call)
         names = [name for name in DIFFERENTIABLE if getattr(call, name) is not None]
+        if call.q.shape[0] == 0:  # no rows, so that only A_log and dt_bias have elements at all
+            return {f"d{name}": torch.zeros_like(getattr(call, name)) for name in names}
+        values = self._run(call)
         for name in names:
             if name in PER_TOKEN:
                 _clear_tail(call, values[f"d{name}"])
@@ -125,12 +139,14 @@ class Launcher:
     def _run(self, call: Call) -> dict[str, Any]:
         with _device_of(call.q), _exact(call.q.device.type):
             workspace = self.workspace(call)
-            for stage in self.stages:
+            for stage, dead in zip(self.stages, self._dead, strict=True):
                 stage.launch(workspace)
+                for name in dead:
+                    del workspace.values[name]
         return workspace.values
 
     def workspace(self, call: Call) -> Workspace:
-        """The inputs of a call and room for everything its stages write."""
+        """The inputs of a call; every stage makes room for what it writes."""
         B, T = call.q.shape[:2]
         sizes = Sizes(B=B, T=T, N=B, NT=-(-T // self.BT) if self.BT else 0)
         workspace = Workspace(sizes, {"T": T, "scale": call.scale, "offsets": None})
@@ -140,8 +156,6 @@ class Launcher:
             values[name] = self._laid_out(tensor) if self._triton else tensor
         if call.packing is not None:
             self._pack(call, workspace)
-        for stage in self.stages:
-            stage.allocate(workspace, call.q.device)
         return workspace
 
     def _pack(self, call: Call, workspace: Workspace) -> None:
@@ -185,6 +199,16 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     return Launcher(problem, variant, interpret=interpret)
 
 
+def _dead(stages: Sequence[StageLauncher]) -> list[list[str]]:
+    """By stage what earlier ones or itself made and no later one reads, results apart."""
+    last: dict[str, int] = {}
+    for i, stage in enumerate(stages):
+        read = (name for name in stage.arguments if name in last)
+        last.update(dict.fromkeys((*read, *stage.outputs), i))
+    kept = {*RESULTS, *(f"d{name}" for name in DIFFERENTIABLE)}
+    return [[n for n, at in last.items() if at == i and n not in kept] for i in range(len(stages))]
+
+
 def _clear_tail(call: Call, x: torch.Tensor) -> None:
     """Zero what a result [1, T, ...] says of tokens behind the last packed sequence."""
     if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
@@ -204,10 +228,23 @@ def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
 
 
 def _exact(kind: str) -> AbstractContextManager[Any]:
-    """Out of autocast: a variant has chosen its precisions and was checked with them."""
+    """Out of autocast, and of reduced fp32 products: a variant was checked with its precisions."""
+    if torch.get_float32_matmul_precision() != "highest":
+        return _full_precision(kind)
     if torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
+
+
+@contextmanager
+def _full_precision(kind: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(kind, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _give_triton_an_allocator() -> None:

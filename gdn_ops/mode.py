@@ -60,7 +60,12 @@ def batch_invariant() -> Iterator[None]:
 
     Every plan computes a sequence without regard to its neighbours; what differs is which variant
     is the fastest for a size. Here one is chosen for all sizes, of prefill, of decode (one token a
-    sequence, not packed) and of gradients each. No variant uses atomics, so calls also repeat.
+    sequence, not packed) and of gradients each. No variant uses atomics, so calls also repeat. On a
+    GPU the ``torch`` plan, which runs where nothing was tuned, is no better than cuBLAS, whose
+    products may depend on the batch.
+
+    Gradients of an eager call keep the mode of the call; those of a compiled one have the mode that
+    is in force where they are taken.
     """
     with _mode(mode_of(MODE.get().forced, True)):
         yield

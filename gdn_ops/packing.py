@@ -25,10 +25,14 @@ class Packing:
     def __init__(self, cu_seqlens: torch.Tensor, offsets: tuple[int, ...]) -> None:
         self.cu_seqlens = cu_seqlens
         self.offsets = offsets
+        # kept here too: a captured CUDA graph needs them as long as cu_seqlens itself
+        self._chunks: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
 
     def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
-        return _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
+        if BT not in self._chunks:
+            self._chunks[BT] = _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
+        return self._chunks[BT]
 
 
 @lru_cache(maxsize=64)

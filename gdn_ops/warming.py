@@ -90,7 +90,7 @@ def _run(
         k=random(1, T, p.H, p.K, like=dtype) * p.K**-0.5,
         v=random(1, T, p.HV, p.V, like=dtype),
         g=-random(1, T, p.HV, like=gate_dtype) if p.rule.gate != "none" else None,
-        beta=random(1, T, p.HV, like=beta_dtype),
+        beta=random(1, T, p.HV, like=beta_dtype) if p.rule.delta else None,
         scale=p.K**-0.5,
         A_log=random(p.HV) if p.gate_in_kernel else None,
         dt_bias=random(p.HV) if p.dt_bias else None,

@@ -54,6 +54,7 @@ def _outputs(problem: Problem, call: Call) -> tuple[Tensor, Tensor | None]:
     form = recurrent_reference if problem.op == "decode" else chunkwise_reference
     o, ht = form(
         call.q, call.k, call.v, g, call.beta,
+        delta=problem.rule.delta,
         scale=call.scale,
         initial_state=call.h0,
         cu_seqlens=None if call.packing is None else call.packing.cu_seqlens,

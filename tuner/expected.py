@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -13,12 +13,15 @@ from torch import Tensor
 
 from gdn_ops.call import DIFFERENTIABLE, Call
 from gdn_ops.packing import Packing
-from gdn_ops.reference import log_decay, recurrent_reference
+from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
 from gdn_ops.serving.pool_call import PoolCall
 from gdn_ops.tuner.gate_cases import Case
 from gdn_ops.tuner.inputs import random_call
 from gdn_ops.tuner.pools import expected_outputs
 
+KEPT_TOKENS = 450
+"""Most tokens whose every state autograd may keep; of longer calls the chunkwise form, which is the
+same in float64, keeps one a chunk."""
 PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
 
 
@@ -87,20 +90,21 @@ def _recurrence(
     inputs: Mapping[str, Tensor], scale: float, packing: Packing | None
 ) -> tuple[Tensor, Tensor]:
     """o and ht; packed sequences go through one by one, as batches of their own."""
-    q, k, v, beta = (inputs[name] for name in ("q", "k", "v", "beta"))
-    g, h0 = inputs.get("g"), inputs.get("h0")
+    q, k, v = (inputs[name] for name in ("q", "k", "v"))
+    g, beta, h0 = (inputs.get(name) for name in ("g", "beta", "h0"))
+    long = torch.is_grad_enabled() and q.shape[1] > KEPT_TOKENS
+    form = chunkwise_reference if long else recurrent_reference
+    rule = partial(form, delta=beta is not None)
     if g is not None and "A_log" in inputs:
         g = log_decay(g, inputs["A_log"], inputs.get("dt_bias"))
     if packing is None:
-        return recurrent_reference(q, k, v, g, beta, scale=scale, initial_state=h0)
+        return rule(q, k, v, g, beta, scale=scale, initial_state=h0)
     results = []
     for n, (start, end) in enumerate(pairwise(packing.offsets)):
-        here, g_n = slice(start, end), None if g is None else g[:, start:end]
-        h0_n = None if h0 is None else h0[n : n + 1]
+        here, h0_n = slice(start, end), None if h0 is None else h0[n : n + 1]
+        g_n, beta_n = (None if x is None else x[:, here] for x in (g, beta))
         qkv = q[:, here], k[:, here], v[:, here]
-        results.append(
-            recurrent_reference(*qkv, g_n, beta[:, here], scale=scale, initial_state=h0_n)
-        )
+        results.append(rule(*qkv, g_n, beta_n, scale=scale, initial_state=h0_n))
     return torch.cat([o for o, _ in results], dim=1), torch.cat([ht for _, ht in results])
 
 

@@ -84,9 +84,8 @@ def _chunked(problem: Problem, BT: int, gpu: bool) -> Iterator[Case]:
         yield _case(problem, "several chunks and a ragged end", SEVERAL, SEVERAL, every_repeat=True)
     yield from _values(problem, MEDIUM)
     yield from _other_states(problem, MEDIUM)
-    if problem.op != "backward":  # autograd would keep the state of every token
-        # a race needs many programs at a time, and there repeats are cheap
-        yield _case(problem, "a long sequence", LONG, every_repeat=gpu)
+    # a race needs many programs at a time, and there repeats are cheap
+    yield _case(problem, "a long sequence", LONG, every_repeat=gpu)
 
 
 def _tiny(problem: Problem, BT: int) -> Iterator[Case]:
@@ -133,8 +132,8 @@ def _values(problem: Problem, tokens: int) -> Iterator[Case]:
         yield _case(problem, "log decays of 0 between resets", tokens, recipe=Recipe("resetting"))
     correlated = Recipe("open", cosine=0.33)
     yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD)
-    if problem.beta_sigmoid:
-        return  # it is below 1
+    if problem.beta_sigmoid or not problem.rule.delta:
+        return  # it is below 1, or there is none
     near_two = Recipe("open", cosine=0.2, beta="near two")
     yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD)
 

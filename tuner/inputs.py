@@ -33,7 +33,7 @@ class Layout:
     def of(cls, problem: Problem, *, seed: int = 0) -> Layout:
         """The problem's sizes; packed sequences are cut at random places, the same for a seed."""
         N = problem.sequences
-        if not problem.varlen:
+        if not problem.varlen or problem.verify:  # drafts of all sequences are as long
             return cls((max(1, problem.tokens // N),) * N)
         if problem.tokens < N:
             raise InvalidInput(
@@ -55,7 +55,7 @@ def random_call(
 ) -> Call:
     """Make the tensors of one call of a problem, the same for the same seed and kind of device.
 
-    q and k are unit vectors, v is normal, beta a sigmoid. Log decays are
+    q and k are unit vectors, v is normal, beta a sigmoid (None without the delta). Log decays are
     -exp(A_log) softplus(a + dt_bias) with rates exp(A_log) in 0..16, as Mamba-2 (arXiv 2405.21060)
     and the layers of the gated delta rule start them. Gradients that come in are normal.
 
@@ -68,9 +68,9 @@ def random_call(
         InvalidInput: the layout does not fit the problem.
         UnsupportedProblem: the rule has no call yet.
     """
-    if problem.rule.gate == "vector" or not problem.rule.delta:
+    if problem.rule.gate == "vector":
         raise UnsupportedProblem(
-            f"no inputs are made for {problem.rule.name}; known are none-delta and scalar-delta."
+            f"no inputs are made for {problem.rule.name}; known are gates none and scalar."
         )
     layout, recipe = layout or Layout.of(problem, seed=seed), recipe or Recipe()
     B, T = _row(problem, layout)
@@ -89,7 +89,7 @@ def random_call(
         k=unit_rows(generator, B, T, problem.H, problem.K, cosine=recipe.cosine).to(io),
         v=normal(generator, B, T, problem.HV, problem.V).to(io),
         g=g,
-        beta=BETAS[recipe.beta](generator, B, T, problem.HV),
+        beta=BETAS[recipe.beta](generator, B, T, problem.HV) if problem.rule.delta else None,
         scale=problem.K**-0.5,
         A_log=A_log,
         dt_bias=dt_bias,

@@ -48,6 +48,7 @@ def on_pool(problem: Problem, call: Call, generator: Generator, *, skipped: int)
     rows = (problem.V, problem.K) if problem.state_v_first else (problem.K, problem.V)
     pool = normal(generator, size, problem.HV, *rows) * STATE_SIZE
     q, k, beta = call.q, call.k, call.beta
+    assert beta is not None
     if problem.qk_l2norm:
         q, k = (x * uniform(generator, B, T, 1, 1, low=0.5, high=2.0).to(x.dtype) for x in (q, k))
     return PoolCall(
@@ -122,6 +123,7 @@ def _activated(
     problem: Problem, call: PoolCall, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
     """q, k, v, g and beta as the rule takes them."""
+    assert call.beta is not None
     q, k, v, beta = (x.to(dtype) for x in (call.q, call.k, call.v, call.beta))
     g = None if call.g is None else call.g.to(dtype)
     if problem.qk_l2norm:

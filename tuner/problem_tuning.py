@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import FALLBACK
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner import finals
 from gdn_ops.tuner.attempts import Attempts
@@ -96,7 +97,11 @@ def _not_outclassed(
     """The plans worth searching, known before the time is shared among them."""
     found = []
     for plan in plans:
-        if plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
+        if attempts.context.target.gpu and plan == FALLBACK and plan not in seconds:
+            # it may wait for the GPU, so that no graph holds it; as the fallback it needs no time
+            text = f"  plan {plan} is left: its default cannot be timed"
+            attempts.context.report(Note(text=text))
+        elif plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
             text = f"  plan {plan} is left: its default takes {seconds_text(seconds[plan])}"
             attempts.context.report(Note(text=text))
         else:

@@ -30,11 +30,13 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate == "scalar" else ()
     final = ("dht",) if problem.final_state else ()
     packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
-    return ("q", "k", "w", *gate, "do", "dv_local", *final, *packed)
+    reads = ("w",) if problem.rule.delta else ()
+    return ("q", "k", *reads, *gate, "do", "dv_local", *final, *packed)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    return ("dv_new", "dh", "dh0") if problem.initial_state else ("dv_new", "dh")
+    written = "dv_new" if problem.rule.delta else "dv"
+    return (written, "dh", "dh0") if problem.initial_state else (written, "dh")
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -70,6 +72,11 @@ SPEC = KernelSpec(
     dh = dS after the chunk
     dv_new = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
     dS <- exp(gl) dS + scale (exp(gc) q)^T do - w^T dv_new
+    """,
+    linear="""
+    dh = dS after the chunk
+    dv = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
+    dS <- exp(gl) dS + scale (exp(gc) q)^T do
     """,
     shared=("BT", "store"),
     axes=(

@@ -28,12 +28,15 @@ def _tiles(problem: Problem, config: Config) -> dict[str, int]:
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     gated = problem.rule.gate == "scalar" and not config["gate_free"]
     DQ = TENSORS[_outputs(problem, config)[0]].element(problem, config)
-    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ}
+    doc = {} if problem.rule.delta else {"DOC": "the gradients of q, k and gc."}
+    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, **doc}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate == "scalar" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    if not problem.rule.delta:
+        return ("q", "k", "v", *gate, "h", "do", "dh", *packed)
     saved = ("beta", "A", "h", "v_new")
     return ("q", "k", "v", *gate, *saved, "do", "dh", "dv_new", *packed)
 
@@ -41,7 +44,8 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     keys = ("dq_heads", "dk_heads") if problem.group > 1 else ("dq", "dk")
     gate = ("dgc",) if problem.rule.gate == "scalar" else ()
-    return (*keys, "dv", "dbeta", *gate)
+    values = ("dv", "dbeta") if problem.rule.delta else ()
+    return (*keys, *values, *gate)
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -83,6 +87,12 @@ SPEC = KernelSpec(
     dbeta = rowsum(dX v) + rowsum(k Z)
     dgc = rowsum(q dq) + rowsum(k (beta Z - W)), at the last token + sum(k D) + exp(gl) sum(h dh)
     A is first multiplied by G where it is gate-free
+    """,
+    linear="""
+    P = scale tril(do v^T . G),  G_ij = exp(gc_i - gc_j)
+    dq = scale exp(gc) (do h^T) + P k
+    D = exp(gl - gc) (v dh^T),  gl = gc of the last token,  dk = P^T q + D
+    dgc = rowsum(q dq) - rowsum(k dk), at the last token + sum(k D) + exp(gl) sum(h dh)
     """,
     shared=("BT", "store", "gate_free"),
     axes=(

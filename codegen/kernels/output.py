@@ -29,7 +29,8 @@ def _context(problem: Problem, config: Config) -> Mapping[str, int]:
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate == "scalar" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
-    return ("q", "k", "v_new", "h", *gate, *packed)
+    written = "v_new" if problem.rule.delta else "v"
+    return ("q", "k", written, "h", *gate, *packed)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -76,6 +77,9 @@ SPEC = KernelSpec(
     doc="what each token reads from the state and from its chunk.",
     equation="""
     o = scale (exp(gc) (q S) + tril(q k^T . G) v_new),  G_ij = exp(gc_i - gc_j)
+    """,
+    linear="""
+    o = scale (exp(gc) (q S) + tril(q k^T . G) v),  G_ij = exp(gc_i - gc_j)
     """,
     shared=("BT", "store"),
     axes=(

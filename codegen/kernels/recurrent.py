@@ -39,7 +39,8 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate == "scalar" else ()
     initial = ("h0",) if problem.initial_state else ()
     packed = ("cu_seqlens",) if problem.varlen and problem.op != "decode" else ()
-    return ("q", "k", "v", *gate, "beta", *initial, *packed)
+    beta = ("beta",) if problem.rule.delta else ()
+    return ("q", "k", "v", *gate, *beta, *initial, *packed)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -73,6 +74,10 @@ SPEC = KernelSpec(
     equation="""
     S <- exp(g) S
     S <- S + k (beta (v - S^T k))^T
+    o = scale S^T q
+    """,
+    linear="""
+    S <- exp(g) S + k v^T
     o = scale S^T q
     """,
     axes=(

@@ -50,16 +50,21 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
     if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
         BT = int(config["BT"])
-        values += BT * (BT + columns)
-        what += f" with the scores of a chunk, {BT} x {BT}, and its outputs"
+        values += BT * (BT + 2 * columns)
+        what += f" with the scores of a chunk, {BT} x {BT}, what it writes and its outputs,"
     return reasons + register_reasons(what, values, config, target)
 
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill."""
+    """Of fp32 products, which run on the vector units, wider tiles spill more."""
     if problem.dtype != "fp32":
         return {}
-    return {"BV": narrowed(BV, 16, problem.V), "num_warps": 8, "num_stages": 1}
+    return {
+        "BK": narrowed(BK, 32, problem.K),
+        "BV": narrowed(BV, 16, problem.V),
+        "num_warps": 8,
+        "num_stages": 1,
+    }
 
 
 SPEC = KernelSpec(

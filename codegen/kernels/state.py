@@ -27,18 +27,21 @@ def _tiles(problem: Problem, config: Config) -> dict[str, int]:
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {**_tiles(problem, config), "FINAL_STATE": problem.writes_state}
+    doc = {} if problem.rule.delta else {"DOC": "the state before each chunk."}
+    return {**_tiles(problem, config), "FINAL_STATE": problem.writes_state, **doc}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate == "scalar" else ()
     initial = ("h0",) if problem.initial_state else ()
     packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
-    return ("k", "w", "u", *gate, *initial, *packed)
+    writes = ("w", "u") if problem.rule.delta else ("v",)
+    return ("k", *writes, *gate, *initial, *packed)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    return ("h", "v_new", "ht") if problem.writes_state else ("h", "v_new")
+    new = ("v_new",) if problem.rule.delta else ()
+    return ("h", *new, "ht") if problem.writes_state else ("h", *new)
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -70,6 +73,10 @@ SPEC = KernelSpec(
     h = S before the chunk
     v_new = u - w S
     S <- exp(gl) S + k^T (exp(gl - gc) v_new),  gl = gc of the chunk's last token
+    """,
+    linear="""
+    h = S before the chunk
+    S <- exp(gl) S + k^T (exp(gl - gc) v),  gl = gc of the chunk's last token
     """,
     shared=("BT", "store"),
     axes=(

@@ -27,6 +27,7 @@ SPEC = KernelSpec(
     dA_log, ddt_bias: the sum over all chunks
     """,
     language="torch",
+    shared=("BT", "store"),
     axes=(),
     inputs=_inputs,
     outputs=_outputs,

@@ -7,7 +7,7 @@ from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
 from gdn_ops.ops.gla import chunk_gla
 from gdn_ops.ops.kda import chunk_kda
 from gdn_ops.ops.retention import chunk_retention
-from gdn_ops.ops.simple_gla import chunk_simple_gla
+from gdn_ops.ops.simple_gla import chunk_simple_gla, fused_recurrent_simple_gla
 
 __all__ = [
     "chunk_delta_rule",
@@ -18,4 +18,5 @@ __all__ = [
     "chunk_retention",
     "chunk_simple_gla",
     "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_simple_gla",
 ]

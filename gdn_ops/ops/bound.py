@@ -105,7 +105,11 @@ def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
 
 def _refuse_capture(device: torch.device) -> None:
     """Raise LaunchError inside a CUDA graph's capture, where nothing may be compiled."""
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    if device.type != "cuda":
+        return
+    with torch.cuda.device(device):
+        capturing = torch.cuda.is_current_stream_capturing()
+    if capturing:
         raise LaunchError(
             "a call of new sizes came inside the capture of a CUDA graph, where nothing can be "
             "compiled; make the same call once before it, or see gdn_ops.warmup."

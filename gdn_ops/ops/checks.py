@@ -34,6 +34,7 @@ class Arguments:
     dt_bias: torch.Tensor | None
     state_v_first: bool
     cu_seqlens: torch.Tensor | None
+    delta: bool = True
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors that were given, by argument name."""
@@ -57,7 +58,7 @@ def problem_of(a: Arguments) -> Problem:
     _check_state(a, sequences)
     return Problem(
         op="decode" if T == 1 and not packed else "forward",
-        rule=Rule("none" if a.g is None else "scalar", True),
+        rule=Rule("none" if a.g is None else "scalar", a.delta),
         H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=IO_NAMES[a.q.dtype],
         tokens=B * T, sequences=sequences, varlen=packed,
         initial_state=a.initial_state is not None, final_state=a.output_final_state,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from gdn_ops.call import DIFFERENTIABLE, Call
+from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.launch import Launcher
 
 BackwardOf = Callable[[bool], Launcher]
@@ -47,10 +47,15 @@ class _Rule(torch.autograd.Function):
         return launchers.forward(call)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, do: torch.Tensor | None, dht: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            # autograd would take the gradients for constants, and say nothing
+            raise UnsupportedProblem(
+                "create_graph=True asks for gradients of gradients, which no plan has; leave it "
+                "out, or use gdn_ops.reference."
+            )
         inputs = dict(zip(DIFFERENTIABLE, ctx.saved_tensors, strict=True))
         launchers: Differentiable = ctx.launchers
         if do is None:

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.ops.by_reference import by_reference
-from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
+from gdn_ops.ops.gated_delta_rule import (
+    NEG_EIGVAL_ALONE,
+    chunk_gated_delta_rule,
+    refuse,
+    renamed,
+)
 from gdn_ops.ops.prologue import activated_beta, l2norm
 from gdn_ops.reference import log_decay
 
@@ -53,6 +58,10 @@ def fused_recurrent_gated_delta_rule(
             use_beta_sigmoid_in_kernel, allow_neg_eigval, state_v_first, cu_seqlens,
             use_gate_in_kernel=use_gate_in_kernel, A_log=A_log, dt_bias=dt_bias, **unknown,
         )  # fmt: skip
+    state_v_first = renamed(unknown, state_v_first)
+    refuse(unknown, unknown.pop("cp_context", None))
+    if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
+        raise InvalidInput(NEG_EIGVAL_ALONE)
     _check_channels(k, v, gk, gv, beta)
     if use_gate_in_kernel:
         if g is None or A_log is None:

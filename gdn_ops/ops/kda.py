@@ -8,7 +8,9 @@ import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
-from gdn_ops.ops.prologue import activated_beta, l2norm
+from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE
+from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
+from gdn_ops.packing import packing_of
 from gdn_ops.reference import log_decay
 
 
@@ -50,16 +52,17 @@ def chunk_kda(
     """
     refuse_more("chunk_kda", unknown)
     HV, K = v.shape[2], k.shape[3]
+    if cu_seqlens is not None:
+        end = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
+        q, k, g = (cleared(x, end) for x in (q, k, g))
+        beta = None if beta is None else cleared(beta, end)
     if use_gate_in_kernel:
         if A_log is None:
             raise InvalidInput("use_gate_in_kernel=True and A_log is None; give A_log [HV].")
         bias = None if dt_bias is None else dt_bias.view(HV, K)
         g = log_decay(g, A_log.view(HV, 1), bias)
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
-        raise InvalidInput(
-            "allow_neg_eigval=True doubles the sigmoid and use_beta_sigmoid_in_kernel is False; "
-            "set it, or pass 2 * sigmoid(b) as beta."
-        )
+        raise InvalidInput(NEG_EIGVAL_ALONE)
     if use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     beta = activated_beta(beta, v, sigmoid=use_beta_sigmoid_in_kernel, neg_eigval=allow_neg_eigval)

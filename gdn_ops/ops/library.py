@@ -14,6 +14,7 @@ from torch import Tensor
 from gdn_ops.call import DIFFERENTIABLE, Call
 from gdn_ops.ops.bound import backward_launcher
 from gdn_ops.ops.checks import Arguments, problem_of
+from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.packing import packing_of
 
 
@@ -23,7 +24,7 @@ def rule(
     k: Tensor,
     v: Tensor,
     g: Tensor | None,
-    beta: Tensor,
+    beta: Tensor | None,
     A_log: Tensor | None,
     dt_bias: Tensor | None,
     h0: Tensor | None,
@@ -31,15 +32,13 @@ def rule(
     cu_seqlens_cpu: Tensor | None,
     scale: float,
     final_state: bool,
+    delta: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """o [B, T, HV, V] and the final state [N, HV, K, V] fp32, or [0] where it is not asked for."""
-    from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
-
     with torch.no_grad():
-        o, ht = chunk_gated_delta_rule(
-            q, k, v, g, beta, scale, h0, final_state,
-            cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu,
-            use_gate_in_kernel=A_log is not None, A_log=A_log, dt_bias=dt_bias,
+        o, ht = dispatched(
+            q, k, v, g, beta, scale, h0, final_state, False, cu_seqlens, cu_seqlens_cpu,
+            None if A_log is None else (A_log, dt_bias), False, False, False, delta,
         )  # fmt: skip
     return o, q.new_empty(0, dtype=torch.float32) if ht is None else ht
 
@@ -50,7 +49,7 @@ def _(
     k: Tensor,
     v: Tensor,
     g: Tensor | None,
-    beta: Tensor,
+    beta: Tensor | None,
     A_log: Tensor | None,
     dt_bias: Tensor | None,
     h0: Tensor | None,
@@ -58,6 +57,7 @@ def _(
     cu_seqlens_cpu: Tensor | None,
     scale: float,
     final_state: bool,
+    delta: bool = True,
 ) -> tuple[Tensor, Tensor]:
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     state = (N, v.shape[2], q.shape[3], v.shape[3]) if final_state else (0,)
@@ -70,7 +70,7 @@ def rule_backward(
     k: Tensor,
     v: Tensor,
     g: Tensor | None,
-    beta: Tensor,
+    beta: Tensor | None,
     A_log: Tensor | None,
     dt_bias: Tensor | None,
     h0: Tensor | None,
@@ -79,10 +79,13 @@ def rule_backward(
     scale: float,
     do: Tensor,
     dht: Tensor | None,
+    delta: bool = True,
 ) -> list[Tensor]:
     """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``."""
     problem = problem_of(
-        Arguments(q, k, v, g, beta, h0, False, A_log is not None, A_log, dt_bias, False, cu_seqlens)
+        Arguments(
+            q, k, v, g, beta, h0, False, A_log is not None, A_log, dt_bias, False, cu_seqlens, delta
+        )
     )
     launcher = backward_launcher(problem, q.device, final_state=dht is not None)
     packing = None
@@ -103,7 +106,7 @@ def _(
     k: Tensor,
     v: Tensor,
     g: Tensor | None,
-    beta: Tensor,
+    beta: Tensor | None,
     A_log: Tensor | None,
     dt_bias: Tensor | None,
     h0: Tensor | None,
@@ -112,6 +115,7 @@ def _(
     scale: float,
     do: Tensor,
     dht: Tensor | None,
+    delta: bool = True,
 ) -> list[Tensor]:
     given = (q, k, v, g, beta, A_log, dt_bias, h0)
     return [x.new_empty(x.shape) for x in given if x is not None]
@@ -129,7 +133,7 @@ def _apart(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.scale, ctx.final_state = inputs
+    *tensors, ctx.scale, ctx.final_state, ctx.delta = inputs
     ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
 
@@ -138,12 +142,11 @@ def _gradients(ctx: Any, do: Tensor | None, dht: Tensor | None) -> tuple[Tensor 
     tensors = ctx.saved_tensors
     if do is None:
         do = torch.zeros_like(tensors[2], memory_format=torch.contiguous_format)
-    found = iter(
-        torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht if ctx.final_state else None)
-    )
-    # two tables of offsets, the scale and the flag have none
+    dht = dht if ctx.final_state else None
+    found = iter(torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht, ctx.delta))
+    # two tables of offsets, the scale and the flags have none
     differentiable = tensors[: len(DIFFERENTIABLE)]
-    return (*(None if x is None else next(found) for x in differentiable), None, None, None, None)
+    return (*(None if x is None else next(found) for x in differentiable), *(None,) * 5)
 
 
 rule.register_autograd(_gradients, setup_context=_keep)

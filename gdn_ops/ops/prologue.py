@@ -7,6 +7,13 @@ import torch
 L2_EPSILON = 1e-6
 
 
+def cleared(x: torch.Tensor, end: int) -> torch.Tensor:
+    """x [B, T, ...] with zeros from a token on: what stands there, NaN too, reaches no gradient."""
+    if end >= x.shape[1]:
+        return x
+    return torch.cat([x[:, :end], x.new_zeros(x.shape[0], x.shape[1] - end, *x.shape[2:])], dim=1)
+
+
 def l2norm(x: torch.Tensor) -> torch.Tensor:
     """x / sqrt(sum(x^2) + 1e-6) over the last dimension, in fp32, in x's dtype again."""
     wide = x.float()

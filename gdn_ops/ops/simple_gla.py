@@ -1,4 +1,4 @@
-"""Linear attention with one decay a head, of each token (simple GLA, Mamba-2) or fixed (RetNet)."""
+"""Linear attention with one decay a head: simple GLA, the core of Mamba-2."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from gdn_ops.errors import InvalidInput
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.kda import refuse_more
 
 
@@ -27,8 +28,8 @@ def chunk_simple_gla(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """S <- exp(g) S + k v^T, o = scale S^T q (the core of Mamba-2, arXiv 2405.21060).
 
-    Computed by the chunkwise form in plain PyTorch, in fp32, on any device and differentiable: no
-    kernel has the rule without the delta yet.
+    Computed by the plans, which the dispatcher chooses from; float64, which they do not compute in,
+    by the chunkwise form of ``gdn_ops.reference``.
 
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
@@ -50,30 +51,46 @@ def chunk_simple_gla(
                 f"g_gamma has shape {list(g_gamma.shape)}; it must be [HV] = [{v.shape[2]}]."
             )
         g = g_gamma.expand(v.shape[:3])
-    return by_reference(
-        q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
-        output_final_state=output_final_state, state_v_first=state_v_first, cu_seqlens=cu_seqlens,
+    if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
+        return by_reference(
+            q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
+            output_final_state=output_final_state, state_v_first=state_v_first,
+            cu_seqlens=cu_seqlens,
+        )  # fmt: skip
+    return dispatched(
+        q, k, v, g, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
+        cu_seqlens_cpu, None, False, False, False, False,
     )  # fmt: skip
 
 
-def chunk_retention(
+def fused_recurrent_simple_gla(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
+    g: torch.Tensor | None = None,
+    g_gamma: torch.Tensor | None = None,
     scale: float | None = None,
     initial_state: torch.Tensor | None = None,
     output_final_state: bool = False,
-    state_v_first: bool = False,
+    reverse: bool = False,
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Linear attention whose head h decays by 1 - 2^(-5 - h) a token (RetNet, arXiv 2307.08621).
+    """The rule of ``chunk_simple_gla`` with the recurrent function's signature.
 
-    Arguments, results and errors are those of ``chunk_simple_gla``.
+    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
+    variant is fastest for the sizes.
+
+    Args:
+        reverse: from the last token to the first; not built.
+
+    Other arguments, results and errors are those of ``chunk_simple_gla``.
     """
-    refuse_more("chunk_retention", unknown)
-    heads = torch.arange(v.shape[2], device=q.device, dtype=torch.float32)
+    if reverse:
+        raise UnsupportedProblem(
+            "fused_recurrent_simple_gla has no reverse yet; flip q, k, v, g by token, and o back."
+        )
     return chunk_simple_gla(
-        q, k, v, None, torch.log1p(-torch.exp2(-5 - heads)), scale, initial_state,
-        output_final_state, state_v_first, cu_seqlens,
+        q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens=cu_seqlens,
+        **unknown,
     )  # fmt: skip

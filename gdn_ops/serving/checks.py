@@ -208,6 +208,11 @@ def _check_pool(a: PoolArguments, N: int) -> None:
             f"initial_state has strides {list(pool.stride())}; the states of a slot must be dense, "
             f"[any, {', '.join(map(str, dense))}]. Give a view of them, or a contiguous pool."
         )
+    if pool.shape[0] > 1 and pool.stride(0) < HV * rows * columns:
+        raise InvalidInput(
+            f"initial_state has stride {pool.stride(0)} between slots, which share memory then; "
+            f"it must be {HV * rows * columns} at least. Give a pool of its own memory."
+        )
     if a.slots is None and pool.shape[0] < N:
         raise InvalidInput(
             f"initial_state has {pool.shape[0]} slots for {N} sequences; give ssm_state_indices, "
@@ -216,10 +221,13 @@ def _check_pool(a: PoolArguments, N: int) -> None:
 
 
 def _check_slots(a: PoolArguments, N: int) -> None:
-    if a.slots is not None and (a.slots.dim() not in (1, 2) or a.slots.shape[0] < N):
+    wrong = a.slots is not None and (
+        a.slots.dim() not in (1, 2) or a.slots.shape[0] < N or 0 in a.slots.shape[1:]
+    )
+    if a.slots is not None and wrong:
         raise InvalidInput(
             f"ssm_state_indices has shape {list(a.slots.shape)}; it must be [N] or [N, S] with "
-            f"N = {N} sequences."
+            f"N = {N} sequences and S >= 1."
         )
     if a.accepted is not None and (a.accepted.dim() != 1 or a.accepted.shape[0] < N):
         raise InvalidInput(

@@ -64,11 +64,10 @@ class PoolLauncher(Launcher):
                 values[name] = values[name].contiguous()
         if call.cu_seqlens is not None:
             values["cu_seqlens"] = call.cu_seqlens.contiguous()
-        (stage,) = self.stages
-        if call.out is None or not self.problem.final_state:
-            stage.allocate(workspace, call.q.device)
         if call.out is not None:
             values["o"] = call.out
+        (stage,) = self.stages
+        stage.allocate(workspace, call.q.device)
         if not self.problem.final_state:
             values["states"].zero_()  # a skipped sequence writes none
 

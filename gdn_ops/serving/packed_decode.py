@@ -56,10 +56,22 @@ def fused_recurrent_gated_delta_rule_packed_decode(
             "use_rs_rounding=True asks for stochastic rounding of the state, which is not built; "
             "leave it out, or keep the pool in float32."
         )
+    for name, x in (("mixed_qkv", mixed_qkv), ("initial_state", initial_state)):
+        if not isinstance(x, torch.Tensor):
+            raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
     q, k, v = _heads(mixed_qkv, initial_state, v_first=state_v_first)
+    if isinstance(out, torch.Tensor) and out.device != v.device:
+        raise InvalidInput(
+            f"out is on {out.device} and mixed_qkv on {v.device}; move both to one device."
+        )
     if not isinstance(out, torch.Tensor) or out.shape != v.shape:
         shape = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise InvalidInput(f"out has shape {shape}; it must be [B, 1, HV, V] = {list(v.shape)}.")
+    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.stride(), strict=True)):
+        raise InvalidInput(
+            f"out has strides {list(out.stride())}, so that rows share memory; give a tensor of "
+            "its own, e.g. torch.empty."
+        )
     direct = out.dtype == q.dtype and out.is_contiguous()
     o, pool = pool_rule(
         q, k, v, a, b,

@@ -103,7 +103,10 @@ def grads_of(
     case: SplitCase, x: dict[str, Tensor], scale: float, *, gate_free: bool = False
 ) -> dict[str, Tensor]:
     """dq_heads, dk_heads, dq, dk, dv, dbeta and dgc from q, k, v, gc, beta, A, h, v_new, do, dh
-    and dv_new; ``gate_free`` says that A came without the decay in it."""
+    and dv_new; ``gate_free`` says that A came without the decay in it.
+
+    dbeta is NaN without the delta.
+    """
     q, k = (_per_value_head(case, x[name]) for name in ("q", "k"))
     found = {name: torch.full_like(q, float("nan")) for name in ("dq_heads", "dk_heads")}
     found |= {"dv": torch.full_like(x["v"], float("nan"))}
@@ -113,7 +116,8 @@ def grads_of(
         names = ("q", "k", "v", "gc", "beta", "A", "v_new", "do", "dv_new")
         chunk = {name: rows[name][b, t] for name in names}
         states = {"h": x["h"][row], "dh": x["dh"][row]}
-        for name, value in _chunk_grads({**chunk, **states}, scale, gate_free).items():
+        of_chunk = _chunk_grads if case.delta else _linear_grads
+        for name, value in of_chunk({**chunk, **states}, scale, gate_free).items():
             found[name][b, t] = value
     dq, dk = (_per_key_head(case, found[name]) for name in ("dq_heads", "dk_heads"))
     return {**found, "dq": dq, "dk": dk}
@@ -152,6 +156,20 @@ def _chunk_grads(x: dict[str, Tensor], scale: float, gate_free: bool) -> dict[st
         "dbeta": (dX * x["v"]).sum(-1) + (k * Z).sum(-1),
         "dgc": dgc,
     }
+
+
+def _linear_grads(x: dict[str, Tensor], scale: float, gate_free: bool) -> dict[str, Tensor]:
+    """The same without the delta, where v is written as it is."""
+    q, k, v, do, gc = x["q"], x["k"], x["v"], x["do"], x["gc"]
+    G, gamma, tail = decay(gc), gc.exp()[..., None], (gc[-1] - gc).exp()[..., None]
+    M = scale * torch.einsum("ihv,jhv->ihj", do, v) * G
+    dq = scale * gamma * torch.einsum("ihv,hkv->ihk", do, x["h"])
+    dq = dq + torch.einsum("ihj,jhk->ihk", M, k)
+    after = tail * torch.einsum("ihv,hkv->ihk", v, x["dh"])
+    dk = torch.einsum("ihj,ihk->jhk", M, q) + after
+    dgc = (q * dq - k * dk).sum(-1)
+    dgc[-1] += (k * after).sum((0, 2)) + gc[-1].exp() * (x["h"] * x["dh"]).sum((1, 2))
+    return {"dq_heads": dq, "dk_heads": dk, "dv": x["dv_new"], "dgc": dgc}
 
 
 def _per_value_head(case: SplitCase, x: Tensor) -> Tensor:

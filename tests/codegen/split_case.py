@@ -31,6 +31,7 @@ class SplitCase:
     BT: int = 16
     dtype: str = "fp32"
     gate: str = "model"
+    delta: bool = True
     initial_state: bool = True
     final_state: bool = True
     offsets: tuple[int, ...] | None = None
@@ -40,7 +41,8 @@ class SplitCase:
         return Problem(
             op="forward", H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
             tokens=self.B * self.T, sequences=self.sizes.N,
-            rule=Rule("none" if self.gate == "none" else "scalar"), varlen=self.offsets is not None,
+            rule=Rule("none" if self.gate == "none" else "scalar", self.delta),
+            varlen=self.offsets is not None,
             initial_state=self.initial_state, final_state=self.final_state,
         )  # fmt: skip
 
@@ -109,11 +111,14 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def with_w_u(case: SplitCase, x: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add gc, w and u, in fp64."""
+    """Add gc, w and u, in fp64; without the delta u is v, and a token reads nothing (w = 0)."""
     gc, u = torch.full_like(x["g"], float("nan")), torch.full_like(x["v"], float("nan"))
     w = u.new_full((*u.shape[:3], case.K), float("nan"))
     for _, b, t, _, _ in case.chunks():
         gc[b, t] = x["g"][b, t].cumsum(0)
+        if not case.delta:
+            w[b, t], u[b, t] = 0.0, x["v"][b, t]
+            continue
         k = _per_value_head(case, x["k"][b, t])
         L = torch.einsum("ihk,jhk->hij", k, k) * _decay(gc[b, t]) * x["beta"][b, t].T[..., None]
         beta = x["beta"][b, t][..., None]

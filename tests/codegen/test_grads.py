@@ -47,7 +47,7 @@ def rounded(
     """The stage's inputs with A, in fp64, rounded to what the kernel gets."""
     x = {**x, "A": inverse_of(case, x, gate_free=gate_free)}
     kept = torch_dtype("fp32" if store == "fp32" else case.dtype)
-    for name in ("A", "h", "v_new", "dh", "dv_new"):
+    for name in ("A", "h", "v_new", "dh", "dv_new") if case.delta else ("h", "dh"):
         x[name] = x[name].to(kept).double()
     for name in ("gc", "beta"):
         x[name] = x[name].float().double()
@@ -101,6 +101,17 @@ def check(
     out = run(case, x, folder, gate_free=gate_free, store=store, **axes)
     compare(case, out, x, gate_free=gate_free)
     return out
+
+
+@pytest.mark.parametrize("loads", ["pointer", "descriptor"])
+@pytest.mark.parametrize("gate", ["none", "model", "wild"])
+def test_without_the_delta(gate: str, loads: str, tmp_path: Path) -> None:
+    case = CASE.with_(delta=False, gate=gate, K=100, V=60)
+    out = check(case, tmp_path, loads=loads)
+    assert set(out) == {"dq_heads", "dk_heads", *(["dgc"] if gate != "none" else [])}
+    packed = case.with_(H=2, K=32, V=48, dtype="bf16", offsets=(0, 9, 9, 35), T=37)
+    check(packed, tmp_path, loads=loads)
+    check(packed, tmp_path, loads=loads, store="fp32", dot="ieee")
 
 
 @pytest.mark.parametrize(("name", "value"), AXES)

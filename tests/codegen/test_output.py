@@ -35,7 +35,7 @@ def given(case: SplitCase, store: str = "io") -> dict[str, torch.Tensor]:
     x = with_w_u(case, case.inputs())
     x |= state_of(case, x)
     kept = torch_dtype("fp32" if store == "fp32" else case.dtype)
-    for name in ("h", "v_new"):
+    for name in ("h", *(["v_new"] if case.delta else [])):
         x[name] = x[name].to(kept).double()
     x["gc"] = x["gc"].float().double()
     return x
@@ -64,6 +64,16 @@ def check(case: SplitCase, folder: Path, **axes: Value) -> None:
     covered = slice(0, case.covered)
     assert_close("o", expected[:, covered], o[:, covered], BARS[case.dtype])
     assert o[:, case.covered :].isnan().all()
+
+
+@pytest.mark.parametrize("loads", ["pointer", "descriptor"])
+@pytest.mark.parametrize("gate", ["none", "model", "wild"])
+def test_without_the_delta(gate: str, loads: str, tmp_path: Path) -> None:
+    case = CASE.with_(delta=False, gate=gate, K=100, V=60, B=1)
+    check(case, tmp_path, loads=loads)
+    packed = case.with_(K=32, V=48, dtype="bf16", offsets=(0, 9, 9, 35), T=37)
+    check(packed, tmp_path, loads=loads, BK=32, BV=32)
+    check(packed, tmp_path, loads=loads, BK=32, BV=32, store="fp32", dot="ieee")
 
 
 @pytest.mark.parametrize(("name", "value"), AXES)

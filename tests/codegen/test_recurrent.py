@@ -61,7 +61,8 @@ def expected(
     if problem.gate_in_kernel:
         g = log_decay(x["g"], x["A_log"], x["dt_bias"] if problem.dt_bias else None)
     return recurrent_reference(
-        x["q"], x["k"], x["v"], g, x["beta"],
+        x["q"], x["k"], x["v"], g, x["beta"] if case.delta else None,
+        delta=case.delta,
         scale=SCALE,
         initial_state=x["h0"] if case.initial_state else None,
         cu_seqlens=case.tables().get("cu_seqlens"),
@@ -109,6 +110,16 @@ def test_head_dims(K: int, V: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("gate", ["none", "zero", "strong", "wild"])
 def test_gates(gate: str, reads: int, tmp_path: Path) -> None:
     check(CASE.with_(gate=gate), tmp_path, reads=reads)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 2])
+@pytest.mark.parametrize("reads", [1, 2])
+@pytest.mark.parametrize("gate", ["none", "model", "wild"])
+def test_without_the_delta(gate: str, reads: int, prefetch: int, tmp_path: Path) -> None:
+    case = CASE.with_(delta=False, gate=gate, K=20, V=36, offsets=(0, 3, 3, 9), B=1, T=10)
+    check(case, tmp_path, reads=reads, prefetch=prefetch)
+    batch = CASE.with_(delta=False, gate=gate, T=1, B=3, dtype="bf16")
+    check(batch, tmp_path, flags={"op": "decode"}, reads=reads)
 
 
 @pytest.mark.parametrize("dt_bias", [False, True])

@@ -75,6 +75,16 @@ def test_packed_sequences_of_every_gate(gate: str, states: bool, tmp_path: Path)
     check(backward(B=1, H=4, offsets=PACKED, gate=gate, states=states, bias=False), tmp_path)
 
 
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("offsets", [None, PACKED], ids=["dense", "packed"])
+def test_without_the_delta(gate: str, offsets: tuple[int, ...] | None, tmp_path: Path) -> None:
+    facts = {"B": 2 if offsets is None else 1, "gate": gate, "delta": False, "offsets": offsets}
+    check(backward(**facts), tmp_path, BT=16)
+    check(backward(**facts, H=4, states=False, bias=False), tmp_path)
+    for dot in ("ieee", "native"):
+        check(backward(**facts, K=64, dtype="bf16"), tmp_path, dot=dot)
+
+
 @pytest.mark.parametrize(
     "offsets", [(0, 75), (0, 0, 0, 1), (0, 64, 75), (0, 1, 2, 3, 40, 40), (0, 5, 70, 71)]
 )
@@ -164,9 +174,11 @@ def test_any_strides(offsets: tuple[int, ...] | None, tmp_path: Path) -> None:
 
 def _rendered() -> list[tuple[TorchCase, str]]:
     found = []
-    flags = product(("none", "model", "raw"), (True, False), (None, (0, 40, 75)))
-    for (gate, states, offsets), (H, dtype) in product(flags, ((2, "bf16"), (4, "fp32"))):
-        case = backward(B=1, H=H, gate=gate, states=states, offsets=offsets, dtype=dtype)
+    gates, deltas = ("none", "model", "raw"), (True, False)
+    flags = product(gates, deltas, (True, False), (None, (0, 40, 75)))
+    for (gate, delta, states, offsets), (H, dtype) in product(flags, ((2, "bf16"), (4, "fp32"))):
+        facts = {"gate": gate, "delta": delta, "states": states, "offsets": offsets}
+        case = backward(B=1, H=H, dtype=dtype, **facts)
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):
                 config: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}

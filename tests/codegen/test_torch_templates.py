@@ -25,6 +25,7 @@ PACKED = TorchCase(B=1, T=75, offsets=(0, 0, 15, 16, 16, 50, 70))
 DECODE = TorchCase(B=3, T=1, op="decode")
 AXES = [(axis.name, value) for axis in CHUNK.axes for value in axis.values]
 GATES = ("none", "open", "model", "strong", "resets", "raw")
+GATES_AND_DELTA = list(product(("none", "model", "raw"), (True, False)))
 pytestmark = pytest.mark.filterwarnings("error")
 
 
@@ -56,6 +57,19 @@ def test_every_axis_value(name: str, value: Value, case: TorchCase, tmp_path: Pa
 )
 def test_gates_in_every_chunk_size(BT: int, solve: str, gate: str, tmp_path: Path) -> None:
     check(CHUNK, TorchCase(T=150, gate=gate), tmp_path, BT=BT, solve=solve)
+
+
+@pytest.mark.parametrize(
+    ("gate", "offsets"), list(product(GATES, (None, (0, 0, 15, 16, 16, 50, 70))))
+)
+def test_without_the_delta(gate: str, offsets: tuple[int, ...] | None, tmp_path: Path) -> None:
+    B = 2 if offsets is None else 1
+    for H, BT, states in ((2, 16, True), (4, 64, False)):
+        case = TorchCase(B=B, H=H, gate=gate, delta=False, states=states, offsets=offsets)
+        check(CHUNK, case, tmp_path, BT=BT)
+        check(TOKEN, case, tmp_path)
+    narrow = TorchCase(B=B, K=64, gate=gate, delta=False, offsets=offsets, dtype="bf16")
+    check(CHUNK, narrow, tmp_path, dot="native")
 
 
 @pytest.mark.parametrize("T", [0, 1, 15, 16, 64, 129])
@@ -128,10 +142,11 @@ def test_any_strides(case: TorchCase, tmp_path: Path) -> None:
 
 def _rendered() -> list[tuple[KernelSpec, TorchCase, str]]:
     found = []
-    flags = product(("none", "model", "raw"), (True, False), (None, (0, 40, 75)))
-    for gate, states, offsets in flags:
+    flags = product(GATES_AND_DELTA, (True, False), (None, (0, 40, 75)))
+    for (gate, delta), states, offsets in flags:
+        facts = {"B": 1, "gate": gate, "delta": delta, "states": states, "offsets": offsets}
         for H, dtype in ((2, "bf16"), (4, "fp32")):
-            case = TorchCase(B=1, H=H, gate=gate, states=states, offsets=offsets, dtype=dtype)
+            case = TorchCase(H=H, dtype=dtype, **facts)  # type: ignore[arg-type]
             found.append((TOKEN, case, render(TOKEN, case.problem, {})))
             for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
                 if (dtype, dot) != ("fp32", "native"):
@@ -172,6 +187,9 @@ def test_rendered_files_look_written_by_hand() -> None:
 
 def test_reasons() -> None:
     cpu, gpu = target_named("cpu"), target_named("h200")
+    linear = TorchCase(delta=False).problem
+    twin = {**CHUNK.default(linear), "solve": "rows"}
+    assert "without the delta" in CHUNK.reasons(linear, twin, cpu)[0]
     for dtype in ("fp32", "bf16", "fp16"):
         problem = TorchCase(dtype=dtype).problem
         config = CHUNK.default(problem)

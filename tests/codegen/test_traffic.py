@@ -32,6 +32,7 @@ def test_the_table_of_the_docs() -> None:
     for op, plan, grouped in (
         ("forward", "split", False), ("backward", "split", False),
         ("forward", "recurrent", False), ("forward", "split", True), ("backward", "split", True),
+        ("forward", "fused", False), ("forward", "fused", True),
     ):  # fmt: skip
         problem = replace(GROUPED if grouped else ALIKE, op=op)
         assert f"{moved(problem, plan):.0f} B" in text

@@ -21,6 +21,7 @@ from gdn_ops.tuner.poison import poisoned_memory
 from tests.codegen.split_case import torch_dtype
 
 SCALE = 0.37
+PER_TOKEN = ("q", "k", "v", "g", "beta")
 DIFFERENTIABLE = ("q", "k", "v", "g", "A_log", "dt_bias", "beta", "h0")
 
 
@@ -29,6 +30,7 @@ class TorchCase:
     """Sizes and values of a call; ``offsets`` packs sequences into one row of T tokens.
 
     Args:
+        delta: whether a token writes what the state does not hold yet, beta times, or its value.
         gate: ``none``, ``raw`` (with A_log), or how much a token decays at most: see ``_decays``.
     """
 
@@ -40,6 +42,7 @@ class TorchCase:
     V: int = 24
     dtype: str = "fp32"
     gate: str = "model"
+    delta: bool = True
     bias: bool = True
     beta: float = 1.0
     states: bool = True
@@ -55,7 +58,8 @@ class TorchCase:
         return Problem(
             op=self.op, H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
             tokens=self.B * self.T, sequences=self.N,
-            rule=Rule("none" if self.gate == "none" else "scalar"), varlen=self.offsets is not None,
+            varlen=self.offsets is not None,
+            rule=Rule("none" if self.gate == "none" else "scalar", self.delta),
             initial_state=self.states, final_state=self.states,
             gate_in_kernel=self.gate == "raw", dt_bias=self.gate == "raw" and self.bias,
         )  # fmt: skip
@@ -111,12 +115,14 @@ class TorchCase:
             a = x["g"] if self.offsets is None else x["g"][:, : self.offsets[-1]]
             x["g"] = -x["A_log"].exp() * softplus(a + x["dt_bias"] if self.bias else a)
         x["h0"] = x["h0"] if self.states else torch.zeros_like(x["h0"])
+        if not self.delta:
+            del x["beta"]
         if self.offsets is None:
             o, ht = _recurrence(x, x["h0"])
             return {"o": o, "ht": ht}
         spans = [slice(bos, eos) for bos, eos in pairwise(self.offsets)]
         rows = [
-            _recurrence({name: x[name][:, s] for name in ("q", "k", "v", "g", "beta")}, h0[None])
+            _recurrence({name: x[name][:, s] for name in PER_TOKEN if name in x}, h0[None])
             for s, h0 in zip(spans, x["h0"], strict=True)
         ]
         behind = x["v"].new_zeros(1, self.T - self.offsets[-1], self.HV, self.V)
@@ -149,13 +155,15 @@ class TorchCase:
 
 
 def _recurrence(x: dict[str, Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
-    """S <- exp(g) S;  S <- S + k (beta (v - S^T k))^T;  o = scale S^T q."""
+    """S <- exp(g) S;  S <- S + k (beta (v - S^T k))^T;  o = scale S^T q; without beta + k v^T."""
     group = x["v"].shape[2] // x["q"].shape[2]
     q, k = (x[name].repeat_interleave(group, dim=2) for name in ("q", "k"))
     o = [x["v"][:, :0]]
     for t in range(q.shape[1]):
         S = x["g"][:, t, :, None, None].exp() * S
-        u = x["beta"][:, t, :, None] * (x["v"][:, t] - torch.einsum("nhkv,nhk->nhv", S, k[:, t]))
+        u = x["v"][:, t]
+        if "beta" in x:
+            u = x["beta"][:, t, :, None] * (u - torch.einsum("nhkv,nhk->nhv", S, k[:, t]))
         S = S + k[:, t, :, :, None] * u[:, :, None, :]
         o.append(SCALE * torch.einsum("nhkv,nhk->nhv", S, q[:, t])[:, None])
     return torch.cat(o, dim=1), S

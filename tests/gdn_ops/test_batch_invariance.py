@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 import gdn_ops
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.device import target_of
+from gdn_ops.ops import bound
+from gdn_ops.winners import WinnerTable
 from tests.gdn_ops.calls import call
+from tests.gdn_ops.test_dispatch import winner
+
+CPU = torch.device("cpu")
 
 PER_TOKEN = ("q", "k", "v", "g", "beta")
 OTHER = 21  # tokens of the sequence packed in front
@@ -48,6 +55,35 @@ def test_alone_in_a_batch_and_packed(plan: str) -> None:
         assert len(got) == len(wanted) == 2 + len(PER_TOKEN)
         for x, y in zip(wanted, got, strict=True):
             assert torch.equal(x, y)
+
+
+def test_winners_of_sizes_give_way_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [call(B=1, T=T, state=False) for T in (20, 300)]
+    problems = [gdn_ops.explain(**x).choice.problem for x in arguments]
+    rows = tuple(
+        winner(
+            problem, target=target_of(CPU).name, arch=target_of(CPU).arch,
+            variant=Variant.of("torch", problem, stages={"torch_chunk": {"BT": BT}}).to_json(),
+        )
+        for problem, BT in zip(problems, (16, 32), strict=True)
+    )  # fmt: skip
+    monkeypatch.setattr("gdn_ops.dispatch.stored_winners", lambda: WinnerTable(rows))
+    gdn_ops.refresh()
+
+    def used() -> list[Variant]:
+        bound.BOUND.clear()
+        with torch.no_grad():
+            for x in arguments:
+                gdn_ops.chunk_gated_delta_rule(**x)
+        return [launcher.variant for launcher in bound.BOUND.values()]  # type: ignore[union-attr]
+
+    try:
+        first, second = used()
+        assert first != second
+        with gdn_ops.batch_invariant():
+            assert used() == [second, second]
+    finally:
+        bound.refresh()
 
 
 def test_the_mode_ends_with_its_block_and_goes_with_using() -> None:

@@ -73,9 +73,10 @@ def test_gradients_are_a_problem_of_their_own() -> None:
     assert choose(problem, H200, WinnerTable(rows[:1])).how == "fallback"
 
 
-def test_a_plan_without_gradients_says_so() -> None:
-    with pytest.raises(UnsupportedProblem, match="plan recurrent has no backward yet"):
-        choose_forced(FORWARD.backward(final_state=False), H200, "recurrent")
+@pytest.mark.parametrize("plan", ["recurrent", "fused"])
+def test_a_plan_without_gradients_says_so(plan: str) -> None:
+    with pytest.raises(UnsupportedProblem, match=f"plan {plan} has no backward yet; plan split"):
+        choose_forced(FORWARD.backward(final_state=False), H200, plan)
 
 
 def test_no_plan_says_every_reason() -> None:

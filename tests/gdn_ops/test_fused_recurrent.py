@@ -86,3 +86,15 @@ def test_wrong_channels_are_refused(name: str, size: int) -> None:
     x = inputs() | {name: torch.zeros(B, T, HV, size)}
     with pytest.raises(InvalidInput, match=rf"{name} has shape \[2, 13, 4, {size}\]"):
         gdn_ops.fused_recurrent_gated_delta_rule(**x)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [({"nonsense": 3}, TypeError), ({"head_first": True}, InvalidInput),
+     ({"allow_neg_eigval": True}, InvalidInput)],
+)  # fmt: skip
+def test_what_the_contract_does_not_have_is_refused_with_channels_too(
+    more: dict[str, object], kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        gdn_ops.fused_recurrent_gated_delta_rule(**inputs(), **more)

@@ -150,3 +150,37 @@ def test_explain_tells_of_the_gradients_and_what_is_kept_for_them() -> None:
     assert "problem  backward-" in text and "torch_backward" not in text.split("backward-")[0]
     assert "keeps    the inputs alone" in text
     assert "backward" not in str(gdn_ops.explain(**arguments))
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    arguments = call(T=5, B=1)
+    ours = leaves(arguments)
+    o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
+    with pytest.raises(UnsupportedProblem, match="create_graph=True"):
+        torch.autograd.grad(o.sum(), ours["q"], create_graph=True)
+
+
+def test_no_rows_have_gradients_of_no_rows() -> None:
+    arguments = call(T=5)
+    rows = {n: x[:0] if isinstance(x, Tensor) else x for n, x in arguments.items()}
+    ours = leaves(rows)
+    o, _ = gdn_ops.chunk_gated_delta_rule(**(rows | ours))
+    o.sum().backward()
+    assert all(x.grad is not None and x.grad.shape == x.shape for x in ours.values())
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_padding_of_nan_reaches_no_gradient_through_norms_and_sigmoids(raw: bool) -> None:
+    arguments = call(B=1, T=20, offsets=[0, 14]) | {
+        "use_qk_l2norm_in_kernel": True, "use_beta_sigmoid_in_kernel": True
+    }  # fmt: skip
+    if raw:
+        heads = arguments["v"].shape[2]
+        arguments |= {"use_gate_in_kernel": True, "A_log": torch.randn(heads)}
+    for name in ("q", "k", "v", "g", "beta"):
+        arguments[name][:, 14:] = float("nan")
+    ours = leaves(arguments)
+    o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
+    o.sum().backward()
+    for name, leaf in ours.items():
+        assert leaf.grad is not None and leaf.grad.isfinite().all(), name

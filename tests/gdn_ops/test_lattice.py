@@ -107,12 +107,13 @@ def test_packed_sequences_and_gradients() -> None:
     o, ht = ops.chunk_simple_gla(
         q, x["k"], x["v"], x["g"], initial_state=x["h0"], output_final_state=True, cu_seqlens=cu
     )
+    assert ht is not None
     o_ref, ht_ref = recurrent_reference(
         *(x[n].detach().double() for n in ("q", "k", "v", "g")),
         delta=False, initial_state=x["h0"].double(), cu_seqlens=cu,
     )  # fmt: skip
     assert_close("o", o_ref, o.detach(), 1e-5)
-    assert_close("ht", ht_ref, ht, 1e-5)
+    assert_close("ht", ht_ref, ht.detach(), 1e-5)
     o.sum().backward()
     assert q.grad is not None and q.grad.abs().sum() > 0
 
@@ -132,3 +133,44 @@ def test_what_is_refused(case: str) -> None:
     gate = x["gk"] if name == "chunk_kda" else x["g"]
     with pytest.raises(kind, match=text):
         getattr(ops, name)(x["q"], x["k"], x["v"], gate, x["beta"], **change)
+
+
+def test_padding_of_nan_reaches_no_gradient_of_the_gate() -> None:
+    x = {n: t[:1].clone() for n, t in tensors().items()}
+    for name in ("q", "k", "v", "gk", "beta"):
+        x[name][:, 30:] = float("nan")
+    A_log, bias = torch.randn(HV).requires_grad_(), torch.randn(HV * K).requires_grad_()
+    g = x["gk"].requires_grad_()
+    o, _ = ops.chunk_kda(
+        x["q"], x["k"], x["v"], g, x["beta"], use_gate_in_kernel=True, A_log=A_log, dt_bias=bias,
+        cu_seqlens=torch.tensor([0, 30]), use_qk_l2norm_in_kernel=True,
+    )  # fmt: skip
+    o.sum().backward()
+    for leaf in (A_log, bias, g):
+        assert leaf.grad is not None and leaf.grad.isfinite().all()
+
+
+def test_autocast_changes_nothing() -> None:
+    x = tensors()
+    o, _ = ops.chunk_gla(x["q"], x["k"], x["v"], x["gk"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside, _ = ops.chunk_gla(x["q"], x["k"], x["v"], x["gk"])
+    assert torch.equal(o, inside)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"q": [1.0]}, "q is a list"),
+        ({"q": torch.ones(B, T, H, K, dtype=torch.int32)}, "q is torch.int32"),
+        ({"v": torch.ones(B, T, HV, V, dtype=torch.float16)}, "v is torch.float16"),
+        ({"g": torch.zeros(B, T, HV, 3)}, r"g has shape \[2, 37, 4, 3\]"),
+        ({"scale": float("nan")}, "scale=nan is not finite"),
+        ({"cu_seqlens": torch.tensor([0.0, 3.7])}, "cu_seqlens"),
+    ],
+)
+def test_what_no_rule_takes(change: dict[str, Any], text: str) -> None:
+    x = tensors()
+    given = {"q": x["q"], "k": x["k"], "v": x["v"], "g": x["gk"]} | change
+    with pytest.raises(InvalidInput, match=text):
+        ops.chunk_gla(**given)

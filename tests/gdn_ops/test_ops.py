@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import gdn_ops
-from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import InvalidInput, LaunchError, UnsupportedProblem
+from gdn_ops.launch import bind
 from tests.close import assert_close
 from tests.gdn_ops.calls import call, expected
 
-PLANS = ("torch", "split", "recurrent")
+PLANS = ("torch", "split", "fused", "recurrent")
 CASES: dict[str, dict[str, Any]] = {
     "ragged": {},
     "one chunk and a token": {"T": 65, "B": 1},
@@ -215,3 +217,36 @@ def test_a_wrong_host_copy_of_the_offsets_is_refused_on_the_cpu(
             gdn_ops.chunk_gated_delta_rule(**arguments, cu_seqlens_cpu=[0, 10, 40])
         with pytest.raises(InvalidInput, match=text):
             gdn_ops.chunk_gated_delta_rule(**arguments, cu_seqlens_cpu=host)
+
+
+def test_more_chunks_than_a_grid_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdn_ops.launch.MOST_PROGRAMS", 1)
+    with (
+        gdn_ops.using("split"),
+        torch.no_grad(),
+        pytest.raises(LaunchError, match="2 programs in a dimension that holds 1"),
+    ):
+        gdn_ops.chunk_gated_delta_rule(**call(B=1, T=70))
+
+
+def test_reduced_fp32_products_are_not_used() -> None:
+    arguments = call(B=1, T=70)
+    with torch.no_grad():
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+        torch.set_float32_matmul_precision("medium")
+        try:
+            inside, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+            assert torch.get_float32_matmul_precision() == "medium"
+        finally:
+            torch.set_float32_matmul_precision("highest")
+    assert torch.equal(o, inside)
+
+
+def test_what_no_later_stage_reads_is_given_back() -> None:
+    problem = gdn_ops.explain(**call(B=1, T=20)).choice.problem.backward(final_state=True)
+    launcher = bind(problem, Variant.default("split", problem), interpret=True)
+    dead = dict(zip([stage.name for stage in launcher.stages], launcher._dead, strict=True))
+    assert dead["state"] == ["u"] and {"w", "dv_local"} <= set(dead["dstate"])
+    assert {"A", "h", "v_new", "dh", "dv_new"} <= set(dead["grads"])
+    gone = {name for names in dead.values() for name in names}
+    assert not gone.intersection(("dq", "dk", "dv", "dg", "dbeta", "dh0"))

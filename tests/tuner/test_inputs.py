@@ -132,7 +132,16 @@ def test_layouts_that_do_not_fit_are_refused() -> None:
         random_call(replace(PACKED, tokens=2))
 
 
-@pytest.mark.parametrize("rule", [Rule("vector", True), Rule("scalar", False)])
+@pytest.mark.parametrize("gate", ["none", "scalar"])
+def test_a_rule_without_the_delta_has_no_beta(gate: str) -> None:
+    call = random_call(replace(PROBLEM, rule=Rule(gate, False)))
+    assert call.beta is None
+    assert (call.g is None) == (gate == "none")
+    with_delta = random_call(replace(PROBLEM, rule=Rule(gate, True)))
+    assert torch.equal(call.q, with_delta.q) and torch.equal(call.v, with_delta.v)
+
+
+@pytest.mark.parametrize("rule", [Rule("vector", True), Rule("vector", False)])
 def test_rules_without_a_call_are_refused(rule: Rule) -> None:
     with pytest.raises(UnsupportedProblem, match=rule.name):
         random_call(replace(PROBLEM, rule=rule))

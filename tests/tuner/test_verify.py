@@ -27,6 +27,10 @@ FLAGS = {
     "packed": PACKED,
     "raw gate": replace(PROBLEM, gate_in_kernel=True, dt_bias=True, dtype="bf16"),
     "no gate": replace(PROBLEM, rule=Rule("none", True), dtype="fp16"),
+    "no delta": replace(PACKED, rule=Rule("scalar", False), gate_in_kernel=True, dt_bias=True),
+    "no delta, no gate": replace(PROBLEM, rule=Rule("none", False), dtype="bf16"),
+    "no delta, decode": replace(DECODE, rule=Rule("scalar", False)),
+    "no delta, backward": replace(PACKED, op="backward", rule=Rule("scalar", False)),
     "decode": DECODE,
     "backward": replace(PACKED, op="backward", gate_in_kernel=True, dt_bias=True),
 }

@@ -35,6 +35,7 @@ class CudaTimer:
         self.flags: list[str] = []
 
     def argument_sets(self, set_bytes: int) -> int:
+        torch.cuda.empty_cache()  # what earlier checks took counts as used otherwise
         l2 = max(1, torch.cuda.get_device_properties(self.device).L2_cache_size)
         free, _ = torch.cuda.mem_get_info(self.device)
         # one more, for the set in use does not push itself out

@@ -1,0 +1,145 @@
+"""A call of a rule whose gate is none or scalar, run on what the dispatcher chose for it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import suppress
+
+import torch
+
+from gdn_ops.call import Call
+from gdn_ops.errors import InvalidInput
+from gdn_ops.mode import MODE
+from gdn_ops.ops.bound import BOUND, bind_signature
+from gdn_ops.ops.checks import Arguments, check_decay, checked_scale, problem_of
+from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
+from gdn_ops.packing import packing_of
+
+RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
+"""A_log and dt_bias of a gate that comes raw."""
+
+
+def dispatched(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None,
+    beta: torch.Tensor | None,
+    scale: float | None,
+    initial_state: torch.Tensor | None,
+    output_final_state: bool,
+    state_v_first: bool,
+    cu_seqlens: torch.Tensor | None,
+    cu_seqlens_cpu: torch.Tensor | None,
+    raw: RawGate | None,
+    l2: bool,
+    sigmoid: bool,
+    neg_eigval: bool,
+    delta: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call, eagerly or as the operator that torch.compile sees.
+
+    Args:
+        raw: A_log and dt_bias where g is raw.
+        l2: q and k get length one.
+        sigmoid, neg_eigval: beta is raw: its sigmoid, or twice that.
+        delta: of the rule; without it beta is None.
+
+    Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
+    """
+    if torch.compiler.is_compiling():
+        return _traced(
+            q, k, v, g, beta, scale, initial_state, output_final_state,
+            l2=l2, sigmoid=sigmoid, neg_eigval=neg_eigval, state_v_first=state_v_first,
+            cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu, raw=raw, delta=delta,
+        )  # fmt: skip
+    A_log, dt_bias = raw or (None, None)
+    grad = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, initial_state, A_log, dt_bias)
+    rare: Hashable = None
+    launcher = signature = None
+    # what was seen before was checked then; each attribute read here is the warm path's cost
+    with suppress(AttributeError):
+        if initial_state is not None or cu_seqlens is not None or raw is not None:
+            gate = (_facts(A_log), _facts(dt_bias)) if raw is not None else None
+            rare = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)
+        signature = (
+            q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device, v.device,
+            None if g is None else (g.shape, g.dtype, g.device),
+            None if beta is None else (beta.shape, beta.dtype, beta.device),
+            output_final_state, grad, delta, rare, MODE.get(),
+        )  # fmt: skip
+        launcher = BOUND.get(signature)
+    if launcher is None:
+        arguments = Arguments(
+            q, k, v, g, beta, initial_state, output_final_state, raw is not None, A_log, dt_bias,
+            state_v_first, cu_seqlens, delta,
+        )  # fmt: skip
+        launcher = bind_signature(signature, problem_of(arguments), q.device, grad=grad)
+    packing = None
+    if cu_seqlens is not None:
+        packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
+    if g is not None and raw is None and q.shape[1] > 1 and q.device.type == "cpu":
+        # a single token is right with any g, and a decode step is short of microseconds
+        check_decay(g, q.shape[1] if packing is None else packing.offsets[-1])
+    end = q.shape[1] if packing is None else packing.offsets[-1]
+    if l2:
+        q, k = l2norm(cleared(q, end)), l2norm(cleared(k, end))
+    if delta and (beta is None or sigmoid):
+        beta = None if beta is None else cleared(beta, end)
+        beta = activated_beta(beta, v, sigmoid=sigmoid, neg_eigval=neg_eigval)
+    h0 = initial_state
+    if h0 is not None:
+        h0 = (h0.transpose(-1, -2) if state_v_first else h0).float()
+    scale = launcher.scale if scale is None else checked_scale(scale)
+    o, ht = launcher(Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing))
+    if state_v_first and ht is not None:
+        ht = ht.transpose(-1, -2).contiguous()
+    return o, ht
+
+
+def _traced(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None,
+    beta: torch.Tensor | None,
+    scale: float | None,
+    h0: torch.Tensor | None,
+    final_state: bool,
+    *,
+    l2: bool,
+    sigmoid: bool,
+    neg_eigval: bool,
+    state_v_first: bool,
+    cu_seqlens: torch.Tensor | None,
+    cu_seqlens_cpu: torch.Tensor | None,
+    raw: RawGate | None,
+    delta: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A call inside torch.compile or torch.export: one operator, which checks when it runs."""
+    if l2:
+        q, k = l2norm(q), l2norm(k)
+    if delta and (beta is None or sigmoid):
+        beta = activated_beta(beta, v, sigmoid=sigmoid, neg_eigval=neg_eigval)
+    if h0 is not None:
+        h0 = (h0.transpose(-1, -2) if state_v_first else h0).float()
+    if raw is not None and (g is None or raw[0] is None):
+        raise InvalidInput(
+            "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
+        )
+    A_log, dt_bias = raw or (None, None)
+    o, ht = torch.ops.gdn_ops.rule(
+        q, k, v, g, beta, A_log, dt_bias, h0, cu_seqlens, cu_seqlens_cpu,
+        q.shape[-1] ** -0.5 if scale is None else scale, final_state, delta,
+    )  # fmt: skip
+    if not final_state:
+        return o, None
+    return o, ht.transpose(-1, -2).contiguous() if state_v_first else ht
+
+
+def _any_grad(*tensors: torch.Tensor | None) -> bool:
+    return any(isinstance(x, torch.Tensor) and x.requires_grad for x in tensors)
+
+
+def _facts(x: torch.Tensor | None) -> Hashable:
+    return None if x is None else (x.shape, x.dtype, x.device)
