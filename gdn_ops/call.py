@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gdn_ops.errors import InvalidInput
 from gdn_ops.packing import Packing
 
 
@@ -41,3 +42,23 @@ class Call:
 
 DIFFERENTIABLE = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
 """The inputs of a call that have a gradient, named ``d`` and the input's name."""
+
+
+def check_decay(call: Call) -> None:
+    """Refuse a log decay above 0 of a call on the CPU; NaN passes, and so does a single token.
+
+    The ``torch`` plan clamps exponents that only a positive one would make positive. Reading g back
+    from a GPU would cost more than it is worth.
+
+    Raises:
+        InvalidInput: names the decay.
+    """
+    g, T = call.g, call.q.shape[1]
+    if g is None or call.A_log is not None or T == 1 or g.device.type != "cpu":
+        return
+    used = g.detach()[:, : T if call.packing is None else call.packing.offsets[-1]]
+    if used.numel() and (top := used.amax()) > 0:
+        raise InvalidInput(
+            f"g has the log decay {top.item():.3g}; it must be 0 at most. Give log(decay), or a "
+            "raw gate with use_gate_in_kernel=True."
+        )

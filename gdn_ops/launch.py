@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gdn_ops.call import DIFFERENTIABLE, Call
+from gdn_ops.call import DIFFERENTIABLE, Call, check_decay
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.interpreter import interpreting, round_bf16_to_nearest
 from gdn_ops.codegen.kernels import KERNELS
@@ -118,6 +118,7 @@ class Launcher:
         self._dead = _dead(self.stages)
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+        check_decay(call)
         values = self._run(call)
         _clear_tail(call, values["o"])
         return values["o"], values["ht"] if self.problem.final_state else None

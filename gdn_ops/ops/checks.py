@@ -100,19 +100,6 @@ def checked_scale(scale: object) -> float:
     return number
 
 
-def check_decay(g: torch.Tensor, tokens: int) -> None:
-    """Refuse a log decay [B, T, HV] above 0 among the first tokens of a CPU tensor; NaN passes.
-
-    The plans clamp exponents that only a positive one would make positive.
-    """
-    used = g.detach()[:, :tokens]
-    if used.numel() and (top := used.amax()) > 0:
-        raise InvalidInput(
-            f"g has the log decay {top.item():.3g}; it must be 0 at most. Give log(decay), or a "
-            "raw gate with use_gate_in_kernel=True."
-        )
-
-
 def _check_types(a: Arguments) -> None:
     for name in ("q", "k", "v"):
         if not isinstance(getattr(a, name), torch.Tensor):
