@@ -1,5 +1,8 @@
-"""Kernels run in Triton's interpreter here, which must be chosen before Triton is imported."""
+"""Kernels run in Triton's interpreter here, which must be chosen before Triton is imported.
+
+``TRITON_INTERPRET=0 pytest tests/gpu`` runs them on a GPU.
+"""
 
 import os
 
-os.environ["TRITON_INTERPRET"] = "1"
+os.environ.setdefault("TRITON_INTERPRET", "1")

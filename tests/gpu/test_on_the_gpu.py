@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gdn_ops
+from gdn_ops.codegen.interpreter import interpreting
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
@@ -19,7 +20,9 @@ from gdn_ops.tuner.verify import verify
 from tests.close import assert_close
 from tests.gdn_ops.calls import call, expected
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available() or interpreting(), reason="needs a GPU and TRITON_INTERPRET=0"
+)
 
 USUAL = Problem(
     op="forward", H=4, HV=8, K=128, V=128, dtype="bf16", tokens=4096, sequences=2, final_state=True
