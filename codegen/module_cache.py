@@ -37,14 +37,30 @@ def load_module(name: str, source: str, folder: Path) -> ModuleType:
     return module
 
 
-def _ensure_file(path: Path, source: str) -> None:
+def ensure_folder(folder: Path) -> None:
+    """Make a cache folder, 0700, unless it is there.
+
+    Raises:
+        LaunchError: it cannot be made, or belongs to somebody else.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
-            raise LaunchError(
-                f"the cache folder {path.parent} belongs to another user; "
-                "set GDN_CACHE_DIR to a folder of your own."
-            )
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        strange = hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
+    except OSError as error:
+        raise LaunchError(
+            f"cannot make the cache folder {folder}: {error}; "
+            "set GDN_CACHE_DIR to a writable folder."
+        ) from error
+    if strange:
+        raise LaunchError(
+            f"the cache folder {folder} belongs to another user; "
+            "set GDN_CACHE_DIR to a folder of your own."
+        )
+
+
+def _ensure_file(path: Path, source: str) -> None:
+    ensure_folder(path.parent)
+    try:
         if path.is_file() and path.read_bytes() == source.encode():
             return
         _replace(path, source)

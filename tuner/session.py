@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, LaunchError
-from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_path import cache_folder
@@ -132,7 +132,7 @@ def require_room(folder: Path) -> None:
 
     A full disk takes an empty file; an earlier run may have left one of any content.
     """
-    load_module("writable", "", folder)  # makes the folder, and refuses another user's
+    ensure_folder(folder)
     written = os.urandom(PROBE_BYTES)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

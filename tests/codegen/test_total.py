@@ -82,7 +82,7 @@ def test_no_chunks_sum_to_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("H", "raw"), [(2, True), (2, False), (6, True)])
 def test_the_rendered_file_looks_written_by_hand(H: int, raw: bool, dtype: str) -> None:
     problem = problem_of(CASE.with_(H=H, dtype=dtype), raw=raw)
-    source = render(SPEC, problem, {})
+    source = render(SPEC, problem, {"BT": 16, "store": "io"})
     names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     assert {node.id for node in names if isinstance(node.ctx, ast.Store)} <= read

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_cache_folder_is_made_and_left_without_a_trace(tmp_path: Path) -> None:
     for _ in range(2):
         require_room(tmp_path / "cache")
-        assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".py"]
+        assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_folder_that_takes_only_empty_files_is_refused_before_anything_runs(
