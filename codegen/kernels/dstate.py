@@ -6,24 +6,10 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import BK, BV, state_grid, state_refusals, state_tiles
+from gdn_ops.codegen.kernels.tiles import narrowed
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tensor import Sizes
-
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
-BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, int]:
-    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
-    return {
-        "BK": width_k,
-        "BV": width_v,
-        "NK": count(problem.K, width_k),
-        "NV": count(problem.V, width_v),
-    }
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -37,21 +23,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     written = "dv_new" if problem.rule.delta else "dv"
     return (written, "dh", "dh0") if problem.initial_state else (written, "dh")
-
-
-def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    # one dimension, for the others hold 65535 programs and N * HV can be more
-    return (count(problem.V, tile(int(config["BV"]), problem.V)) * sizes.N * problem.HV,)
-
-
-def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = _context(problem, config)
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
-    return [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
-        *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
-    ]
 
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
@@ -90,8 +61,8 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T", "scale"),
-    grid=_grid,
-    context=_context,
-    refusals=_refusals,
+    grid=state_grid,
+    context=state_tiles,
+    refusals=state_refusals,
     adapted=_adapted,
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, narrow_fp32, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -61,17 +62,6 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill."""
-    if problem.dtype != "fp32":
-        return {}
-    return {
-        "BK": narrowed(BK, 32, problem.K),
-        "BV": narrowed(BV, 32, problem.V),
-        "num_warps": 8,
-    }
-
-
 SPEC = KernelSpec(
     name="output",
     doc="what each token reads from the state and from its chunk.",
@@ -95,5 +85,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    adapted=partial(narrow_fp32, BK, BV),
 )

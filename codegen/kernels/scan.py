@@ -6,24 +6,11 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import BK, BV, state_grid, state_tiles
+from gdn_ops.codegen.kernels.tiles import narrowed, register_reasons, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tensor import Sizes
-
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
-BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
-
-
-def _tiles(problem: Problem, config: Config) -> dict[str, int]:
-    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
-    return {
-        "BK": width_k,
-        "BV": width_v,
-        "NK": count(problem.K, width_k),
-        "NV": count(problem.V, width_v),
-    }
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -37,13 +24,8 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("o", "ht") if problem.final_state else ("o",)
 
 
-def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    # one dimension, for the others hold 65535 programs and N * HV can be more
-    return (count(problem.V, tile(int(config["BV"]), problem.V)) * sizes.N * problem.HV,)
-
-
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = _tiles(problem, config)
+    tiles = state_tiles(problem, config)
     rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
     reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
     values, what = rows * columns, f"a state of {rows} x {columns}"
@@ -88,8 +70,8 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T", "scale"),
-    grid=_grid,
-    context=_tiles,
+    grid=state_grid,
+    context=state_tiles,
     refusals=_refusals,
     adapted=_adapted,
 )

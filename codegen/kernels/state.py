@@ -6,29 +6,15 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import BK, BV, state_grid, state_refusals, state_tiles
+from gdn_ops.codegen.kernels.tiles import narrowed
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tensor import Sizes
-
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
-BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
-
-
-def _tiles(problem: Problem, config: Config) -> dict[str, int]:
-    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
-    return {
-        "BK": width_k,
-        "BV": width_v,
-        "NK": count(problem.K, width_k),
-        "NV": count(problem.V, width_v),
-    }
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     doc = {} if problem.rule.delta else {"DOC": "the state before each chunk."}
-    return {**_tiles(problem, config), "FINAL_STATE": problem.writes_state, **doc}
+    return {**state_tiles(problem, config), "FINAL_STATE": problem.writes_state, **doc}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -42,21 +28,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     new = ("v_new",) if problem.rule.delta else ()
     return ("h", *new, "ht") if problem.writes_state else ("h", *new)
-
-
-def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    # one dimension, for the others hold 65535 programs and N * HV can be more
-    return (count(problem.V, tile(int(config["BV"]), problem.V)) * sizes.N * problem.HV,)
-
-
-def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = _tiles(problem, config)
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
-    return [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
-        *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
-    ]
 
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
@@ -90,8 +61,8 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T",),
-    grid=_grid,
+    grid=state_grid,
     context=_context,
-    refusals=_refusals,
+    refusals=state_refusals,
     adapted=_adapted,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
 LEAST = 16
@@ -17,6 +18,17 @@ def tile(width: int, dim: int, *, least: int = LEAST) -> int:
 def count(dim: int, width: int) -> int:
     """Tiles of a width in a head of ``dim`` channels, the last one maybe ragged."""
     return -(-dim // width)
+
+
+def narrow_fp32(BK: Axis, BV: Axis, problem: Problem) -> dict[str, Value]:
+    """Defaults of fp32 products, which run on the vector units, where wider tiles spill."""
+    if problem.dtype != "fp32":
+        return {}
+    return {
+        "BK": narrowed(BK, 32, problem.K),
+        "BV": narrowed(BV, 32, problem.V),
+        "num_warps": 8,
+    }
 
 
 def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) -> list[str]:

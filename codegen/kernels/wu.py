@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, narrow_fp32, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -61,17 +62,6 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.B * problem.HV, sizes.NT)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill."""
-    if problem.dtype != "fp32":
-        return {}
-    return {
-        "BK": narrowed(BK, 32, problem.K),
-        "BV": narrowed(BV, 32, problem.V),
-        "num_warps": 8,
-    }
-
-
 SPEC = KernelSpec(
     name="wu",
     doc="what each token reads from the state (w) and writes into it (u), its chunk solved.",
@@ -93,5 +83,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    adapted=partial(narrow_fp32, BK, BV),
 )

@@ -66,9 +66,5 @@ class _Rule(torch.autograd.Function):
         return (
             None,
             None,
-            *(_like(inputs[n], gradients[f"d{n}"]) if needed else None for n, needed in wanted),
+            *(gradients[f"d{n}"].to(inputs[n].dtype) if needed else None for n, needed in wanted),
         )
-
-
-def _like(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.to(x.dtype)

@@ -1,0 +1,40 @@
+"""What the stages share that walk a sequence's chunks with the state [K, V] in registers."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
+BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
+
+
+def state_tiles(problem: Problem, config: Config) -> dict[str, int]:
+    """Widths and numbers of the tiles: NK of them in a program, NV programs of a head."""
+    width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
+    return {
+        "BK": width_k,
+        "BV": width_v,
+        "NK": count(problem.K, width_k),
+        "NV": count(problem.V, width_v),
+    }
+
+
+def state_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    """A program a sequence, value head and slice of value channels."""
+    # one dimension, for the others hold 65535 programs and N * HV can be more
+    return (state_tiles(problem, config)["NV"] * sizes.N * problem.HV,)
+
+
+def state_refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    """Widths that come to another's tiles, and states that fill the registers."""
+    tiles = state_tiles(problem, config)
+    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    return [
+        *twin_reasons(BK, config, problem.K),
+        *twin_reasons(BV, config, problem.V),
+        *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
+    ]
