@@ -31,7 +31,8 @@ class Tensor:
     """One tensor of a plan; contiguous, in the order of ``shape``.
 
     ``dtype`` is a fixed type, or ``io`` (the problem's dtype), ``state`` (its pool's), or ``store``
-    (the plan's choice for intermediates: ``io`` or fp32).
+    (the plan's choice for intermediates: ``io`` or fp32). A dimension ``G`` is the K key channels
+    of a vector gate, and is not there with a scalar one.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Tensor:
         of_problem = {"io": problem.dtype, "state": problem.state_dtype}
         return DTYPES[of_problem.get(name, name)]
 
+    def symbols(self, problem: Problem) -> tuple[str, ...]:
+        """The dimensions in a problem."""
+        vector = problem.rule.gate == "vector"
+        return tuple("K" if s == "G" else s for s in self.shape if vector or s != "G")
+
     def dims(self, problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
         """The shape in numbers."""
         chunks = sizes.NT if problem.varlen else sizes.NT * sizes.B
@@ -55,7 +61,7 @@ class Tensor:
             "H": problem.H, "HV": problem.HV, "K": problem.K, "V": problem.V, "2": 2,
             "BT": config.get("BT"),
         }  # fmt: skip
-        return tuple(int(table[s] or 0) for s in self.shape)
+        return tuple(int(table[s] or 0) for s in self.symbols(problem))
 
 
 TENSORS = {
@@ -64,10 +70,10 @@ TENSORS = {
         Tensor("q", ("B", "T", "H", "K"), "io", "queries"),
         Tensor("k", ("B", "T", "H", "K"), "io", "keys"),
         Tensor("v", ("B", "T", "HV", "V"), "io", "values"),
-        Tensor("g", ("B", "T", "HV"), "fp32", "log decay, or the raw gate with A_log"),
+        Tensor("g", ("B", "T", "HV", "G"), "fp32", "log decay, or the raw gate with A_log"),
         Tensor("beta", ("B", "T", "HV"), "fp32", "writing strength"),
         Tensor("A_log", ("HV",), "fp32", "log of the gate's rate"),
-        Tensor("dt_bias", ("HV",), "fp32", "bias inside the gate's softplus"),
+        Tensor("dt_bias", ("HV", "G"), "fp32", "bias inside the gate's softplus"),
         Tensor("h0", ("N", "HV", "K", "V"), "fp32", "initial state"),
         Tensor("pool", ("slots", "HV", "V", "K"), "state", "states by slot, or K-first"),
         Tensor("slots", ("N", "S"), "int32", "slots of each sequence; none where negative"),
@@ -75,7 +81,9 @@ TENSORS = {
         Tensor("cu_seqlens", ("N+1",), "int32", "first token of each packed sequence"),
         Tensor("chunk_indices", ("chunks", "2"), "int32", "(sequence, chunk in it) of a chunk"),
         Tensor("chunk_offsets", ("N+1",), "int32", "first chunk of each packed sequence"),
-        Tensor("gc", ("B", "T", "HV"), "fp32", "log decay summed from the chunk's first token"),
+        Tensor(
+            "gc", ("B", "T", "HV", "G"), "fp32", "log decay summed from the chunk's first token"
+        ),
         Tensor(
             "A", ("B", "T", "HV", "BT"), "store", "(I + tril(beta K K^T))^-1, row t of its chunk"
         ),
@@ -93,16 +101,16 @@ TENSORS = {
         Tensor("dh", ("chunks", "HV", "K", "V"), "store", "gradient of the state after each chunk"),
         Tensor("dq_heads", ("B", "T", "HV", "K"), "store", "dq, a value head's part"),
         Tensor("dk_heads", ("B", "T", "HV", "K"), "store", "dk, a value head's part"),
-        Tensor("dgc", ("B", "T", "HV"), "fp32", "gradient of gc"),
+        Tensor("dgc", ("B", "T", "HV", "G"), "fp32", "gradient of gc"),
         Tensor("dA_log_chunks", ("chunks", "HV"), "fp32", "dA_log, a chunk's part"),
-        Tensor("ddt_bias_chunks", ("chunks", "HV"), "fp32", "ddt_bias, a chunk's part"),
+        Tensor("ddt_bias_chunks", ("chunks", "HV", "G"), "fp32", "ddt_bias, a chunk's part"),
         Tensor("dq", ("B", "T", "H", "K"), "io", "gradient of q"),
         Tensor("dk", ("B", "T", "H", "K"), "io", "gradient of k"),
         Tensor("dv", ("B", "T", "HV", "V"), "io", "gradient of v"),
-        Tensor("dg", ("B", "T", "HV"), "fp32", "gradient of g, or of the raw gate with A_log"),
+        Tensor("dg", ("B", "T", "HV", "G"), "fp32", "gradient of g, or of the raw gate with A_log"),
         Tensor("dbeta", ("B", "T", "HV"), "fp32", "gradient of beta"),
         Tensor("dA_log", ("HV",), "fp32", "gradient of A_log"),
-        Tensor("ddt_bias", ("HV",), "fp32", "gradient of dt_bias"),
+        Tensor("ddt_bias", ("HV", "G"), "fp32", "gradient of dt_bias"),
         Tensor("dh0", ("N", "HV", "K", "V"), "fp32", "gradient of h0"),
     )
 }

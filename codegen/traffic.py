@@ -28,7 +28,8 @@ def variant_bytes(variant: Variant, problem: Problem) -> float:
 
 def _bytes(name: str, problem: Problem, config: Config) -> float:
     tensor = TENSORS[name]
-    if not {"T", "chunks"}.intersection(tensor.shape) or "2" in tensor.shape:
+    symbols = tensor.symbols(problem)
+    if not {"T", "chunks"}.intersection(symbols) or "2" in symbols:
         return 0.0
     BT = int(config.get("BT") or 1)
     each = {
@@ -36,6 +37,6 @@ def _bytes(name: str, problem: Problem, config: Config) -> float:
         "K": float(problem.K), "V": float(problem.V), "BT": float(BT),
     }  # fmt: skip
     size = float(tensor.element(problem, config).bytes)
-    for symbol in tensor.shape:
+    for symbol in symbols:
         size *= each[symbol]
     return size

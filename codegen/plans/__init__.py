@@ -1,0 +1,8 @@
+"""Every plan by name, in the order of preference where nothing was measured."""
+
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.plans import fused, recurrent, split, torch_plan
+
+PLANS: dict[str, Plan] = {
+    module.PLAN.name: module.PLAN for module in (split, fused, recurrent, torch_plan)
+}

@@ -1,0 +1,35 @@
+"""Plan fused: one walk over the chunks for outputs and state."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.plans.interface import BT, STORE, gate_free
+from gdn_ops.codegen.plans.refusal import chunk_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+
+# every slice of V would put the decay into A again, one by one in the walk over chunks
+AXES = (BT, STORE, gate_free(False))
+
+
+def _stages(problem: Problem) -> tuple[str, ...]:
+    return (*(("gate_cumsum",) if problem.rule.gate != "none" else ()), "solve", "scan")
+
+
+def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
+    reasons = chunk_reasons("fused", AXES, problem, interface, target)
+    if not problem.rule.delta:
+        reasons.append(f"plan fused computes the delta rule, not {problem.rule.name}")
+    if problem.op == "backward":
+        reasons.append("plan fused has no backward yet; plan split has one")
+    return reasons
+
+
+PLAN = Plan(
+    name="fused",
+    doc="one walk over the chunks for outputs and state; forward only",
+    axes=AXES,
+    stages=_stages,
+    refusals=_refusals,
+)
