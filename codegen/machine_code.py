@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gdn_ops.codegen.loops import Loop
+
 
 @dataclass(frozen=True, kw_only=True)
 class MachineCode:
@@ -20,6 +22,7 @@ class MachineCode:
         copies: asynchronous copies to shared memory by kind: ``LDGSTS`` (a thread's),
             ``UTMALDG``/``UTMASTG`` (a tensor descriptor's, TMA), ``LDS`` (AMD).
         local: loads and stores of local memory.
+        loops: the kernel's loops, itself first; see ``loops_of``.
     """
 
     registers: int
@@ -29,3 +32,4 @@ class MachineCode:
     matrix: Mapping[str, int]
     copies: Mapping[str, int]
     local: int
+    loops: tuple[Loop, ...] = ()

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdn_ops.codegen import gcn, sass
 from gdn_ops.codegen.compile import Compiled
+from gdn_ops.codegen.loops import Loop, Mix
 from gdn_ops.codegen.machine_code import MachineCode
 from gdn_ops.codegen.occupancy import TENSOR_MEMORY_COLUMNS, Occupancy, occupancy
 from gdn_ops.codegen.target import Target
@@ -33,6 +34,7 @@ class Resources:
         seconds: what compiling took, or the look-up if ``cached``.
         cached: the binary came from Triton's cache.
         occupancy: resident blocks and warps.
+        loops: the kernel's loops, itself first; empty where they were not read.
     """
 
     warps: int
@@ -48,6 +50,7 @@ class Resources:
     seconds: float
     cached: bool
     occupancy: Occupancy
+    loops: tuple[Loop, ...] = ()
 
     @property
     def tma(self) -> bool:
@@ -87,7 +90,8 @@ class Resources:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Resources:
         """Read what ``to_json`` wrote."""
-        return cls(**{**data, "occupancy": Occupancy(**data["occupancy"])})
+        loops = tuple(Loop(loop["outer"], Mix(**loop["mix"])) for loop in data.get("loops", ()))
+        return cls(**{**data, "occupancy": Occupancy(**data["occupancy"]), "loops": loops})
 
 
 def resources_of(compiled: Compiled) -> Resources:
@@ -114,6 +118,7 @@ def resources_of(compiled: Compiled) -> Resources:
         binary=len(compiled.binary),
         seconds=compiled.seconds,
         cached=compiled.cached,
+        loops=code.loops,
         occupancy=occupancy(
             target,
             warps=compiled.warps,

@@ -12,6 +12,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cost.kernel_time import expected_seconds
 from gdn_ops.tuner.gate import REFERENCE_TIMED, Gate, number
 from gdn_ops.tuner.harness import Effort, Harness, Measured, Verdict
 from gdn_ops.tuner.progress import Report, TrialEnded
@@ -90,14 +91,17 @@ class Attempts:
         """Compile configs side by side before they are tried.
 
         Returns:
-            The configs with those that spill least first, should time run out.
+            The configs that the cost model takes for the fastest first, should time run out.
         """
         full = [{**dict(space.interface), **config} for config in configs]
         verdicts = self.harness.compile(self.problem, space.plan, space.stage, full)
         for config, verdict in zip(configs, verdicts, strict=True):
             self._compiled[space.variant(config).id] = verdict
-        spills = [int(verdict.resources.get("stack", 0)) for verdict in verdicts]
-        return [configs[i] for i in sorted(range(len(configs)), key=spills.__getitem__)]
+        expected = [
+            expected_seconds(space.stage, self.problem, config, space.target, verdict.resources)
+            for config, verdict in zip(full, verdicts, strict=True)
+        ]
+        return [configs[i] for i in sorted(range(len(configs)), key=expected.__getitem__)]
 
     def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
         """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""

@@ -10,7 +10,7 @@ import typer
 
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 
-COMMANDS = ("tune", "show", "explain", "render", "compile", "bench", "doctor")
+COMMANDS = ("tune", "show", "explain", "render", "compile", "predict", "bench", "doctor")
 """Each is the function of its name in the file of its name, in the order of the help page."""
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130

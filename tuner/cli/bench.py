@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,18 +19,34 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Interleaved rounds, at least 5.")] = 9,
     seconds: Annotated[float, typer.Option(help="Time for each problem.")] = 20.0,
     threads: Annotated[int | None, typer.Option(help="Threads of a CPU.")] = None,
+    model: Annotated[
+        bool, typer.Option("--model", help="Judge the cost model by stored rows; times nothing.")
+    ] = False,
+    db: Annotated[
+        Path | None,
+        typer.Option(help="With --model: this results database, not your own and the shipped one."),
+    ] = None,
 ) -> int:
     """Time what runs here against the reference.
 
     Each problem of a workload on the variant it is dispatched to, interleaved with the reference,
     which is the chunkwise rule in plain PyTorch. Against transformers: `python -m bench`.
 
+    With --model nothing is timed: of every problem with stored trials, whatever its workload, the
+    order that the cost model predicts is compared with the measured one.
+
     Examples:
 
         gdn bench
 
         gdn bench decode --rounds 15
+
+        gdn bench --model
     """
+    if model:
+        return _judge(db, thread_count_of=threads)
+    if db is not None:
+        raise InvalidInput(f"--db {db} goes with --model; without it winners are looked up.")
     import torch
 
     from gdn_ops.device import target_of
@@ -81,3 +98,40 @@ def bench(
         console.table(columns, rows)
         console.say(f"on {target.name}, {where}")
     return 1 if failed else 0
+
+
+def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
+    """Print predicted against measured orders of every problem with stored trials."""
+    import torch
+
+    from gdn_ops.results_path import databases, expanded
+    from gdn_ops.tuner import console
+    from gdn_ops.tuner.cost.judged import judged
+    from gdn_ops.tuner.session import thread_count
+
+    torch.set_num_threads(thread_count(thread_count_of))
+    paths = databases() if db is None else [expanded(db, "--db")]
+    found = judged(paths, note=console.say)
+    rows = [
+        (
+            j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
+            f"{j.ratio:.2f}",
+        )
+        for j in found
+    ]  # fmt: skip
+    if not rows:
+        console.fail("no database holds enough trials of whole variants; run `gdn tune` first.")
+        return 1
+    columns = (
+        "problem", "target", "variants>", "rank correlation>", "regret of the first>",
+        "predicted / measured>",
+    )  # fmt: skip
+    console.table(columns, rows)
+    total = sum(j.variants for j in found)
+    mean = sum(j.correlation * j.variants for j in found) / total
+    regret = sum(j.regret for j in found) / len(found)
+    console.say(
+        f"{total} variants of {len(found)} problems: rank correlation {mean:.2f} in the mean, "
+        f"{regret:.2f}x the best time for the variant predicted first"
+    )
+    return 0

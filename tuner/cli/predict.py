@@ -1,0 +1,108 @@
+"""``gdn predict``: the variants that should win on a GPU that is not here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
+
+if TYPE_CHECKING:
+    from gdn_ops.tuner.cost.prediction import Prediction
+
+
+def predict(
+    workload: Annotated[
+        str, typer.Argument(help="A workload of `gdn tune`, or a JSON or TOML file of problems.")
+    ] = "prefill",
+    target: Annotated[str, typer.Option(help="A GPU, e.g. b200; see `gdn doctor`.")] = "h200",
+    configs: Annotated[
+        str, typer.Option(help="Of each stage: default, corners or all.")
+    ] = "default",
+    store: Annotated[
+        bool, typer.Option("--store", help="Keep them as predicted winners, until one is measured.")
+    ] = False,
+    db: Annotated[
+        Path | None, typer.Option(help="Results database; GDN_RESULTS_DB or your own otherwise.")
+    ] = None,
+) -> int:
+    """Predict the fastest variants for a GPU nobody has measured, from the compiled code alone.
+
+    Stages are compiled for the target and timed by the cost model; nothing is run. Predictions that
+    are stored serve calls on that GPU until `gdn tune` has measured something there, and are always
+    marked as predicted.
+
+    Examples:
+
+        gdn predict prefill --target b200
+
+        gdn predict decode --target h100 --configs corners --store
+    """
+    from gdn_ops.codegen.targets import target_named
+    from gdn_ops.results_path import expanded, user_database
+    from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner import console
+    from gdn_ops.tuner.config_sets import CONFIG_SETS
+    from gdn_ops.tuner.cores import cores
+    from gdn_ops.tuner.cost.model import CostModel
+    from gdn_ops.tuner.cost.prediction import predict as predicted
+    from gdn_ops.tuner.worker_pool import WorkerPool
+    from gdn_ops.tuner.workloads import buckets, workload_named
+
+    row = target_named(target)
+    if not row.gpu:
+        raise InvalidInput(f"{target} is no GPU, and `gdn tune` measures it; name a GPU target.")
+    if configs not in CONFIG_SETS:
+        raise UnknownName.of("configs", configs, CONFIG_SETS)
+    problems = buckets(workload_named(workload).problems)
+    rows: list[tuple[str, ...]] = []
+    best: list[Prediction] = []
+    with WorkerPool(cores(), threads=1) as pool:
+        model = CostModel(row, pool)
+        for problem in problems:
+            ranked = predicted(problem, model, configs=configs)
+            best.append(ranked[0])
+            rows += [
+                (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
+                 f"{p.seconds / ranked[0].seconds:.2f}x")
+                for i, p in enumerate(ranked)
+            ]  # fmt: skip
+            console.say(f"{problem.id()}: {ranked[0].variant.plan}")
+    console.table(("problem", "variant", "predicted>", "of the best>"), rows)
+    if store:
+        path = (expanded(db, "--db") if db else user_database()).absolute()
+        kept = _store(best, row.name, row.arch, path)
+        console.say(f"Stored {kept} of {len(best)} in {path}; measured winners stay as they are.")
+    else:
+        console.say("Nothing is stored; --store keeps them as predicted winners.")
+    return 0
+
+
+def _store(best: list[Prediction], target: str, arch: str, path: Path) -> int:
+    """Store the predictions that no measured winner stands against."""
+    from gdn_ops.tuner.db import open_database
+    from gdn_ops.tuner.store import Store
+    from gdn_ops.tuner.store_records import NewWinner
+
+    kept = 0
+    with open_database(path, create=True) as database:
+        known = Store(database)
+        for prediction in best:
+            problem = prediction.problem
+            current = known.winner(problem.id(), target)
+            if current is not None and current.provenance == "measured":
+                continue
+            known.add_problem(problem.id(), problem.facts())
+            seconds = prediction.seconds
+            known.set_winner(
+                NewWinner(
+                    problem_id=problem.id(), target=target, arch=arch,
+                    variant_id=prediction.variant.id, variant=prediction.variant.to_json(),
+                    median=seconds, low=seconds, high=seconds, reference=None,
+                    provenance="predicted", trial_id=None, environment_id=None,
+                )
+            )  # fmt: skip
+            kept += 1
+    return kept

@@ -1,0 +1,1 @@
+"""The cost model: what a variant should take, before anything is timed."""

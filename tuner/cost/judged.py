@@ -1,0 +1,58 @@
+"""The cost model judged by every row of the results databases."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import TARGETS
+from gdn_ops.results_file import exists
+from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.cost.judgement import Judgement, judge
+from gdn_ops.tuner.cost.model import CostModel
+from gdn_ops.tuner.db import open_database
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.store_records import Trial
+from gdn_ops.tuner.worker_pool import WorkerPool
+
+
+def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgement]:
+    """Judge the model on every target that has rows.
+
+    A CPU's rows are predicted with the rates of this machine, which change the times more than
+    their order.
+
+    Args:
+        paths: databases; one that does not exist has no rows.
+        note: takes a sentence about rows that are left out.
+    """
+    trials: dict[str, list[Trial]] = defaultdict(list)
+    problems: dict[str, dict[str, object]] = {}
+    for path in paths:
+        if not exists(path):
+            continue
+        with open_database(path, create=False, writable=False) as database:
+            store = Store(database, note=note)
+            problems |= {name: dict(facts) for name, facts in store.problems().items()}
+            for trial in store.trials(status="ok"):
+                trials[trial.key.target].append(trial)
+    found: list[Judgement] = []
+    with WorkerPool(cores(), threads=1) as pool:
+        for name, rows in trials.items():
+            target = _target(name, rows[0].key.arch)
+            if target is None:
+                note(f"{len(rows)} trials on {name} are left out: its rates are not known.")
+                continue
+            found += judge(rows, problems, CostModel(target, pool).seconds)
+    return found
+
+
+def _target(name: str, arch: str) -> Target | None:
+    """The row of a stored target; CPUs are told apart by their names alone."""
+    if name in TARGETS:
+        return TARGETS[name]
+    if name.startswith("cpu"):
+        return Target(name=name, vendor="cpu", arch=arch, device="cpu", sms=1)
+    return None
