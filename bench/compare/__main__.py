@@ -1,0 +1,154 @@
+"""Time ours and every installed library over a grid of calls, in turn, in one run.
+
+On a GPU by CUDA graph and eagerly; each contender's outputs against fp64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.compare.cases import GRIDS, Case
+from bench.compare.child import Child
+from bench.compare.measuring import Pace
+from bench.compare.ours import ours
+from bench.compare.peers import PEERS
+from bench.compare.plot import write_plot
+from bench.compare.report import OURS, markdown, methods, seconds
+from bench.compare.roofline import roofline
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.variant import plan_named
+from gdn_ops.device import target_of
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner import console
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def main() -> None:
+    arguments = _arguments()
+    device = torch.device(arguments.device)
+    target = target_of(device)
+    names = _contenders(arguments.only, arguments.plans)
+    cases = list(islice(GRIDS[arguments.grid](), arguments.cases))
+    stem = (arguments.out or RESULTS / "compare") / f"{target.name}-{arguments.grid}"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    measured = _known(stem, cases)
+    child = Child(
+        names, device=str(device), threads=arguments.threads,
+        pace=Pace(rounds=arguments.rounds, seconds=arguments.seconds),
+    )  # fmt: skip
+    end = time.monotonic() + 60 * arguments.minutes
+    try:
+        for case in cases[len(measured) :]:
+            if time.monotonic() > end:
+                console.note(f"time is up at {len(measured)} of {len(cases)}; run this again")
+                break
+            answer = {**child.measure(case), "roofline": roofline(case, target)}
+            measured.append((case, answer))
+            console.say(_line(case, answer, names))
+            _write(stem, measured, names, _conditions(arguments, target.name, names))
+    finally:
+        child.close()
+    console.say(f"tables, raw samples and a plot: {stem}.md, .json, .html")
+
+
+def _arguments() -> argparse.Namespace:
+    usual = "cuda:0" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
+    parser.add_argument("grid", nargs="?", choices=GRIDS, default="short")
+    parser.add_argument("--only", default="", help=f"contenders besides ours: {', '.join(PEERS)}")
+    parser.add_argument("--plans", default="", help="plans of ours beside the dispatcher's choice")
+    parser.add_argument("--cases", type=int, default=None, help="the first so many of the grid")
+    parser.add_argument("--minutes", type=float, default=60.0, help="the same command goes on")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each case")
+    parser.add_argument("--device", default=usual)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    arguments = parser.parse_args()
+    if arguments.rounds < 5:
+        parser.error(f"--rounds {arguments.rounds} says little; give at least 5")
+    return arguments
+
+
+def _contenders(only: str, plans: str) -> list[str]:
+    """Ours, our plans, and the peers that are installed."""
+    wanted = [name.strip() for name in only.split(",") if name.strip()] or list(PEERS)
+    own = [ours().name]
+    try:
+        own += [ours(plan_named(plan.strip()).name).name for plan in plans.split(",") if plan]
+    except GdnError as error:
+        raise SystemExit(str(error)) from error
+    for name in wanted:
+        if name not in PEERS:
+            raise SystemExit(f"--only {name} is no contender; known are {', '.join(PEERS)}")
+    for name in wanted:
+        if not PEERS[name].installed:
+            console.note(f"{name} is not installed and left out: {PEERS[name].install}")
+    return [*own, *(name for name in wanted if PEERS[name].installed)]
+
+
+def _known(stem: Path, cases: list[Case]) -> list[tuple[Case, dict[str, Any]]]:
+    """What an earlier, shorter run of the same grid measured."""
+    file = stem.with_suffix(".json")
+    if not file.exists():
+        return []
+    rows = json.loads(file.read_text())["rows"]
+    known = [
+        (case, row) for case, row in zip(cases, rows, strict=False) if row["case"] == case.name
+    ]
+    return known if len(known) < len(cases) else []
+
+
+def _conditions(arguments: argparse.Namespace, target: str, names: list[str]) -> dict[str, Any]:
+    on_gpu = arguments.device.startswith("cuda")
+    device = torch.cuda.get_device_name(arguments.device) if on_gpu else platform.processor()
+    return {
+        "target": target,
+        "device": device,
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "versions": {name: PEERS[name].version for name in names if name in PEERS},
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _line(case: Case, answer: dict[str, Any], names: list[str]) -> str:
+    if "failed" in answer:
+        return f"{case.name}: {answer['failed']}"
+    method = next(iter(methods([(case, answer)])), "")
+    times = ((name, seconds(answer, name, method)) for name in names)
+    parts = [f"{name} {seconds_text(s)}" for name, s in times if s is not None]
+    return f"{case.name}: {', '.join(parts)}"
+
+
+def _write(
+    stem: Path,
+    measured: list[tuple[Case, dict[str, Any]]],
+    names: list[str],
+    conditions: dict[str, Any],
+) -> None:
+    rows = [{**answer, "case": case.name} for case, answer in measured]
+    report = {"conditions": conditions, "rows": rows}
+    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    heading = "# Ours and others\n\n" + ", ".join(
+        f"{k} {v}" for k, v in conditions.items() if k != "versions"
+    )
+    heading += "".join(f", {name} {v}" for name, v in conditions["versions"].items())
+    stem.with_suffix(".md").write_text(markdown(measured, names, heading))
+    usual = next(iter(methods(measured)), None)
+    if usual is not None and OURS in names:
+        write_plot(measured, names, usual, stem.with_suffix(".html"))
+
+
+if __name__ == "__main__":
+    main()

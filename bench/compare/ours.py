@@ -1,0 +1,91 @@
+"""Ours: what the dispatcher runs, and single plans beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+import gdn_ops
+from bench.compare.cases import Case
+from bench.compare.contender import Bound, Contender, Outputs
+from bench.compare.inputs import Inputs
+from gdn_ops.call import Call
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.device import target_of
+from gdn_ops.dispatch import choose_forced
+from gdn_ops.errors import GdnError
+from gdn_ops.launch import Launcher, bind
+from gdn_ops.ops.bound import choice_for
+from gdn_ops.packing import packing_of
+
+
+def problem_of(case: Case) -> Problem:
+    """The case as the dispatcher sees it."""
+    return Problem(
+        op=case.op, H=case.H, HV=case.HV, K=case.D, V=case.D, dtype=case.dtype,
+        tokens=case.tokens, sequences=len(case.lengths), varlen=case.packed,
+        initial_state=True, final_state=True,
+    )  # fmt: skip
+
+
+def ours(plan: str = "") -> Contender:
+    """What the dispatcher chooses, or the default of one plan."""
+    return Contender(
+        name=f"ours {plan}".strip(),
+        package="",
+        distribution="gdn-ops",
+        install="",
+        refuses=partial(_refuses, plan),
+        bind=partial(_bind, plan),
+    )
+
+
+def _refuses(plan: str, case: Case, device: torch.device) -> str:
+    try:
+        _launcher_choice(plan, case, device)
+    except GdnError as error:
+        return str(error)
+    return ""
+
+
+def _launcher_choice(plan: str, case: Case, device: torch.device) -> Launcher:
+    problem = problem_of(case)
+    target = target_of(device)
+    chosen = choose_forced(problem, target, plan) if plan else choice_for(problem, device)
+    return bind(problem, chosen.variant)
+
+
+def _bind(plan: str, case: Case, x: Inputs) -> Bound:
+    packing = None if x.cu_seqlens is None else packing_of(x.cu_seqlens, x.q.shape[1])
+    call = Call(x.q, x.k, x.v, x.g, x.beta, case.D**-0.5, h0=x.h0, packing=packing)
+    if case.op == "backward":
+        call = replace(call, do=x.do, dht=x.dht)
+        gradients = _launcher_choice(plan, case, x.q.device).gradients
+        return lambda: gradients(call)
+    if plan:
+        launcher = _launcher_choice(plan, case, x.q.device)
+        return lambda: _named(*launcher(call))
+    return partial(_public, case, x)
+
+
+def _public(case: Case, x: Inputs) -> Outputs:
+    """The call as a model makes it, dispatch and all."""
+    if case.op == "decode":
+        return _named(
+            *gdn_ops.fused_recurrent_gated_delta_rule(
+                x.q, x.k, x.v, x.g, beta=x.beta, initial_state=x.h0, output_final_state=True
+            )
+        )
+    return _named(
+        *gdn_ops.chunk_gated_delta_rule(
+            x.q, x.k, x.v, x.g, x.beta, initial_state=x.h0, output_final_state=True,
+            cu_seqlens=x.cu_seqlens,
+        )
+    )  # fmt: skip
+
+
+def _named(o: torch.Tensor, ht: torch.Tensor | None) -> Outputs:
+    assert ht is not None
+    return {"o": o, "ht": ht}

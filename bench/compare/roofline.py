@@ -1,0 +1,31 @@
+"""The least time a case can take on a target, by its bytes and its FLOPs."""
+
+from __future__ import annotations
+
+from bench.compare.cases import Case
+from gdn_ops.codegen.target import Target
+
+CHUNK = 64
+
+
+def roofline(case: Case, target: Target) -> float | None:
+    """Seconds for reading each input and writing each output once, or for the products; the longer.
+
+    None where the target's rates are not known. Products of the chunkwise form with chunks of 64
+    tokens: K K^T, Q K^T, both on the triangle; K S, Q S, K^T N; A x, P n. Gradients: 2.5 times.
+    """
+    if not target.bandwidth:
+        return None
+    size = 4 if case.dtype == "fp32" else 2
+    T, H, HV, D = case.tokens, case.H, case.HV, case.D
+    tokens = T * size * (2 * H * D + 2 * HV * D) + T * HV * 8
+    states = len(case.lengths) * HV * D * D * 4 * 2
+    if case.op == "backward":
+        tokens += T * size * (2 * H * D + 2 * HV * D) + T * HV * 8
+        states *= 2
+    seconds = (tokens + states) / target.bandwidth
+    rate = target.flops_fp32 if case.dtype == "fp32" else target.flops_16
+    if case.op != "decode" and rate:
+        flops = T * HV * (2 * CHUNK * D + 2 * 3 * D * D + 2 * CHUNK * D)
+        seconds = max(seconds, flops * (2.5 if case.op == "backward" else 1.0) / rate)
+    return seconds

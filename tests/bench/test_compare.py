@@ -1,0 +1,101 @@
+"""The comparison: its grids, its measuring, and what its tables say of losses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.compare import __main__ as command
+from bench.compare.accuracy import errors, reference_of
+from bench.compare.cases import GRIDS, Case, cut
+from bench.compare.contender import Contender
+from bench.compare.inputs import inputs_of
+from bench.compare.measuring import Pace, measure
+from bench.compare.ours import ours
+from bench.compare.peers import PEERS
+from bench.compare.report import markdown
+from bench.compare.roofline import roofline
+from gdn_ops.codegen.targets import target_named
+
+CPU = torch.device("cpu")
+TINY = {case.op: case for case in GRIDS["tiny"]()}
+
+
+def test_the_grids_are_those_of_flash_qla() -> None:
+    assert len(list(GRIDS["forward"]())) == 171
+    assert len(list(GRIDS["backward"]())) == 32
+    # drawn as its benchmark draws them: torch.randperm of seed 42
+    assert cut(8192, 2) == (7053, 1139)
+    assert all(min(case.lengths) > 0 for grid in GRIDS.values() for case in grid())
+
+
+@pytest.mark.parametrize("op", ["forward", "backward", "decode"])
+def test_ours_and_transformers_compute_the_same_case(op: str) -> None:
+    case = TINY[op] if op != "forward" else replace(TINY[op], sequences="40", lengths=(40,))
+    x = inputs_of(case, CPU)
+    reference = reference_of(case, x)
+    with torch.no_grad():
+        for contender in (ours(), PEERS["transformers"]):
+            assert contender.refuses(case, CPU) == ""
+            found = errors(contender.bind(case, x)(), reference)
+            assert found.keys() == reference.keys()
+            assert max(found.values()) < 1e-5
+
+
+def test_a_failing_peer_costs_only_its_own_row() -> None:
+    def broken(case: Case, x: object) -> object:
+        raise RuntimeError("no such kernel")
+
+    peer = Contender("broken", "", "x", "", lambda case, device: "", broken)  # type: ignore[arg-type]
+    case = TINY["decode"]
+    answer = measure(case, [ours(), peer], device=CPU, threads=1, pace=Pace(rounds=5, seconds=0.05))
+    own = answer["contenders"]["ours"]["times"]["cpu-eager"]
+    assert len(own["samples"]) >= 5 and own["low"] <= own["median"] <= own["high"]
+    assert answer["contenders"]["broken"]["failed"] == "RuntimeError: no such kernel"
+
+
+def times(seconds: float) -> dict[str, Any]:
+    return {"errors": {"o": 1e-3}, "times": {"cuda-graph": {"median": seconds}}}
+
+
+def test_a_lost_row_is_as_plain_as_a_won_one() -> None:
+    won, lost = TINY["decode"], TINY["backward"]
+    measured: list[tuple[Case, dict[str, Any]]] = [
+        (won, {"contenders": {"ours": times(1e-3), "FLA": times(2e-3)}}),
+        (lost, {"contenders": {"ours": times(4e-3), "FLA": times(1e-3)}}),
+        (lost, {"failed": "the process died"}),
+    ]
+    text = markdown(measured, ["ours", "FLA"], "# heading")
+    assert "2.00x |" in text and "0.25x lost" in text
+    assert "decode: 2.00x FLA" in text and "as fast or faster in 1" in text
+    assert "all, 1 cases: the process died" in text
+
+
+def test_the_roofline_counts_bytes_of_a_decode_step() -> None:
+    h200 = target_named("h200")
+    case = Case("decode", "B256", (1,) * 256, 16, 32)
+    states = 256 * 32 * 128 * 128 * 4 * 2
+    floor = roofline(case, h200)
+    assert floor is not None and states / h200.bandwidth < floor < 1.02 * states / h200.bandwidth
+    assert roofline(case, target_named("cpu")) is None
+
+
+def test_the_command_writes_tables_raw_samples_and_a_plot_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["compare", "tiny", "--out", str(tmp_path), "--seconds", "0.05", "--device", "cpu"]
+    for count in ("1", "2"):
+        monkeypatch.setattr("sys.argv", [*line, "--only", "transformers", "--cases", count])
+        command.main()
+    out = capsys.readouterr().out
+    assert out.count("forward 1/2 D16 40") == 1  # measured once, by the first run
+    (file,) = tmp_path.glob("*.json")
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["case"] for row in rows] == [c.name for c in GRIDS["tiny"]()][:2]
+    assert file.with_suffix(".html").stat().st_size > 1000
+    assert "best peer / ours" in file.with_suffix(".md").read_text()
