@@ -119,7 +119,7 @@ def compile_stage(
                 f"({target.arch}): {cause(error)}; choose other axis values."
             ) from error
     seconds = time.perf_counter() - start
-    return _compiled(spec.name, target, kernel, seconds=seconds, cached=cache_hits == [True])
+    return compiled_of(spec.name, target, kernel, seconds=seconds, cached=cache_hits == [True])
 
 
 def _in_some_cache(compile: Callable[[], Any]) -> Any:
@@ -182,7 +182,10 @@ def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...
     return pointers | {(i,): [aligned] for i, name in enumerate(types) if name in DIVISIBLE}
 
 
-def _compiled(stage: str, target: Target, kernel: Any, *, seconds: float, cached: bool) -> Compiled:
+def compiled_of(
+    stage: str, target: Target, kernel: Any, *, seconds: float, cached: bool
+) -> Compiled:
+    """What Triton compiled (its ``CompiledKernel``), under a name of ours."""
     metadata = kernel.metadata
     return Compiled(
         stage=stage,

@@ -1,12 +1,15 @@
-"""Traffic: the bytes that a stage's or a variant's tensors move through memory."""
+"""Traffic: the bytes that stages and variants move through memory, and that tensors take there."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.schedule import running
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tensor import TENSORS
+from gdn_ops.codegen.tensor import TENSORS, slices
 from gdn_ops.codegen.variant import Variant
 
 
@@ -17,24 +20,31 @@ def stage_bytes(spec: KernelSpec, problem: Problem, config: Config) -> float:
     out, and tables of packed sequences, belong to no token and are left out.
     """
     names = (*spec.inputs(problem, config), *spec.outputs(problem, config))
-    return sum(_bytes(name, problem, config) for name in names if name in TENSORS)
+    return tensor_bytes((name for name in names if name in TENSORS), problem, config)
 
 
-def variant_bytes(variant: Variant, problem: Problem) -> float:
-    """The bytes of all stages of a variant, a token of a value head."""
-    specs = PLANS[variant.plan].specs(problem)
-    return sum(stage_bytes(spec, problem, variant.config(spec.name)) for spec in specs)
+def variant_bytes(variant: Variant, problem: Problem, given: Collection[str] = ()) -> float:
+    """The bytes of a variant's stages, a token of a value head, where some tensors are given."""
+    stages = running(variant, problem, given)
+    return sum(stage_bytes(KERNELS[name], problem, variant.config(name)) for name in stages)
+
+
+def tensor_bytes(names: Iterable[str], problem: Problem, config: Config) -> float:
+    """The bytes of tensors, a token of a value head; what belongs to no token is left out."""
+    return sum(_bytes(name, problem, config) for name in names)
 
 
 def _bytes(name: str, problem: Problem, config: Config) -> float:
     tensor = TENSORS[name]
     symbols = tensor.symbols(problem)
-    if not {"T", "chunks"}.intersection(symbols) or "2" in symbols:
+    if not {"T", "chunks", "segments"}.intersection(symbols) or "2" in symbols:
         return 0.0
-    BT = int(config.get("BT") or 1)
+    BT, SEG = int(config.get("BT") or 1), int(config.get("SEG") or 1)
     each = {
         "B": 1.0, "T": 1.0, "HV": 1.0, "H": 1.0 / problem.group, "chunks": 1.0 / BT,
-        "K": float(problem.K), "V": float(problem.V), "BT": float(BT),
+        "K": float(problem.K), "V": float(problem.V), "BT": float(BT), "SEG": float(SEG),
+        "segments": 1.0 / (BT * SEG),
+        "NV": float(slices(problem, config)),
     }  # fmt: skip
     size = float(tensor.element(problem, config).bytes)
     for symbol in symbols:

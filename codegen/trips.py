@@ -60,11 +60,17 @@ def trips(loops: Sequence[Loop], source: Sequence[SourceLoop]) -> tuple[float, .
 
 
 def _matched(count: int, source: Sequence[SourceLoop]) -> Sequence[SourceLoop]:
-    """The source's loops that are in the machine code, or none if that is not clear."""
-    if count == len(source):
-        return source
-    long = [loop for loop in source if loop.passes > UNROLLED]
-    return long if count == len(long) else ()
+    """The source's loops that are in the machine code, or none if that is not clear.
+
+    Those of the fewest passes are the first that a compiler writes out.
+    """
+    left = list(source)
+    while len(left) > count:
+        shortest = min(left, key=lambda loop: loop.passes)
+        if shortest.passes > UNROLLED:
+            return ()
+        left.remove(shortest)
+    return left if len(left) == count else ()
 
 
 def _walk(node: ast.AST, outer: int, names: Mapping[str, float], loops: list[SourceLoop]) -> None:

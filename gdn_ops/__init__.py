@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.rule import Rule
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.explanation import Explanation, explain
-    from gdn_ops.mode import batch_invariant, using
+    from gdn_ops.mode import batch_invariant, keeping, using
     from gdn_ops.ops import (
         chunk_delta_rule,
         chunk_gated_delta_product,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         chunk_retention,
         chunk_simple_gla,
         fused_recurrent_gated_delta_rule,
+        fused_recurrent_gla,
+        fused_recurrent_kda,
         fused_recurrent_simple_gla,
     )
     from gdn_ops.ops.bound import refresh
@@ -48,7 +50,10 @@ _HOMES = {
     "chunk_simple_gla": "ops",
     "explain": "explanation",
     "fused_recurrent_gated_delta_rule": "ops",
+    "fused_recurrent_gla": "ops",
+    "fused_recurrent_kda": "ops",
     "fused_recurrent_simple_gla": "ops",
+    "keeping": "mode",
     "refresh": "ops.bound",
     "using": "mode",
     "warmup": "warming",
@@ -72,7 +77,10 @@ __all__ = [
     "chunk_simple_gla",
     "explain",
     "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_gla",
+    "fused_recurrent_kda",
     "fused_recurrent_simple_gla",
+    "keeping",
     "refresh",
     "using",
     "warmup",

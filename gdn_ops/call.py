@@ -16,10 +16,11 @@ class Call:
 
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], all of one dtype.
-        g: [B, T, HV] log decay, or the raw gate when ``A_log`` is given; None without a gate.
+        g: [B, T, HV] log decay, or the raw gate when ``A_log`` is given; [B, T, HV, K] of a vector
+            gate; None without one.
         beta: [B, T, HV] writing strength, any float dtype; None without the delta.
         scale: factor on the outputs, usually K^-0.5.
-        A_log, dt_bias: [HV], of a raw gate.
+        A_log, dt_bias: [HV], of a raw gate; dt_bias [HV, K] of a vector gate.
         h0: [N, HV, K, V] initial state or None.
         packing: where the sequences begin when they are packed in one row, else None.
         do: [B, T, HV, V] of q's dtype, the gradient of the outputs, in a backward call.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
 
-from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.kept import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
@@ -15,6 +18,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.device import local_device, target_of
 from gdn_ops.dispatch import Choice, Refusal, choose, stored_winners
+from gdn_ops.mode import MODE
 from gdn_ops.ops.bound import choice_for
 from gdn_ops.ops.call_problem import asks_gradient, problem_of_call
 from gdn_ops.seconds import seconds_text
@@ -30,12 +34,16 @@ class Explanation:
         others: every plan that was not chosen, with the reasons.
         skipped: rows of the databases that could not be used.
         gradients: the same of the call's backward, where it records gradients.
+        kept: of a backward, every choice of what stays in memory for it from the forward.
+        keep: which of them is in force, see ``gdn_ops.keeping``.
     """
 
     choice: Choice
     others: tuple[Refusal, ...]
     skipped: tuple[SkippedRow, ...]
     gradients: Explanation | None = None
+    kept: tuple[Kept, ...] = ()
+    keep: str = "inputs"
 
     @property
     def variant(self) -> Variant:
@@ -49,8 +57,8 @@ class Explanation:
             f"runs on  {choice.variant.id}: {choice.variant}",
             *_because(choice),
         ]
-        if choice.problem.op == "backward":
-            lines.append(f"keeps    the inputs alone, {_bytes_kept(choice.problem)}")
+        if self.kept:
+            lines += self._keeps()
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
         lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
         lines += [
@@ -59,6 +67,14 @@ class Explanation:
         if self.gradients is not None:
             lines += ["", str(self.gradients)]
         return "\n".join(lines)
+
+    def _keeps(self) -> list[str]:
+        size = input_bytes(self.choice.problem)
+        lines = [f"keeps    the inputs, {size:.0f} bytes a token of a value head, the model's own"]
+        for text, rows in groupby(self.kept, str):
+            names = [row.keep + " (in force)" * (row.keep == self.keep) for row in rows]
+            lines.append(f"         {', '.join(names)}: {text}")
+        return lines
 
 
 def explain(
@@ -89,18 +105,30 @@ def explain(
         problem = problem_of_call(*call, **kwargs)
         gradients = asks_gradient(*call, **kwargs)
         default = str((call[0] if call else kwargs["q"]).device)
-    problems = [problem]
-    if gradients:
-        problems.append(problem.backward(final_state=problem.final_state))
+    find: Callable[[Problem], Choice]
     if target is not None:
         row = target_named(target) if isinstance(target, str) else target
-        return _explanation(*(choose(p, row) for p in problems))
-    where = local_device(default if device is None else device)
-    target_of(where)
-    return _explanation(*(choice_for(p, where) for p in problems))
+        find = partial(choose, target=row)
+    else:
+        where = local_device(default if device is None else device)
+        target_of(where)
+        find = partial(choice_for, device=where)
+    if problem.op == "backward":
+        return _explanation(find(problem), find(replace(problem, op="forward")))
+    if not gradients:
+        return _explanation(find(problem))
+    return _with_gradients(find(problem), find(problem.backward(final_state=problem.final_state)))
 
 
-def _explanation(choice: Choice, *backward: Choice) -> Explanation:
+def _with_gradients(choice: Choice, backward: Choice) -> Explanation:
+    """Of a call that records gradients; the forward may run on another variant for them."""
+    gradients = _explanation(backward, choice)
+    left = next(row.handover for row in gradients.kept if row.keep == gradients.keep)
+    return replace(_explanation(replace(choice, variant=left.forward)), gradients=gradients)
+
+
+def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
+    """Of one choice; ``forward`` is what comes before it where it is a backward."""
     named = {refusal.candidate for refusal in choice.refused}
     others = tuple(
         Refusal(f"plan {name}", reasons)
@@ -108,18 +136,13 @@ def _explanation(choice: Choice, *backward: Choice) -> Explanation:
         if name != choice.variant.plan and f"plan {name}" not in named
         for reasons in [_plan_reasons(name, choice)]
     )
-    gradients = _explanation(*backward) if backward else None
-    return Explanation(choice, others, stored_winners().skipped, gradients)
-
-
-def _bytes_kept(problem: Problem) -> str:
-    """What stays in memory from the forward to the backward."""
-    size = DTYPES[problem.dtype].bytes
-    gate = 4 * (problem.rule.gate == "scalar") + 4 * problem.rule.delta
-    each = size * (2 * problem.K // problem.group + problem.V) + gate
-    return (
-        f"{each} bytes a token of a value head, which are the model's own; the rest is made again"
-    )
+    mode = MODE.get()
+    kept = () if forward is None else kept_by_choice(
+        forward.variant, forward.problem, choice.variant, choice.problem, choice.target,
+        fixed=isinstance(mode.forced, Variant),
+    )  # fmt: skip
+    skipped = stored_winners().skipped
+    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep)
 
 
 def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:

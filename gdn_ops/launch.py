@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +16,19 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
+from gdn_ops.codegen.schedule import RESULTS, running
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import CompileError, LaunchError
+from gdn_ops.precision import exact
 from gdn_ops.results_path import cache_folder
 from gdn_ops.torch_dtype import torch_dtype
 
 GIVEN = (*DIFFERENTIABLE, "do", "dht")
 
-RESULTS = ("o", "ht", "states")
+ALL = frozenset(RESULTS)
+
 MOST_PROGRAMS = 65535
 """Of a CUDA grid's second and third dimension."""
 PER_TOKEN = ("q", "k", "v", "g", "beta")
@@ -99,6 +102,9 @@ class StageLauncher:
             workspace.values[name] = torch.empty(shape, dtype=dtype, device=device)
 
 
+Steps = list[tuple[StageLauncher, list[str]]]
+
+
 class Launcher:
     """A variant bound to a problem.
 
@@ -110,46 +116,89 @@ class Launcher:
         self.problem, self.variant = problem, variant
         self.scale = problem.K**-0.5
         self.BT = int(dict(variant.interface).get("BT", 0))
+        # tokens of a segment, of plans that cut sequences
+        self.cut = int(dict(variant.interface).get("SEG", 0)) * self.BT
         self.stages = tuple(
             StageLauncher(KERNELS[name], problem, variant.config(name), interpret)
             for name, _ in variant.stages
         )
         self._triton = any(stage.spec.language == "triton" for stage in self.stages)
-        self._dead = _dead(self.stages)
+        self._steps: dict[tuple[frozenset[str], frozenset[str]], Steps] = {}
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
-        check_decay(call)
-        values = self._run(call)
-        _clear_tail(call, values["o"])
-        return values["o"], values["ht"] if self.problem.final_state else None
+        o, ht, _ = self.leaving(call, ())
+        return o, ht
 
-    def gradients(self, call: Call) -> dict[str, torch.Tensor]:
-        """Of a backward problem: the gradient of each differentiable input that the call gives.
+    def leaving(
+        self, call: Call, names: Sequence[str]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
+        """The results of a call, and the tensors of these names that its stages made."""
+        check_decay(call)
+        values = self._run(call, wanted=ALL.union(names) if names else ALL)
+        _clear_tail(call, values["o"])
+        ht = values["ht"] if self.problem.final_state else None
+        return values["o"], ht, [values[name] for name in names]
+
+    def gradients(
+        self,
+        call: Call,
+        wanted: Collection[str] = DIFFERENTIABLE,
+        given: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Of a backward problem: the gradient of each wanted input that the call gives.
 
         dq, dk, dv have q's dtype, the others are fp32; tokens of no sequence have zeros.
+
+        Args:
+            wanted: inputs; stages that no gradient of theirs depends on do not run.
+            given: tensors that the stages would make, by name; stages that make nothing else do
+                not run either.
         """
-        names = [name for name in DIFFERENTIABLE if getattr(call, name) is not None]
+        names = [n for n in DIFFERENTIABLE if n in wanted and getattr(call, n) is not None]
         if call.q.shape[0] == 0:  # no rows, so that only A_log and dt_bias have elements at all
             return {f"d{name}": torch.zeros_like(getattr(call, name)) for name in names}
-        values = self._run(call)
+        values = self._run(call, given or {}, frozenset(f"d{name}" for name in names))
         for name in names:
             if name in PER_TOKEN:
                 _clear_tail(call, values[f"d{name}"])
         return {f"d{name}": values[f"d{name}"] for name in names}
 
-    def _run(self, call: Call) -> dict[str, Any]:
-        with _device_of(call.q), _exact(call.q.device.type):
+    def _run(
+        self,
+        call: Call,
+        given: Mapping[str, torch.Tensor] | None = None,
+        wanted: frozenset[str] = ALL,
+    ) -> dict[str, Any]:
+        with _device_of(call.q), exact(call.q.device.type):
             workspace = self.workspace(call)
-            for stage, dead in zip(self.stages, self._dead, strict=True):
+            if given:
+                workspace.values.update({n: self._laid_out(x) for n, x in given.items()})
+            for stage, dead in self.steps(frozenset(given or ()), wanted):
                 stage.launch(workspace)
                 for name in dead:
                     del workspace.values[name]
         return workspace.values
 
+    def steps(self, given: frozenset[str] = frozenset(), wanted: frozenset[str] = ALL) -> Steps:
+        """The stages that run, and by stage the tensors that no later one reads.
+
+        Args:
+            given: tensors that are there before any of them runs.
+            wanted: tensors that are asked for.
+        """
+        steps = self._steps.get((given, wanted))
+        if steps is None:
+            names = running(self.variant, self.problem, given, wanted)
+            stages = [stage for stage in self.stages if stage.name in names]
+            steps = list(zip(stages, _dead(stages, wanted), strict=True))
+            self._steps[given, wanted] = steps
+        return steps
+
     def workspace(self, call: Call) -> Workspace:
         """The inputs of a call; every stage makes room for what it writes."""
         B, T = call.q.shape[:2]
-        sizes = Sizes(B=B, T=T, N=B, NT=-(-T // self.BT) if self.BT else 0)
+        segments = B * max(-(-T // self.cut), 1) if self.cut else 0
+        sizes = Sizes(B=B, T=T, N=B, NT=-(-T // self.BT) if self.BT else 0, NS=segments)
         workspace = Workspace(sizes, {"T": T, "scale": call.scale, "offsets": None})
         values = workspace.values
         for name in GIVEN:
@@ -162,11 +211,16 @@ class Launcher:
     def _pack(self, call: Call, workspace: Workspace) -> None:
         packing = call.packing
         assert packing is not None
-        values, sizes, chunks = workspace.values, workspace.sizes, 0
+        values, sizes, chunks, segments = workspace.values, workspace.sizes, 0, 0
         values["cu_seqlens"], values["offsets"] = packing.cu_seqlens, packing.offsets
         if self.BT and self._triton:
             values["chunk_indices"], values["chunk_offsets"], chunks = packing.chunks(self.BT)
-        workspace.sizes = Sizes(B=sizes.B, T=sizes.T, N=len(packing.offsets) - 1, NT=chunks)
+        if self.cut:
+            cu, sequence_of, offsets, segments = packing.segments(self.cut)
+            values["cu_segments"], values["sequence_of"] = cu, sequence_of
+            values["segment_offsets"] = offsets
+        N = len(packing.offsets) - 1
+        workspace.sizes = Sizes(B=sizes.B, T=sizes.T, N=N, NT=chunks, NS=segments)
 
     @staticmethod
     def _laid_out(tensor: torch.Tensor | None) -> torch.Tensor | None:
@@ -200,14 +254,15 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     return Launcher(problem, variant, interpret=interpret)
 
 
-def _dead(stages: Sequence[StageLauncher]) -> list[list[str]]:
-    """By stage what earlier ones or itself made and no later one reads, results apart."""
+def _dead(stages: Sequence[StageLauncher], wanted: Collection[str]) -> list[list[str]]:
+    """By stage what earlier ones or itself made and no later one reads, the wanted apart."""
     last: dict[str, int] = {}
     for i, stage in enumerate(stages):
         read = (name for name in stage.arguments if name in last)
         last.update(dict.fromkeys((*read, *stage.outputs), i))
-    kept = {*RESULTS, *(f"d{name}" for name in DIFFERENTIABLE)}
-    return [[n for n, at in last.items() if at == i and n not in kept] for i in range(len(stages))]
+    return [
+        [n for n, at in last.items() if at == i and n not in wanted] for i in range(len(stages))
+    ]
 
 
 def _clear_tail(call: Call, x: torch.Tensor) -> None:
@@ -226,26 +281,6 @@ def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
     if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)
     return nullcontext()
-
-
-def _exact(kind: str) -> AbstractContextManager[Any]:
-    """Out of autocast, and of reduced fp32 products: a variant was checked with its precisions."""
-    if torch.get_float32_matmul_precision() != "highest":
-        return _full_precision(kind)
-    if torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
-
-
-@contextmanager
-def _full_precision(kind: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(kind, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _give_triton_an_allocator() -> None:

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gdn_ops.codegen.errors import shown
+from gdn_ops.codegen.errors import UnknownName, shown
+from gdn_ops.codegen.handover import KEEPS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.errors import InvalidInput
@@ -21,16 +22,20 @@ class Mode:
     Args:
         forced: the plan (its default variant) or the variant they run on; None: the best known.
         invariant: the choice does not depend on the sizes of a call.
+        keep: what stays in memory for the gradients, one of ``KEEPS``.
     """
 
     forced: str | Variant | None = None
     invariant: bool = False
+    keep: str = "inputs"
 
 
 mode_of = lru_cache(maxsize=1024)(Mode)
-USUAL = mode_of(None, False)
+USUAL = mode_of(None, False, "inputs")
 
 MODE: ContextVar[Mode] = ContextVar("gdn_ops_mode", default=USUAL)
+
+_NUMBERED: dict[int, Mode] = {}
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def using(forced: str | Variant) -> Iterator[None]:
             f"using({shown(forced)}) names nothing; give a plan's name ({', '.join(PLANS)}) "
             "or a Variant."
         )
-    with _mode(mode_of(forced, MODE.get().invariant)):
+    with _mode(mode_of(forced, MODE.get().invariant, MODE.get().keep)):
         yield
 
 
@@ -63,12 +68,43 @@ def batch_invariant() -> Iterator[None]:
     sequence, not packed) and of gradients each. No variant uses atomics, so calls also repeat. On a
     GPU the ``torch`` plan, which runs where nothing was tuned, is no better than cuBLAS, whose
     products may depend on the batch.
-
-    Gradients of an eager call keep the mode of the call; those of a compiled one have the mode that
-    is in force where they are taken.
     """
-    with _mode(mode_of(MODE.get().forced, True)):
+    with _mode(mode_of(MODE.get().forced, True, MODE.get().keep)):
         yield
+
+
+@contextmanager
+def keeping(keep: str) -> Iterator[None]:
+    """Choose what the calls inside keep in memory for their gradients: less memory, or less time.
+
+    It is the call that counts, not where its gradients are taken. ``explain`` of a call tells the
+    bytes of each choice, and why a plan keeps nothing but its inputs where it cannot do more. A
+    call inside torch.compile always keeps its inputs alone. Where torch.utils.checkpoint runs a
+    call again, put this inside the function that it is given.
+
+    Args:
+        keep: ``inputs``, the default, from which the backward makes everything again; ``inverse``,
+            the gate's sums and the inverse of each chunk too; or ``states``, every tensor too that
+            the forward makes and the backward reads.
+
+    Raises:
+        UnknownName: it is none of these.
+    """
+    if not isinstance(keep, str) or keep not in KEEPS:
+        raise UnknownName.of("choice of what to keep", keep, KEEPS)
+    with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
+        yield
+
+
+def number_of(mode: Mode) -> int:
+    """A number for a mode, as long as the process lives; ``mode_numbered`` gives the mode back."""
+    _NUMBERED[id(mode)] = mode
+    return id(mode)
+
+
+def mode_numbered(number: int) -> Mode:
+    """The mode of a number that ``number_of`` gave."""
+    return _NUMBERED[number]
 
 
 @contextmanager

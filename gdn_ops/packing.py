@@ -27,12 +27,24 @@ class Packing:
         self.offsets = offsets
         # kept here too: a captured CUDA graph needs them as long as cu_seqlens itself
         self._chunks: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
+        self._segments: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]] = {}
 
     def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
         if BT not in self._chunks:
             self._chunks[BT] = _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
         return self._chunks[BT]
+
+    def segments(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        """Sequences cut every so many tokens; one without tokens makes one segment, too.
+
+        Returns (cu_segments [NS + 1], sequence_of [NS + 1], segment_offsets [N + 1], NS), int32:
+        the first token of each segment, its sequence, and the first segment of each sequence.
+        """
+        if tokens not in self._segments:
+            device = self.cu_seqlens.device
+            self._segments[tokens] = _segment_tables(self.offsets, tokens, device)
+        return self._segments[tokens]
 
 
 @lru_cache(maxsize=64)
@@ -47,6 +59,23 @@ def _chunk_tables(
         torch.tensor(ends, dtype=torch.int32, device=device),
         ends[-1],
     )
+
+
+@lru_cache(maxsize=64)
+def _segment_tables(
+    offsets: tuple[int, ...], tokens: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    starts: list[int] = []
+    sequences: list[int] = []
+    firsts = [0]
+    for n, (a, b) in enumerate(pairwise(offsets)):
+        own = range(a, max(b, a + 1), tokens)
+        starts += own
+        sequences += [n] * len(own)
+        firsts.append(len(starts))
+    tables = ([*starts, offsets[-1]], [*sequences, len(offsets) - 1], firsts)
+    cu, of, first = (torch.tensor(x, dtype=torch.int32, device=device) for x in tables)
+    return cu, of, first, len(starts)
 
 
 def packing_of(

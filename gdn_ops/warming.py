@@ -85,15 +85,16 @@ def _run(
         return torch.rand(*shape, device=device).to(like)
 
     backward = p.op == "backward"
+    channels = (p.K,) if p.rule.gate == "vector" else ()
     call = Call(
         q=random(1, T, p.H, p.K, like=dtype),
         k=random(1, T, p.H, p.K, like=dtype) * p.K**-0.5,
         v=random(1, T, p.HV, p.V, like=dtype),
-        g=-random(1, T, p.HV, like=gate_dtype) if p.rule.gate != "none" else None,
+        g=-random(1, T, p.HV, *channels, like=gate_dtype) if p.rule.gate != "none" else None,
         beta=random(1, T, p.HV, like=beta_dtype) if p.rule.delta else None,
         scale=p.K**-0.5,
         A_log=random(p.HV) if p.gate_in_kernel else None,
-        dt_bias=random(p.HV) if p.dt_bias else None,
+        dt_bias=random(p.HV, *channels) if p.dt_bias else None,
         h0=random(1, p.HV, p.K, p.V) if p.initial_state else None,
         packing=packing_of(torch.tensor([0, T], device=device), T) if p.varlen else None,
         do=random(1, T, p.HV, p.V, like=dtype) if backward else None,

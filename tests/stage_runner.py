@@ -26,11 +26,16 @@ def run_stage(
     sizes: Sizes,
     folder: Path,
 ) -> dict[str, torch.Tensor]:
-    """Launch the stage on the CPU; ``given`` holds its inputs and scalars by name."""
+    """Launch the stage on the CPU; ``given`` holds its inputs and scalars by name.
+
+    An output that is given, too, is written where it stands and is not returned.
+    """
     round_bf16_to_nearest()
     module = load_module(spec.name, render(spec, problem, config, interpret=True), folder)
     outputs = {}
     for name in spec.outputs(problem, config):
+        if name in given:
+            continue
         tensor = TENSORS[name]
         dtype = torch_dtype(tensor.element(problem, config))
         shape = tensor.dims(problem, config, sizes)

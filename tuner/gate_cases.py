@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.inputs import Layout
-from gdn_ops.tuner.recipes import Recipe
+from gdn_ops.tuner.recipes import GATES, Recipe
 
 CHUNK = 64
 """Chunk size where a variant has none."""
@@ -46,12 +47,15 @@ class Case:
     every_repeat: bool = False
 
 
-def gate_cases(problem: Problem, *, BT: int = 0, gpu: bool, interpret: bool) -> tuple[Case, ...]:
+def gate_cases(
+    problem: Problem, *, BT: int = 0, segment: int = 0, gpu: bool, interpret: bool
+) -> tuple[Case, ...]:
     """List the cases of a problem.
 
     Args:
         problem: supplies rule, op, dtype, K, V, HV / H and the flags; its sizes do not matter.
         BT: the variant's chunk size, 0 where it has none.
+        segment: tokens of a segment of a variant that cuts sequences, else 0.
         gpu: keep every head, so that the very kernels that will be timed are checked.
         interpret: Triton's interpreter runs them, some 10 ms a program: only tiny cases.
     """
@@ -63,6 +67,8 @@ def gate_cases(problem: Problem, *, BT: int = 0, gpu: bool, interpret: bool) -> 
         cases = _tiny(problem, BT)
     else:
         cases = _chunked(problem, BT or CHUNK, gpu)
+    if segment:
+        cases = chain(cases, _segments(problem, segment, interpret))
     if gpu:
         return tuple(cases)
     if not interpret:
@@ -99,6 +105,17 @@ def _tiny(problem: Problem, BT: int) -> Iterator[Case]:
         yield _case(problem, "two chunks, the second one ragged", BT + 5, every_repeat=True)
     yield from _values(problem, BT or FEW)
     yield from _other_states(problem, 5)
+
+
+def _segments(problem: Problem, segment: int, interpret: bool) -> Iterator[Case]:
+    """Sequences longer than a segment: heads that keep all, forget all, and both in turn."""
+    lengths: tuple[int, ...] = (segment + 5 if interpret else 2 * segment + 17,)
+    if problem.varlen:
+        lengths = (13, 0, *lengths, 0, segment + 1)
+    gates = ("model",) if interpret or problem.rule.gate == "none" else GATES
+    for gate in gates:
+        name = f"more than a segment, gate {gate}"
+        yield _case(problem, name, *lengths, recipe=Recipe(gate), every_repeat=gate == "model")
 
 
 def _decode(problem: Problem) -> Iterator[Case]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gdn_ops.call import Call
 from gdn_ops.codegen.dtype import DTYPES
-from gdn_ops.codegen.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.packing import Packing, packing_of
 from gdn_ops.reference import log_decay
@@ -57,7 +57,8 @@ def random_call(
 
     q and k are unit vectors, v is normal, beta a sigmoid (None without the delta). Log decays are
     -exp(A_log) softplus(a + dt_bias) with rates exp(A_log) in 0..16, as Mamba-2 (arXiv 2405.21060)
-    and the layers of the gated delta rule start them. Gradients that come in are normal.
+    and the layers of the gated delta rule start them; of a vector gate each key channel has a and
+    dt_bias of its own, as KDA's (arXiv 2510.26692). Gradients that come in are normal.
 
     Args:
         problem: supplies heads, head dims, dtype, flags and, without ``layout``, the sizes.
@@ -66,12 +67,7 @@ def random_call(
 
     Raises:
         InvalidInput: the layout does not fit the problem.
-        UnsupportedProblem: the rule has no call yet.
     """
-    if problem.rule.gate == "vector":
-        raise UnsupportedProblem(
-            f"no inputs are made for {problem.rule.name}; known are gates none and scalar."
-        )
     layout, recipe = layout or Layout.of(problem, seed=seed), recipe or Recipe()
     B, T = _row(problem, layout)
     generator = torch.Generator(device=device).manual_seed(seed)
@@ -119,7 +115,8 @@ def _gate(
     """g, A_log and dt_bias as the problem takes them."""
     if problem.rule.gate == "none":
         return None, None, None
-    gate = GATES[name](generator, *row, problem.HV)
+    channels = (problem.K,) if problem.rule.gate == "vector" else ()
+    gate = GATES[name](generator, *row, problem.HV, *channels)
     A_log = gate.A.log()  # -inf for a head that never decays
     if not problem.gate_in_kernel:
         return log_decay(gate.a, A_log, gate.dt_bias), None, None

@@ -35,7 +35,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RawGate:
-    """The parts of g = -A softplus(a + dt_bias): a [B, T, HV], A and dt_bias [HV]."""
+    """The parts of g = -A softplus(a + dt_bias): a [B, T, HV], A and dt_bias [HV].
+
+    Of a vector gate a is [B, T, HV, K] and dt_bias [HV, K].
+    """
 
     a: Tensor
     A: Tensor
@@ -53,6 +56,11 @@ def normal(generator: Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
+def filled(generator: Generator, value: float, *shape: int) -> Tensor:
+    """Float32, all of one value, on the generator's device."""
+    return torch.full(shape, value, device=generator.device)
+
+
 def unit_rows(generator: Generator, *shape: int, cosine: float = 0.0) -> Tensor:
     """[B, T, heads, D] vectors of length one with an expected cosine between two of a head."""
     x = normal(generator, *shape)
@@ -62,34 +70,34 @@ def unit_rows(generator: Generator, *shape: int, cosine: float = 0.0) -> Tensor:
     return normalize(x, dim=-1)
 
 
-def _model(generator: Generator, B: int, T: int, HV: int) -> RawGate:
+def _model(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
     """As layers start them; of four heads or more the first keeps and the last forgets all."""
     A = uniform(generator, HV, high=STRONGEST_RATE)
-    dt = uniform(generator, HV, low=log(SMALLEST_DT), high=log(LARGEST_DT)).exp()
+    dt = uniform(generator, HV, *channels, low=log(SMALLEST_DT), high=log(LARGEST_DT)).exp()
     dt_bias = dt + (-torch.expm1(-dt)).log()  # the inverse of softplus
     if HV >= 4:
         A[0], A[-1], dt_bias[-1] = 0.0, STRONGEST_RATE, 2.0
-    return RawGate(normal(generator, B, T, HV), A, dt_bias)
+    return RawGate(normal(generator, B, T, HV, *channels), A, dt_bias)
 
 
-def _open(generator: Generator, B: int, T: int, HV: int) -> RawGate:
+def _open(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
     """Log decays of exactly 0: nothing is ever forgotten."""
-    zero = torch.zeros(HV, device=generator.device)
-    return RawGate(normal(generator, B, T, HV), zero, zero)
+    a = normal(generator, B, T, HV, *channels)
+    return RawGate(a, filled(generator, 0.0, HV), filled(generator, 0.0, HV, *channels))
 
 
-def _strong(generator: Generator, B: int, T: int, HV: int) -> RawGate:
+def _strong(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
     """Log decays of -50 to -1000 at every token."""
     low, high = 50 / STRONGEST_RATE, 1000 / STRONGEST_RATE
-    zero = torch.zeros(HV, device=generator.device)
-    a = uniform(generator, B, T, HV, low=low, high=high)
-    return RawGate(a, zero + STRONGEST_RATE, zero)
+    a = uniform(generator, B, T, HV, *channels, low=low, high=high)
+    A, dt_bias = filled(generator, STRONGEST_RATE, HV), filled(generator, 0.0, HV, *channels)
+    return RawGate(a, A, dt_bias)
 
 
-def _resetting(generator: Generator, B: int, T: int, HV: int) -> RawGate:
+def _resetting(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
     """Half the tokens decay by exactly nothing, some as a model's, one in 32 forgets nearly all."""
-    gate = _model(generator, B, T, HV)
-    draw = uniform(generator, B, T, HV)
+    gate = _model(generator, B, T, HV, *channels)
+    draw = uniform(generator, B, T, HV, *channels)
     a = torch.where(draw < 1 / 2, CLOSED, gate.a)
     a = torch.where(draw > 31 / 32, 3.0 - gate.dt_bias, a)
     return RawGate(a, gate.A.clamp(min=STRONGEST_RATE / 2), gate.dt_bias)
@@ -104,7 +112,7 @@ def _near_two(generator: Generator, B: int, T: int, HV: int) -> Tensor:
     return uniform(generator, B, T, HV, low=1.9, high=2.0)
 
 
-GATES: dict[str, Callable[[Generator, int, int, int], RawGate]] = {
+GATES: dict[str, Callable[..., RawGate]] = {
     "model": _model,
     "open": _open,
     "strong": _strong,

@@ -99,6 +99,7 @@ def verify(
     cases = gate_cases(
         problem,
         BT=chunk_size(variant),
+        segment=chunk_size(variant) * int(dict(variant.interface).get("SEG", 0)),
         gpu=torch.device(device).type != "cpu",
         interpret=interpret,
     )

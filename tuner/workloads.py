@@ -11,6 +11,7 @@ from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import Rule
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def pool(*, sequences: int, drafts: int = 0, dtype: str = "bf16", **facts: Any) 
     tokens = sequences * (1 + drafts)
     return Problem(op="pool", tokens=tokens, sequences=sequences, dtype=dtype, **given)
 
+
+KDA: dict[str, Any] = {
+    "rule": Rule("vector"), "H": 32, "HV": 32, "gate_in_kernel": True, "dt_bias": True,
+}  # fmt: skip
+"""Kimi delta attention as Kimi-Linear-48B-A3B has it, with a raw gate a key channel."""
 
 QWEN35_HEADS = ((16, 64), (16, 32), (16, 48), (16, 16))
 """H and HV of Qwen3.5: 397B and 122B; 35B, 9B and 4B; 27B; 2B and 0.8B."""
@@ -135,6 +141,16 @@ WORKLOADS: dict[str, Workload] = {
             (
                 *(prefill(tokens=8192, H=H, HV=HV) for H, HV in QWEN35_HEADS),
                 *(decode(sequences=32, H=H, HV=HV) for H, HV in QWEN35_HEADS),
+            ),
+        ),
+        Workload(
+            "kda",
+            "prefill, decode and gradients of Kimi delta attention, a gate a key channel",
+            (
+                *(prefill(tokens=tokens, **KDA) for tokens in (1024, 8192)),
+                prefill(tokens=8192, sequences=8, varlen=True, **KDA),
+                *(decode(sequences=sequences, **KDA) for sequences in (1, 32)),
+                training(tokens=8192, **KDA),
             ),
         ),
         Workload(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Axis, Config
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.kernels.gate_tiles import BH, gates_of_program, gates_of_token
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
+from gdn_ops.codegen.kernels.tiles import count
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import Sizes
@@ -20,8 +24,12 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("dg", "dA_log_chunks", *bias) if problem.gate_in_kernel else ("dg",)
 
 
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    return {"BH": gates_of_program(problem, config)}
+
+
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return (sizes.B * -(-problem.HV // int(config["BH"])), sizes.NT)
+    return (sizes.B * count(gates_of_token(problem), gates_of_program(problem, config)), sizes.NT)
 
 
 SPEC = KernelSpec(
@@ -34,11 +42,12 @@ SPEC = KernelSpec(
     """,
     shared=("BT",),
     axes=(
-        Axis("BH", (1, 4, 8, 16), 8, "value heads of one program"),
+        BH,
         *launch_axes(warps=(1, 2, 4, 8), stages=(1,)),
     ),
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T",),
     grid=_grid,
+    context=_context,
 )

@@ -18,17 +18,28 @@ BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
 STAGES = 2
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, int]:
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
     return {
         "BK": tile(int(config["BK"]), problem.K),
         "BV": tile(int(config["BV"]), problem.V),
     }
 
 
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    read = {"EQUATION": "    dv_local = P^T do"} if problem.rule.gate == "vector" else {}
+    return {**_tiles(problem, config), **read}
+
+
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate == "scalar" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    if problem.rule.gate == "vector":
+        return ("P", "do", *packed)
     return ("q", "k", *gate, "do", *packed)
+
+
+def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
+    return () if problem.rule.gate == "vector" else ("scale",)
 
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -45,7 +56,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
     ]
-    tiles = _context(problem, config)
+    tiles = _tiles(problem, config)
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
     if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
         # the scores are an operand by the time dv_local is summed
@@ -54,12 +65,24 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         reasons += register_reasons(what, rows * rows, config, target)
         what = f"dv_local of {rows} x {tiles['BV']}"
         reasons += register_reasons(what, rows * tiles["BV"], config, target)
+    if problem.rule.gate == "vector":
+        return reasons + _idle_reasons(problem, config)
     if count(problem.K, tiles["BK"]) == 1 and config["num_stages"] != STAGES:
         reasons.append(
             f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
             f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
         )
     return reasons
+
+
+def _idle_reasons(problem: Problem, config: Config) -> list[str]:
+    """Refuse all but one value of the axes of q k^T, which a vector gate's P is read instead of."""
+    usual = SPEC.default(problem)
+    return [
+        f"{name}={config[name]} is the same as {name}={usual[name]} where P is read"
+        for name in ("BK", "num_stages")
+        if config[name] != usual[name]
+    ]
 
 
 SPEC = KernelSpec(
@@ -78,7 +101,8 @@ SPEC = KernelSpec(
     ),
     inputs=_inputs,
     outputs=_outputs,
-    scalars=("T", "scale"),
+    scalars=("T",),
+    numbers=_numbers,
     grid=_grid,
     context=_context,
     refusals=_refusals,

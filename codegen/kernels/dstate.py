@@ -11,9 +11,23 @@ from gdn_ops.codegen.kernels.tiles import narrowed
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 
+VECTOR = """\
+    dh = dS after the chunk
+    dv_new = dv_local + (exp(gl - gc) k) dS,  gl = gc of the chunk's last token
+    dS <- diag(exp(gl)) dS + scale (exp(gc) q)^T do"""
+"""The maths of a vector gate; of the delta rule the last line goes on."""
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    if problem.rule.gate != "vector":
+        return state_tiles(problem, config)
+    delta = problem.rule.delta
+    equation = f"{VECTOR} - w^T dv_new" if delta else VECTOR.replace("dv_new", "dv")
+    return {**state_tiles(problem, config), "EQUATION": equation}
+
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    gate = ("gc",) if problem.rule.gate != "none" else ()
     final = ("dht",) if problem.final_state else ()
     packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
     reads = ("w",) if problem.rule.delta else ()
@@ -28,11 +42,13 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _adapted(problem: Problem) -> Mapping[str, Value]:
     """A pipeline's tiles of more than 128 key channels are over what many GPUs may share.
 
-    Of fp32 products, which run on the vector units, wider tiles and a [K, V] state spill.
+    Of fp32 products, which run on the vector units, wider tiles and a [K, V] state spill. With
+    vector gates more is held a token, and a pipeline of any width spills.
     """
-    deep = {"num_stages": 1} if problem.K > 128 else {}
+    vector = problem.rule.gate == "vector"
+    deep = {"num_stages": 1} if vector or problem.K > 128 else {}
     if problem.dtype != "fp32":
-        return deep
+        return {"num_warps": 8, **deep} if vector else deep
     return {"BV": narrowed(BV, 16, problem.V), "layout": "VK", "num_warps": 8, **deep}
 
 
@@ -62,7 +78,7 @@ SPEC = KernelSpec(
     outputs=_outputs,
     scalars=("T", "scale"),
     grid=state_grid,
-    context=state_tiles,
+    context=_context,
     refusals=state_refusals,
     adapted=_adapted,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
@@ -16,6 +16,18 @@ BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
 BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
 STAGES = 2
 WIDEST = 128
+VECTOR = """\
+    dX = A^T dv_new,  dv = beta dX,  P = scale tril(do v_new^T),  L = -strict_tril(dX v_new^T)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    Z_i = sum of L_ij G_ij k_j - exp(gc_i) (h dX_i),  D_j = exp(gl - gc_j) (dh v_new_j)
+    W_j = sum of G_ij (P_ij q_i + L_ij beta_i k_i) + D_j,  dk = beta Z + W
+    dbeta = rowsum(dX v) + rowsum(k Z)
+    dgc = q dq + k (beta Z - W), at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
+VECTOR_LINEAR = """\
+    P = scale tril(do v^T),  D_j = exp(gl - gc_j) (dh v_j)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    dk_j = sum of G_ij P_ij q_i + D_j
+    dgc = q dq - k dk, at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
 
 
 def _tiles(problem: Problem, config: Config) -> dict[str, int]:
@@ -29,11 +41,14 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     gated = problem.rule.gate == "scalar" and not config["gate_free"]
     DQ = TENSORS[_outputs(problem, config)[0]].element(problem, config)
     doc = {} if problem.rule.delta else {"DOC": "the gradients of q, k and gc."}
-    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, **doc}
+    if problem.rule.gate == "vector":
+        doc["EQUATION"] = VECTOR if problem.rule.delta else VECTOR_LINEAR
+    levels = int(config["BT"]).bit_length() - 1
+    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, "LEVELS": levels, **doc}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    gate = ("gc",) if problem.rule.gate != "none" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
     if not problem.rule.delta:
         return ("q", "k", "v", *gate, "h", "do", "dh", *packed)
@@ -43,7 +58,7 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     keys = ("dq_heads", "dk_heads") if problem.group > 1 else ("dq", "dk")
-    gate = ("dgc",) if problem.rule.gate == "scalar" else ()
+    gate = ("dgc",) if problem.rule.gate != "none" else ()
     values = ("dv", "dbeta") if problem.rule.delta else ()
     return (*keys, *values, *gate)
 
@@ -73,6 +88,12 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
             f"BV={config['BV']} takes V={problem.V} in one tile and leaves no loop to pipeline"
         )
     return reasons
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Beside the gates of a tile a pipeline's loads spill; one tile has none."""
+    piped = problem.rule.gate == "vector" and count(problem.V, tile(int(BV.default), problem.V)) > 1
+    return {"num_stages": 1} if piped else {}
 
 
 SPEC = KernelSpec(
@@ -108,4 +129,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
+    adapted=_adapted,
 )

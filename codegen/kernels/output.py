@@ -18,7 +18,7 @@ BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
 STAGES = 2
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, int]:
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
     width = tile(int(config["BK"]), problem.K)
     return {
         "BK": width,
@@ -27,10 +27,20 @@ def _context(problem: Problem, config: Config) -> Mapping[str, int]:
     }
 
 
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    if problem.rule.gate != "vector":
+        return _tiles(problem, config)
+    written = "v_new" if problem.rule.delta else "v"
+    equation = f"    o = scale (exp(gc) q) S + P {written}"
+    return {**_tiles(problem, config), "EQUATION": equation}
+
+
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = ("gc",) if problem.rule.gate == "scalar" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
     written = "v_new" if problem.rule.delta else "v"
+    if problem.rule.gate == "vector":
+        return ("q", written, "h", "gc", "P", *packed)
+    gate = ("gc",) if problem.rule.gate == "scalar" else ()
     return ("q", "k", written, "h", *gate, *packed)
 
 
@@ -48,7 +58,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
     ]
-    tiles = _context(problem, config)
+    tiles = _tiles(problem, config)
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
     if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
         rows, columns = int(config["BT"]), tiles["BV"]

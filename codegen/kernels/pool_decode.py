@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 
 BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels of one program")
+SPAN = Axis("SPAN", (16, 32, 64, 128, 256), 32, "channels of a V-first state's row, read at once")
+LINE = 128
+"""Bytes that a warp's load of a V-first state has side by side: a line of the cache."""
+FEW = 128
+"""States that the programs of one wave hold in tiles of 8 channels on a GPU of 132 SMs or more."""
 
 
 def _block(problem: Problem, config: Config) -> tuple[int, int]:
@@ -23,7 +28,9 @@ def _block(problem: Problem, config: Config) -> tuple[int, int]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     BK, BV = _block(problem, config)
-    return {"BK": BK, "BV": BV, "NV": count(problem.V, BV), **pool_context(problem, config)}
+    span = tile(int(config["SPAN"]), problem.K, least=1)
+    tiles = {"BK": BK, "BV": BV, "NV": count(problem.V, BV), "SPAN": span, "NK": BK // span}
+    return {**tiles, **pool_context(problem, config)}
 
 
 def pool_context(problem: Problem, config: Config) -> Mapping[str, object]:
@@ -63,7 +70,25 @@ def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
     return (*columns, *tokens, "stride_pool", "stride_slots")
 
 
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """A V-first state's rows read by lines, and small tiles of a batch that runs all at once.
+
+    K-first tiles keep their width: the order of their sums follows it, and the bits of a sequence
+    would depend on its batch.
+    """
+    if not problem.state_v_first:
+        return {}
+    span = LINE // DTYPES[problem.state_dtype].bytes
+    few = problem.sequences * problem.HV <= FEW
+    return {
+        "SPAN": narrowed(SPAN, span, problem.K, least=1),
+        "BV": narrowed(BV, 8, problem.V, least=1) if few else BV.default,
+    }
+
+
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    if not sizes.T:
+        return (0,)  # a program reads its first token before it knows of any
     # one dimension, for the others hold 65535 programs and N * HV can be more
     return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
 
@@ -71,6 +96,12 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     BK, BV_ = _block(problem, config)
     reasons = twin_reasons(BV, config, problem.V, least=1)
+    if problem.state_v_first:
+        reasons += twin_reasons(SPAN, config, problem.K, least=1)
+    elif config["SPAN"] != SPAN.default:
+        reasons.append(
+            f"SPAN={config['SPAN']} is the same as SPAN={SPAN.default} in a K-first pool"
+        )
     return reasons + register_reasons(f"a state of {BK} x {BV_}", BK * BV_, config, target)
 
 
@@ -84,9 +115,11 @@ SPEC = KernelSpec(
     """,
     axes=(
         BV,
+        SPAN,
+        Axis("evict", ("usual", "first"), "usual", "which lines leave the caches first: a state's"),
         Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after"),
-        Axis("prefetch", (0, 1), 0, "tokens loaded ahead, in registers"),
-        *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=2),
+        Axis("prefetch", (0, 1), 1, "tokens loaded while the one before is at work"),
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=1),
     ),
     inputs=_inputs,
     outputs=pool_outputs,
@@ -95,4 +128,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
+    adapted=_adapted,
 )

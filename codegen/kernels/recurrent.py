@@ -36,7 +36,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
-    gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate == "scalar" else ()
+    gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate != "none" else ()
     initial = ("h0",) if problem.initial_state else ()
     packed = ("cu_seqlens",) if problem.varlen and problem.op != "decode" else ()
     beta = ("beta",) if problem.rule.delta else ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.state_walk import BK, BV, state_grid, state_tiles
+from gdn_ops.codegen.kernels.state_walk import BK, BV, EXP, exp_reasons, state_grid, state_tiles
 from gdn_ops.codegen.kernels.tiles import narrowed, register_reasons, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
@@ -28,6 +28,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     tiles = state_tiles(problem, config)
     rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
     reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    reasons += exp_reasons(problem, config)
     values, what = rows * columns, f"a state of {rows} x {columns}"
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
     if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
@@ -65,6 +66,7 @@ SPEC = KernelSpec(
         Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
         Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
         Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v, A are read"),
+        EXP,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=2),
     ),
     inputs=_inputs,

@@ -30,7 +30,9 @@ def _blocks(config: Config) -> tuple[int, int]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     blocks, BC = _blocks(config)
+    read = {"EQUATION": "    A = (I + L)^-1"} if problem.rule.gate == "vector" else {}
     return {
+        **read,
         "GATED": _gated(problem, config),
         "BK": tile(int(config["BK"]), problem.K),
         "NC": blocks,
@@ -44,7 +46,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     blocks, BC = _blocks(config)
     way, merge_dot = config["solve"], config["merge_dot"]
-    reasons = twin_reasons(BK, config, problem.K) + _twins(problem, config)
+    reasons = twin_reasons(BK, config, problem.K) + _twins(problem, config, target)
     if merge_dot != "ieee" and target.vendor == "amd":
         reasons.append(f"merge_dot={merge_dot} needs NVIDIA tensor cores; {target.name} is AMD")
     if merge_dot == "ieee" and BC == 64 and (blocks > 1 or way == "doubling"):
@@ -59,10 +61,10 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons + _register_reasons(config, target)
 
 
-def _twins(problem: Problem, config: Config) -> list[str]:
+def _twins(problem: Problem, config: Config, target: Target) -> list[str]:
     """Refuse what renders or compiles to the same as another config; a default is never refused."""
     blocks, BC = _blocks(config)
-    reasons = []
+    reasons = _idle_reasons(problem, config, target) if problem.rule.gate == "vector" else []
     if config["NC"] not in (blocks, NC.default):
         reasons.append(f"NC={config['NC']} is the same as NC={blocks} in chunks of {config['BT']}")
     if config["solve"] == "blocks" and BC == LEAST:
@@ -82,6 +84,19 @@ def _twins(problem: Problem, config: Config) -> list[str]:
     return reasons
 
 
+def _idle_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
+    """Refuse all but one value of the axes of K K^T, which a vector gate's L is read instead of."""
+    usual = SPEC.default(problem)
+    if usual["dot"] == "native" and config.get("store") == "fp32":
+        # native and, on some targets, one of the others are refused already
+        usual["dot"] = "ieee" if target.vendor == "amd" else "tf32"
+    return [
+        f"{name}={config[name]} is the same as {name}={usual[name]} where L is read"
+        for name in ("BK", "dot", "loads", "heads", "num_stages")
+        if config[name] != usual[name]
+    ]
+
+
 def _register_reasons(config: Config, target: Target) -> list[str]:
     """Whether the lower blocks and the inverses of the diagonal ones fit the registers at all."""
     blocks, BC = _blocks(config)
@@ -98,6 +113,8 @@ def _register_reasons(config: Config, target: Target) -> list[str]:
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if _gated(problem, config) else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    if problem.rule.gate == "vector":
+        return ("L", *packed)
     return ("k", "beta", *gate, *packed)
 
 

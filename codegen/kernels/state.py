@@ -11,14 +11,24 @@ from gdn_ops.codegen.kernels.tiles import narrowed
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 
+VECTOR = """\
+    h = S before the chunk
+    v_new = u - w S
+    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v_new,  gl = gc of the chunk's last token"""
+VECTOR_LINEAR = """\
+    h = S before the chunk
+    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v,  gl = gc of the chunk's last token"""
+
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     doc = {} if problem.rule.delta else {"DOC": "the state before each chunk."}
+    if problem.rule.gate == "vector":
+        doc["EQUATION"] = VECTOR if problem.rule.delta else VECTOR_LINEAR
     return {**state_tiles(problem, config), "FINAL_STATE": problem.writes_state, **doc}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    gate = ("gc",) if problem.rule.gate != "none" else ()
     initial = ("h0",) if problem.initial_state else ()
     packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
     writes = ("w", "u") if problem.rule.delta else ("v",)
@@ -31,9 +41,13 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill."""
+    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill.
+
+    With a tile of vector gates beside them a [K, V] state and a pipeline's loads spill.
+    """
     if problem.dtype != "fp32":
-        return {}
+        vector = problem.rule.gate == "vector"
+        return {"layout": "VK", "num_stages": 1} if vector else {}
     return {"BV": narrowed(BV, 16, problem.V), "num_warps": 8, "num_stages": 1}
 
 

@@ -11,6 +11,8 @@ from gdn_ops.codegen.tensor import Sizes
 BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
 BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
 
+EXP = Axis("exp", ("exp", "exp2"), "exp2", "decays as powers of e, or of 2 from scaled gates")
+
 
 def state_tiles(problem: Problem, config: Config) -> dict[str, int]:
     """Widths and numbers of the tiles: NK of them in a program, NV programs of a head."""
@@ -38,3 +40,10 @@ def state_refusals(problem: Problem, config: Config, target: Target) -> list[str
         *twin_reasons(BV, config, problem.V),
         *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
     ]
+
+
+def exp_reasons(problem: Problem, config: Config) -> list[str]:
+    """Refuse a choice about decays where there are none."""
+    if problem.rule.gate != "none" or config["exp"] == EXP.default:
+        return []
+    return [f"exp={config['exp']} is the same as exp={EXP.default} without a gate"]

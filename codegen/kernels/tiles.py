@@ -45,10 +45,11 @@ def twin_reasons(axis: Axis, config: Config, dim: int, *, least: int = LEAST) ->
     return [f"{axis.name}={value} is the same as {axis.name}={kept} in a head of {dim} channels"]
 
 
-def narrowed(axis: Axis, width: int, dim: int) -> int:
-    """A default width below the axis' own, where a head of ``dim`` channels tells them apart."""
+def narrowed(axis: Axis, width: int, dim: int, *, least: int = LEAST) -> int:
+    """A default width other than the axis' own, where ``dim`` channels tell them apart."""
     usual = int(axis.default)
-    return usual if tile(width, dim) == tile(usual, dim) else width
+    same = tile(width, dim, least=least) == tile(usual, dim, least=least)
+    return usual if same else width
 
 
 def register_reasons(what: str, values: int, config: Config, target: Target) -> list[str]:

@@ -10,12 +10,29 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
+VECTOR = """
+    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
+    wrote by d_ijc:
+    A = (I + L)^-1 diag(beta),  L_ij = beta_i sum_c k_ic d_ijc k_jc for i > j, else 0
+    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
+    U = A (V - (d . K) S)
+    O = scale (d . Q) S + P U
+    S <- d_last S + (d_last,i . K)^T U
+    """
+VECTOR_LINEAR = """
+    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
+    wrote by d_ijc:
+    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
+    O = scale (d . Q) S + P V
+    S <- d_last S + (d_last,i . K)^T V
+    """
+
 SOLVE = Axis("solve", ("rows", "blocks"), "blocks", "A by row substitution, or by blocks of 16")
 
 
 def rule_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     """What a stage that computes the whole rule reads; offsets are cu_seqlens on the host."""
-    gate = ("g",) if problem.rule.gate == "scalar" else ()
+    gate = ("g",) if problem.rule.gate != "none" else ()
     raw = ("A_log",) * problem.gate_in_kernel + ("dt_bias",) * problem.dt_bias
     state = ("h0",) if problem.initial_state else ()
     packed = ("offsets",) if problem.varlen else ()
@@ -30,11 +47,20 @@ def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     dot = "fp32" if config["dot"] == "ieee" else problem.dtype
-    return {"DOT": DTYPES[dot].torch}
+    return {"DOT": DTYPES[dot].torch, **vector_maths(problem, VECTOR, VECTOR_LINEAR)}
+
+
+def vector_maths(problem: Problem, delta: str, linear: str) -> Mapping[str, object]:
+    """The equation in the place of the spec's where the gate is a vector."""
+    if problem.rule.gate != "vector":
+        return {}
+    return {"EQUATION": (delta if problem.rule.delta else linear).strip("\n").rstrip()}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = []
+    if config["dot"] == "native" and problem.rule.gate == "vector":
+        reasons.append("dot=native is of gates none and scalar; of a vector gate use dot=ieee")
     if config["dot"] == "native" and problem.dtype == "fp16" and not target.gpu:
         reasons.append(
             "dot=native multiplies fp16, which takes PyTorch some 40 times as long as fp32 "

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from gdn_ops.codegen.kernels.torch_chunk import rule_inputs, rule_outputs
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.kernels.torch_chunk import rule_inputs, rule_outputs, vector_maths
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+
+VECTOR = """
+    u = beta (v - S^T (exp(g) . k))
+    o = scale (S^T (exp(g) . q) + (k . q) u)
+    S <- diag(exp(g)) S + k u^T
+    """
+VECTOR_LINEAR = """
+    o = scale (S^T (exp(g) . q) + (k . q) v)
+    S <- diag(exp(g)) S + k v^T
+    """
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    return vector_maths(problem, VECTOR, VECTOR_LINEAR)
+
 
 SPEC = KernelSpec(
     name="torch_recurrent",
@@ -22,4 +41,5 @@ SPEC = KernelSpec(
     inputs=rule_inputs,
     outputs=rule_outputs,
     scalars=("scale",),
+    context=_context,
 )

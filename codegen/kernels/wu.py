@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.tiles import count, narrow_fp32, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
@@ -16,28 +15,35 @@ from gdn_ops.codegen.tensor import Sizes
 BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
 BV = Axis("BV", (32, 64, 128), 64, "value channels of a tile")
 STAGES = 2
+VECTOR = "    w = A (beta exp(gc) k),  u = A (beta v)"
+"""The maths of a vector gate, whose A has the decay in it."""
 
 
 def _tiles(problem: Problem, config: Config) -> tuple[int, int]:
     return tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
 
 
+def _one_tile(problem: Problem, config: Config) -> bool:
+    width_k, width_v = _tiles(problem, config)
+    return count(problem.K, width_k) == count(problem.V, width_v) == 1
+
+
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     width_k, width_v = _tiles(problem, config)
     gated = problem.rule.gate == "scalar" and not config["gate_free"]
-    return {"GATED": gated, "BK": width_k, "BV": width_v}
+    plain = {"EQUATION": VECTOR} if problem.rule.gate == "vector" else {}
+    return {"GATED": gated, "BK": width_k, "BV": width_v, **plain}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    width_k, width_v = _tiles(problem, config)
     reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
-    one_tile = count(problem.K, width_k) == count(problem.V, width_v) == 1
-    if one_tile and config["num_stages"] != STAGES:
+    if _one_tile(problem, config) and config["num_stages"] != STAGES:
         reasons.append(
             f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: one tile takes "
             f"K={problem.K} and one V={problem.V}, which leaves no loop to pipeline"
         )
     BT = int(config["BT"])
+    width_k, width_v = _tiles(problem, config)
     registers = BT * (BT + max(width_k, width_v)) // (target.warp * int(config["num_warps"]))
     if 0 < target.registers_thread < registers:
         reasons.append(
@@ -49,7 +55,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    gate = ("gc",) if problem.rule.gate != "none" else ()
     packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
     return ("k", "v", "beta", "A", *gate, *packed)
 
@@ -60,6 +66,14 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.B * problem.HV, sizes.NT)
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Beside tiles of fp32 and of a vector gate a pipeline's loads spill."""
+    narrow = narrow_fp32(BK, BV, problem)
+    if problem.dtype != "fp32" or problem.rule.gate != "vector" or _one_tile(problem, narrow):
+        return narrow
+    return {**narrow, "num_stages": 1}
 
 
 SPEC = KernelSpec(
@@ -83,5 +97,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=partial(narrow_fp32, BK, BV),
+    adapted=_adapted,
 )

@@ -1,4 +1,4 @@
-"""Plan fused: one walk over the chunks for outputs and state."""
+"""Plan fused: one walk over the chunks for outputs and state, and one back for the gradients."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ AXES = (BT, STORE, gate_free(False))
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
-    return (*(("gate_cumsum",) if problem.rule.gate != "none" else ()), "solve", "scan")
+    gated = problem.rule.gate != "none"
+    solved = (*(("gate_cumsum",) if gated else ()), "solve")
+    if problem.op != "backward":
+        return (*solved, "scan")
+    total = ("total",) if problem.group > 1 or problem.gate_in_kernel else ()
+    return (*solved, "states", "reverse", *(("dgate",) if gated else ()), *total)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = chunk_reasons("fused", AXES, problem, interface, target)
     if not problem.rule.delta:
         reasons.append(f"plan fused computes the delta rule, not {problem.rule.name}")
-    if problem.op == "backward":
-        reasons.append("plan fused has no backward yet; plan split has one")
     return reasons
 
 
 PLAN = Plan(
     name="fused",
-    doc="one walk over the chunks for outputs and state; forward only",
+    doc="one walk over the chunks for outputs and state, and one back for the gradients",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

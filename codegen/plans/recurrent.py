@@ -1,29 +1,40 @@
-"""Plan recurrent: token by token with the state in registers."""
+"""Plan recurrent: token by token with the state in registers, and the gradients so too."""
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.kernels.tiles import twin_reasons
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans.refusal import kernel_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
+SLICE = Axis("slice", (16, 32, 64, 128, 256), 64, "value channels of a program of the gradients")
+
 
 def _stages(problem: Problem) -> tuple[str, ...]:
+    if problem.op == "backward":
+        read = ("walk_v_old",) if problem.rule.delta else ()
+        return (*read, "walk_dv", "walk_dqk", "walk_total")
     return ("pool_decode",) if problem.op == "pool" else ("recurrent",)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
-    reasons = kernel_reasons("recurrent", problem, target)
+    reasons = kernel_reasons("recurrent", problem, target, vector=problem.op != "pool")
     if problem.op == "backward":
-        reasons.append("plan recurrent has no backward yet; plan split has one")
+        return reasons + twin_reasons(SLICE, interface, problem.V, least=1)
+    if interface["slice"] != SLICE.default:
+        reasons.append(
+            f"slice={interface['slice']} is the same as slice={SLICE.default} in op {problem.op}, "
+            "whose stage has its own BV"
+        )
     return reasons
 
 
 PLAN = Plan(
     name="recurrent",
     doc="token by token with the state in registers; also decode, and on a pool of states",
-    axes=(),
+    axes=(SLICE,),
     stages=_stages,
     refusals=_refusals,
 )

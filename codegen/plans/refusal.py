@@ -47,9 +47,13 @@ def chunk_reasons(
         reasons.append(f"plan {plan} works on chunks of tokens and decode has one token a sequence")
     if problem.op == "pool":
         reasons.append(f"plan {plan} works on chunks of tokens and a pool's sequences have a few")
-    usual = defaults(axes)["gate_free"]
+    usual = defaults(axes).get("gate_free")
+    if usual is None:
+        return reasons
     if problem.rule.gate == "none" and interface["gate_free"] != usual:
         reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without a gate")
+    elif problem.rule.gate == "vector" and interface["gate_free"] != usual:
+        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} of a vector gate")
     elif not problem.rule.delta and interface["gate_free"] != usual:
         reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without the delta")
     return reasons

@@ -14,8 +14,9 @@ AXES = (BT, STORE, gate_free(True))
 
 def _stages(problem: Problem) -> tuple[str, ...]:
     gated = problem.rule.gate != "none"
+    paired = ("pairs",) if problem.rule.gate == "vector" else ()
     solved = ("solve", "wu") if problem.rule.delta else ()
-    forward = (*(("gate_cumsum",) if gated else ()), *solved, "state")
+    forward = (*(("gate_cumsum",) if gated else ()), *paired, *solved, "state")
     if problem.op != "backward":
         return (*forward, "output")
     total = problem.group > 1 or problem.gate_in_kernel
@@ -24,7 +25,7 @@ def _stages(problem: Problem) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
-    return chunk_reasons("split", AXES, problem, interface, target)
+    return chunk_reasons("split", AXES, problem, interface, target, vector=True)
 
 
 PLAN = Plan(

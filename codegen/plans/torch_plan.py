@@ -21,7 +21,7 @@ def _stages(problem: Problem) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
-    return rule_reasons("torch", problem)
+    return rule_reasons("torch", problem, vector=problem.op != "pool")
 
 
 PLAN = Plan(

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import torch
 
+from gdn_ops.codegen.handover import hand_over
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.device import target_of
@@ -58,19 +59,28 @@ def bind_signature(
         UnsupportedProblem: no plan can run the problem, or its gradients.
     """
     mode = MODE.get()
-    forward = _launcher(problem, device, mode)
-    bound: Launcher | Differentiable = forward
-    if grad:
-        # chosen here, so that what has no gradients is refused before anything runs
-        _choice(problem.backward(final_state=problem.final_state), device, mode)
-        bound = Differentiable(
-            forward,
-            lambda state: _launcher(problem.backward(final_state=state), device, mode),
-        )
+    bound = (_differentiable if grad else _launcher)(problem, device, mode)
     if len(BOUND) >= LIMIT:
         BOUND.clear()
     BOUND[signature] = bound
     return bound
+
+
+def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Differentiable:
+    choice = _choice(problem, device, mode)
+    # chosen here, so that what has no gradients is refused before anything runs
+    gradients = _choice(problem.backward(final_state=problem.final_state), device, mode)
+    left = hand_over(
+        mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
+        fixed=isinstance(mode.forced, Variant),
+    )  # fmt: skip
+    usual = left.forward == choice.variant
+    return Differentiable(
+        _launcher(problem, device, mode) if usual else _launcher_of(problem, left.forward, device),
+        lambda state: _launcher(problem.backward(final_state=state), device, mode),
+        mode.keep,
+        left.names,
+    )
 
 
 def launcher_for(problem: Problem, device: torch.device) -> Launcher:
@@ -78,13 +88,15 @@ def launcher_for(problem: Problem, device: torch.device) -> Launcher:
     return _launcher(problem, device, MODE.get())
 
 
-def backward_launcher(problem: Problem, device: torch.device, *, final_state: bool) -> Launcher:
-    """The launcher of a problem's gradients, under ``using`` if that is in force.
+def backward_launcher(
+    problem: Problem, device: torch.device, mode: Mode, *, final_state: bool
+) -> Launcher:
+    """The launcher of a problem's gradients, where the call was made in a mode.
 
     Args:
         final_state: the gradient of the final state is given.
     """
-    return _launcher(problem.backward(final_state=final_state), device, MODE.get())
+    return _launcher(problem.backward(final_state=final_state), device, mode)
 
 
 def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
@@ -94,12 +106,18 @@ def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
     if launcher is None:
         _refuse_capture(device)
         choice = _choice(problem, device, mode)
-        shared = (bucket, choice.variant, device)
-        launcher = _LAUNCHERS.get(shared)
-        if launcher is None:
+        if (bucket, choice.variant, device) not in _LAUNCHERS:
             warn_of_fallback(choice, device)
-            launcher = _LAUNCHERS[shared] = bind(problem, choice.variant)
-        _LAUNCHERS[posed] = launcher
+        launcher = _LAUNCHERS[posed] = _launcher_of(problem, choice.variant, device)
+    return launcher
+
+
+def _launcher_of(problem: Problem, variant: Variant, device: torch.device) -> Launcher:
+    shared = (problem.bucket(), variant, device)
+    launcher = _LAUNCHERS.get(shared)
+    if launcher is None:
+        _refuse_capture(device)
+        launcher = _LAUNCHERS[shared] = bind(problem, variant)
     return launcher
 
 

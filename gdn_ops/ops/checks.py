@@ -58,7 +58,7 @@ def problem_of(a: Arguments) -> Problem:
     _check_state(a, sequences)
     return Problem(
         op="decode" if T == 1 and not packed else "forward",
-        rule=Rule("none" if a.g is None else "scalar", a.delta),
+        rule=Rule(_gate_of(a.g), a.delta),
         H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=IO_NAMES[a.q.dtype],
         tokens=B * T, sequences=sequences, varlen=packed,
         initial_state=a.initial_state is not None, final_state=a.output_final_state,
@@ -138,7 +138,7 @@ def _check_shapes(a: Arguments) -> None:
         raise InvalidInput(
             f"k has shape {list(a.k.shape)} and q {list(a.q.shape)}; they must be equal."
         )
-    B, T, H, _ = a.q.shape
+    B, T, H, K = a.q.shape
     if a.v.shape[:2] != (B, T):
         raise InvalidInput(
             f"v has shape {list(a.v.shape)}; its first two dimensions must be q's, [{B}, {T}]."
@@ -149,12 +149,15 @@ def _check_shapes(a: Arguments) -> None:
             f"HV={HV} value heads are no multiple of H={H} query/key heads; "
             "give v a head count that H divides."
         )
-    for name in ("g", "beta"):
-        x = getattr(a, name)
-        if x is not None and tuple(x.shape) != (B, T, HV):
-            raise InvalidInput(
-                f"{name} has shape {list(x.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}]."
-            )
+    if a.beta is not None and tuple(a.beta.shape) != (B, T, HV):
+        raise InvalidInput(
+            f"beta has shape {list(a.beta.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}]."
+        )
+    if a.g is not None and tuple(a.g.shape) not in ((B, T, HV), (B, T, HV, K)):
+        raise InvalidInput(
+            f"g has shape {list(a.g.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}], or "
+            f"[B, T, HV, K] = [{B}, {T}, {HV}, {K}] with a decay a key channel."
+        )
     if a.cu_seqlens is not None and B != 1:
         raise InvalidInput(
             f"cu_seqlens is given and q has B={B} rows; pack the sequences into one row, B=1."
@@ -169,11 +172,21 @@ def _check_gate(a: Arguments) -> None:
                 f"use_gate_in_kernel=True and {missing} is None; "
                 "give the raw gate as g and its A_log [HV]."
             )
-        HV = a.v.shape[2]
-        for name in ("A_log", "dt_bias"):
+        heads = list(a.v.shape[2:3])
+        channels = list(a.g.shape[2:])
+        for name, shape in (("A_log", heads), ("dt_bias", channels)):
             x = getattr(a, name)
-            if x is not None and tuple(x.shape) != (HV,):
-                raise InvalidInput(f"{name} has shape {list(x.shape)}; it must be [HV] = [{HV}].")
+            if x is not None and list(x.shape) != shape:
+                symbols = "[HV]" if len(shape) == 1 else "[HV, K], or flat,"
+                raise InvalidInput(
+                    f"{name} has shape {list(x.shape)}; it must be {symbols} = {shape}."
+                )
+
+
+def _gate_of(g: torch.Tensor | None) -> str:
+    if g is None:
+        return "none"
+    return "vector" if g.dim() == 4 else "scalar"
 
 
 def _check_state(a: Arguments, sequences: int) -> None:

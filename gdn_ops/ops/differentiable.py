@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from gdn_ops.call import DIFFERENTIABLE, Call
+from gdn_ops.codegen.handover import handed_over
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.launch import Launcher
 
@@ -18,15 +19,24 @@ BackwardOf = Callable[[bool], Launcher]
 class Differentiable:
     """A launcher whose results carry gradients.
 
-    Nothing but the inputs is kept for the backward pass, which computes the rest again.
+    The inputs are kept for the backward pass, and what is named; the rest is computed again.
 
     Args:
         forward: of the forward or decode problem.
-        backward: gives the launcher of its gradients; called when they are first asked for.
+        backward: gives the launcher of its gradients; called when they are asked for.
+        keep: the choice of what to keep, one of ``KEEPS``.
+        names: tensors of the forward's stages that are kept by this choice.
     """
 
-    def __init__(self, forward: Launcher, backward: BackwardOf) -> None:
+    def __init__(
+        self,
+        forward: Launcher,
+        backward: BackwardOf,
+        keep: str = "inputs",
+        names: tuple[str, ...] = (),
+    ) -> None:
         self.forward, self.backward = forward, backward
+        self.keep, self.names = keep, names
         self.scale = forward.scale
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -34,17 +44,32 @@ class Differentiable:
         results: tuple[torch.Tensor, torch.Tensor | None] = _Rule.apply(self, call, *inputs)  # type: ignore[no-untyped-call]
         return results
 
+    def given(self, backward: Launcher, kept: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What was kept and this backward may read.
+
+        Where no gradient of the final state comes in it may be another variant than the one that
+        the forward made room for.
+        """
+        if not kept:
+            return {}
+        forward = self.forward
+        names = handed_over(
+            self.keep, forward.variant, forward.problem, backward.variant, backward.problem
+        )
+        return {n: x for n, x in zip(self.names, kept, strict=True) if n in names}
+
 
 class _Rule(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, launchers: Differentiable, call: Call, *inputs: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        o, ht, kept = launchers.forward.leaving(call, launchers.names)
         # saved by autograd, which sees to it that no input is changed before its gradient is taken
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs, *kept)
         ctx.set_materialize_grads(False)
         ctx.launchers, ctx.scale, ctx.packing = launchers, call.scale, call.packing
-        return launchers.forward(call)
+        return o, ht
 
     @staticmethod
     def backward(
@@ -56,15 +81,22 @@ class _Rule(torch.autograd.Function):
                 "create_graph=True asks for gradients of gradients, which no plan has; leave it "
                 "out, or use gdn_ops.reference."
             )
-        inputs = dict(zip(DIFFERENTIABLE, ctx.saved_tensors, strict=True))
+        saved = ctx.saved_tensors
+        inputs = dict(zip(DIFFERENTIABLE, saved[: len(DIFFERENTIABLE)], strict=True))
         launchers: Differentiable = ctx.launchers
         if do is None:
             do = torch.zeros_like(inputs["v"], memory_format=torch.contiguous_format)
         call = Call(**inputs, scale=ctx.scale, packing=ctx.packing, do=do, dht=dht)
-        gradients = launchers.backward(dht is not None).gradients(call)
-        wanted = zip(DIFFERENTIABLE, ctx.needs_input_grad[2:], strict=True)
+        backward = launchers.backward(dht is not None)
+        needed = zip(DIFFERENTIABLE, ctx.needs_input_grad[2:], strict=True)
+        wanted = [name for name, needs in needed if needs]
+        given = launchers.given(backward, saved[len(DIFFERENTIABLE) :])
+        gradients = backward.gradients(call, wanted, given)
         return (
             None,
             None,
-            *(gradients[f"d{n}"].to(inputs[n].dtype) if needed else None for n, needed in wanted),
+            *(
+                gradients[f"d{name}"].to(inputs[name].dtype) if name in wanted else None
+                for name in DIFFERENTIABLE
+            ),
         )

@@ -1,4 +1,4 @@
-"""A call of a rule whose gate is none or scalar, run on what the dispatcher chose for it."""
+"""A call of a rule, run on what the dispatcher chose for it."""
 
 from __future__ import annotations
 
@@ -125,9 +125,10 @@ def _traced(
             "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
         )
     A_log, dt_bias = raw or (None, None)
-    o, ht = torch.ops.gdn_ops.rule(
+    recorded = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, h0, A_log, dt_bias)
+    o, ht, _ = torch.ops.gdn_ops.rule(
         q, k, v, g, beta, A_log, dt_bias, h0, cu_seqlens, cu_seqlens_cpu,
-        q.shape[-1] ** -0.5 if scale is None else scale, final_state, delta,
+        q.shape[-1] ** -0.5 if scale is None else scale, final_state, delta, recorded,
     )  # fmt: skip
     if not final_state:
         return o, None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import (
     NEG_EIGVAL_ALONE,
     chunk_gated_delta_rule,
@@ -45,9 +47,10 @@ def fused_recurrent_gated_delta_rule(
     variant is fastest for the sizes.
 
     Args:
-        gk: [B, T, HV, K] and gv: [B, T, HV, V], further log decays of each channel of the state;
-            what they and such a beta ask for runs in plain PyTorch, in fp32: no kernel has it yet.
-        beta: [B, T, HV], or [B, T, HV, V] with a writing strength a value channel.
+        gk: [B, T, HV, K], further log decays of each key channel.
+        gv: [B, T, HV, V], further log decays of each value channel.
+        beta: [B, T, HV], or [B, T, HV, V] with a writing strength a value channel. It and gv run in
+            plain PyTorch, in fp32: no kernel has them yet.
 
     Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
     """
@@ -69,6 +72,12 @@ def fused_recurrent_gated_delta_rule(
                 "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
             )
         g = log_decay(g, A_log, dt_bias)
+    if gv is None and not by_channel and q.dtype != torch.float64:
+        return dispatched(
+            q, k, v, _together(g, gk), beta, scale, initial_state, output_final_state,
+            state_v_first, cu_seqlens, None, None, use_qk_l2norm_in_kernel,
+            use_beta_sigmoid_in_kernel, allow_neg_eigval, True,
+        )  # fmt: skip
     if use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     if beta is None or use_beta_sigmoid_in_kernel:
@@ -84,13 +93,19 @@ def fused_recurrent_gated_delta_rule(
     return o, state.transpose(-1, -2).contiguous() if state_v_first else state
 
 
+def _together(g: Tensor | None, gk: Tensor | None) -> Tensor | None:
+    """The log decays of heads [B, T, HV] and of their key channels [B, T, HV, K] in one."""
+    if g is None or gk is None:
+        return g if gk is None else gk
+    return gk.float() + g.float()[..., None]
+
+
 def _run_by_key_channel(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None, _: Tensor | None,
     beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    decay = gk if g is None or gk is None else gk.float() + g.float()[..., None]
     o, final = by_reference(
-        q, k, v, g if decay is None else decay, beta, delta=True, scale=scale,
+        q, k, v, _together(g, gk), beta, delta=True, scale=scale,
         initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens,
     )  # fmt: skip
     assert final is not None

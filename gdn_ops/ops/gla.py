@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.kda import refuse_more
 
 
@@ -20,12 +22,13 @@ def chunk_gla(
     output_final_state: bool = False,
     state_v_first: bool = False,
     cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens_cpu: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """S <- diag(exp(g)) S + k v^T, o = scale S^T q (GLA, arXiv 2312.06635).
 
-    Computed by the chunkwise form in plain PyTorch, in fp32, on any device: no kernel has the
-    vector gate yet.
+    Computed by the plans, which the dispatcher chooses from; float64, which they do not compute in,
+    by the chunkwise form of ``gdn_ops.reference``.
 
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
@@ -34,10 +37,52 @@ def chunk_gla(
     Other arguments and results are those of ``chunk_gated_delta_rule``.
 
     Raises:
+        InvalidInput: a tensor is outside the contract.
         UnsupportedProblem: an argument that asks for what is not built.
     """
     refuse_more("chunk_gla", unknown)
-    return by_reference(
-        q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
-        output_final_state=output_final_state, state_v_first=state_v_first, cu_seqlens=cu_seqlens,
+    if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
+        return by_reference(
+            q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
+            output_final_state=output_final_state, state_v_first=state_v_first,
+            cu_seqlens=cu_seqlens,
+        )  # fmt: skip
+    return dispatched(
+        q, k, v, g, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
+        cu_seqlens_cpu, None, False, False, False, False,
     )  # fmt: skip
+
+
+def fused_recurrent_gla(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gk: torch.Tensor,
+    gv: torch.Tensor | None = None,
+    scale: float | None = None,
+    initial_state: torch.Tensor | None = None,
+    output_final_state: bool = False,
+    reverse: bool = False,
+    cu_seqlens: torch.Tensor | None = None,
+    **unknown: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rule of ``chunk_gla`` with the recurrent function's signature.
+
+    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
+    variant is fastest for the sizes.
+
+    Args:
+        gk: [B, T, HV, K], ``g`` of ``chunk_gla``.
+        gv: log decay of each value channel; not built.
+        reverse: from the last token to the first; not built.
+
+    Other arguments, results and errors are those of ``chunk_gla``.
+    """
+    if reverse:
+        raise UnsupportedProblem(
+            "fused_recurrent_gla has no reverse yet; flip q, k, v, gk by token, and o back."
+        )
+    refuse_more("fused_recurrent_gla", {"gv": gv})
+    return chunk_gla(
+        q, k, v, gk, scale, initial_state, output_final_state, cu_seqlens=cu_seqlens, **unknown
+    )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gdn_ops.call import DIFFERENTIABLE, Call
+from gdn_ops.mode import MODE, mode_numbered, number_of
 from gdn_ops.ops.bound import backward_launcher
 from gdn_ops.ops.checks import Arguments, problem_of
 from gdn_ops.ops.dispatched import dispatched
@@ -33,14 +34,29 @@ def rule(
     scale: float,
     final_state: bool,
     delta: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """o [B, T, HV, V] and the final state [N, HV, K, V] fp32, or [0] where it is not asked for."""
+    recorded: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """o [B, T, HV, V], the final state [N, HV, K, V] fp32, and the number of the mode in force.
+
+    The state is [0] where it is not asked for. The number, int64 [1] on the CPU, tells the backward
+    the mode of the call: only when it runs is there a mode at all. Where no gradient is recorded it
+    is [0] on the call's device: Inductor leaves what gives tensors of the CPU out of CUDA graphs.
+    """
     with torch.no_grad():
         o, ht = dispatched(
             q, k, v, g, beta, scale, h0, final_state, False, cu_seqlens, cu_seqlens_cpu,
             None if A_log is None else (A_log, dt_bias), False, False, False, delta,
         )  # fmt: skip
-    return o, q.new_empty(0, dtype=torch.float32) if ht is None else ht
+    mode = _mode_tensor(q, recorded)
+    if recorded:
+        mode.fill_(number_of(MODE.get()))
+    return o, q.new_empty(0, dtype=torch.float32) if ht is None else ht, mode
+
+
+def _mode_tensor(q: Tensor, recorded: bool) -> Tensor:
+    if recorded:
+        return torch.empty(1, dtype=torch.int64, device="cpu")
+    return q.new_empty(0, dtype=torch.int64)
 
 
 @rule.register_fake
@@ -58,10 +74,12 @@ def _(
     scale: float,
     final_state: bool,
     delta: bool = True,
-) -> tuple[Tensor, Tensor]:
+    recorded: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     state = (N, v.shape[2], q.shape[3], v.shape[3]) if final_state else (0,)
-    return v.new_empty(v.shape), q.new_empty(state, dtype=torch.float32)
+    o, ht = v.new_empty(v.shape), q.new_empty(state, dtype=torch.float32)
+    return o, ht, _mode_tensor(q, recorded)
 
 
 @torch.library.custom_op("gdn_ops::rule_backward", mutates_args=())
@@ -79,15 +97,20 @@ def rule_backward(
     scale: float,
     do: Tensor,
     dht: Tensor | None,
+    mode: Tensor,
     delta: bool = True,
 ) -> list[Tensor]:
-    """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``."""
+    """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``.
+
+    ``mode`` is the number that ``rule`` gave.
+    """
     problem = problem_of(
         Arguments(
             q, k, v, g, beta, h0, False, A_log is not None, A_log, dt_bias, False, cu_seqlens, delta
         )
     )
-    launcher = backward_launcher(problem, q.device, final_state=dht is not None)
+    of_call = mode_numbered(int(mode))
+    launcher = backward_launcher(problem, q.device, of_call, final_state=dht is not None)
     packing = None
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
@@ -115,6 +138,7 @@ def _(
     scale: float,
     do: Tensor,
     dht: Tensor | None,
+    mode: Tensor,
     delta: bool = True,
 ) -> list[Tensor]:
     given = (q, k, v, g, beta, A_log, dt_bias, h0)
@@ -132,21 +156,23 @@ def _apart(tensors: Iterable[Tensor]) -> list[Tensor]:
     return apart
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.scale, ctx.final_state, ctx.delta = inputs
-    ctx.save_for_backward(*tensors)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.scale, ctx.final_state, ctx.delta, _recorded = inputs
+    ctx.save_for_backward(*tensors, output[2])
     ctx.set_materialize_grads(False)
 
 
-def _gradients(ctx: Any, do: Tensor | None, dht: Tensor | None) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
+def _gradients(
+    ctx: Any, do: Tensor | None, dht: Tensor | None, _: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    *tensors, mode = ctx.saved_tensors
     if do is None:
         do = torch.zeros_like(tensors[2], memory_format=torch.contiguous_format)
     dht = dht if ctx.final_state else None
-    found = iter(torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht, ctx.delta))
+    found = iter(torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht, mode, ctx.delta))
     # two tables of offsets, the scale and the flags have none
     differentiable = tensors[: len(DIFFERENTIABLE)]
-    return (*(None if x is None else next(found) for x in differentiable), *(None,) * 5)
+    return (*(None if x is None else next(found) for x in differentiable), *(None,) * 6)
 
 
 rule.register_autograd(_gradients, setup_context=_keep)

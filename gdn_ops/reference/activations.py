@@ -16,13 +16,15 @@ def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor | None = None) -> Tensor
     """Return g = -exp(A_log) softplus(a + dt_bias), as ``use_gate_in_kernel`` (arXiv 2405.21060).
 
     Args:
-        a: [B, T, HV], the raw gate.
+        a: [B, T, HV], the raw gate, or [B, T, HV, K] with a value a key channel.
         A_log: [HV].
-        dt_bias: [HV] or None.
+        dt_bias: [HV], or [HV, K] beside a gate a channel, or None.
 
     Returns:
-        [B, T, HV], at most 0, in the widest dtype of the three.
+        The shape of ``a``, at most 0, in the widest dtype of the three.
     """
+    if a.dim() == 4 and A_log.dim() == 1:
+        A_log = A_log.unsqueeze(-1)
     x = a if dt_bias is None else a + dt_bias
     # PyTorch's default threshold of 20 drops exp(-20), which float64 would show
     return -A_log.exp() * F.softplus(x, threshold=40.0)

@@ -20,7 +20,10 @@ GATES = {"zero": 0.0, "model": 0.3, "strong": 60.0, "wild": 5000.0}
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCase:
-    """Sizes, flags and gates of a call; ``offsets`` packs sequences into one row of T tokens."""
+    """Sizes, flags and gates of a call; ``offsets`` packs sequences into one row of T tokens.
+
+    ``vector``: a gate a key channel.
+    """
 
     B: int = 2
     T: int = 40
@@ -31,6 +34,7 @@ class SplitCase:
     BT: int = 16
     dtype: str = "fp32"
     gate: str = "model"
+    vector: bool = False
     delta: bool = True
     initial_state: bool = True
     final_state: bool = True
@@ -41,10 +45,16 @@ class SplitCase:
         return Problem(
             op="forward", H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
             tokens=self.B * self.T, sequences=self.sizes.N,
-            rule=Rule("none" if self.gate == "none" else "scalar", self.delta),
+            rule=Rule(self._gates, self.delta),
             varlen=self.offsets is not None,
             initial_state=self.initial_state, final_state=self.final_state,
         )  # fmt: skip
+
+    @property
+    def _gates(self) -> str:
+        if self.gate == "none":
+            return "none"
+        return "vector" if self.vector else "scalar"
 
     @property
     def sizes(self) -> Sizes:
@@ -80,7 +90,7 @@ class SplitCase:
             "q": normalize(torch.randn(B, T, self.H, self.K), dim=-1),
             "k": normalize(torch.randn(B, T, self.H, self.K), dim=-1),
             "v": torch.randn(B, T, self.HV, self.V),
-            "g": -GATES.get(self.gate, 0.0) * torch.rand(B, T, self.HV),
+            "g": -GATES.get(self.gate, 0.0) * torch.rand(B, T, self.HV, *[self.K] * self.vector),
             "beta": 2 * torch.rand(B, T, self.HV),
             "h0": torch.randn(N, self.HV, self.K, self.V),
         }

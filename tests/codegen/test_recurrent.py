@@ -35,7 +35,7 @@ def given(case: SplitCase, problem: Problem) -> dict[str, torch.Tensor]:
     if problem.gate_in_kernel:
         x["g"] = 40 * torch.randn_like(x["g"]).float().double()
         x["A_log"] = torch.randn(case.HV).double()
-        x["dt_bias"] = torch.randn(case.HV).double()
+        x["dt_bias"] = torch.randn(x["g"].shape[2:]).double()
     return x
 
 
@@ -122,11 +122,24 @@ def test_without_the_delta(gate: str, reads: int, prefetch: int, tmp_path: Path)
     check(batch, tmp_path, flags={"op": "decode"}, reads=reads)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1, 2])
+@pytest.mark.parametrize("reads", [1, 2])
+@pytest.mark.parametrize("delta", [False, True])
+def test_a_gate_a_key_channel(delta: bool, reads: int, prefetch: int, tmp_path: Path) -> None:
+    case = CASE.with_(vector=True, delta=delta, K=20, V=36, H=2, HV=4)
+    packed = case.with_(offsets=(0, 3, 3, 9), B=1, T=10)
+    check(packed, tmp_path, reads=reads, prefetch=prefetch)
+    check(case.with_(gate="wild", dtype="bf16"), tmp_path, reads=reads, prefetch=prefetch)
+    check(case.with_(T=1, B=3), tmp_path, flags={"op": "decode"}, reads=reads)
+
+
+@pytest.mark.parametrize("vector", [False, True])
 @pytest.mark.parametrize("dt_bias", [False, True])
 @pytest.mark.parametrize("op", ["forward", "decode"])
-def test_raw_gates(op: str, dt_bias: bool, tmp_path: Path) -> None:
+def test_raw_gates(op: str, dt_bias: bool, vector: bool, tmp_path: Path) -> None:
     flags = {"op": op, "gate_in_kernel": True, "dt_bias": dt_bias}
-    check(CASE.with_(T=1 if op == "decode" else 7, B=3), tmp_path, flags=flags)
+    case = CASE.with_(T=1 if op == "decode" else 7, B=3, vector=vector, K=20)
+    check(case, tmp_path, flags=flags)
 
 
 @pytest.mark.parametrize(("H", "HV"), [(1, 3), (2, 4), (2, 2)])

@@ -199,7 +199,6 @@ def test_a_tile_wider_than_the_head_is_refused_where_it_comes_to_the_same() -> N
     [
         ("decode", "plan fused works on chunks of tokens and decode has one token a sequence"),
         ("pool", "plan fused works on chunks of tokens and a pool's sequences have a few"),
-        ("backward", "plan fused has no backward yet; plan split has one"),
     ],
 )
 def test_ops_the_plan_refuses(op: str, reason: str) -> None:

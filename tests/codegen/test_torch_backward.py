@@ -175,9 +175,10 @@ def test_any_strides(offsets: tuple[int, ...] | None, tmp_path: Path) -> None:
 def _rendered() -> list[tuple[TorchCase, str]]:
     found = []
     gates, deltas = ("none", "model", "raw"), (True, False)
-    flags = product(gates, deltas, (True, False), (None, (0, 40, 75)))
-    for (gate, delta, states, offsets), (H, dtype) in product(flags, ((2, "bf16"), (4, "fp32"))):
-        facts = {"gate": gate, "delta": delta, "states": states, "offsets": offsets}
+    flags = product(gates, deltas, (True, False), (None, (0, 40, 75)), (False, True))
+    for flag, (H, dtype) in product(flags, ((2, "bf16"), (4, "fp32"))):
+        names = ("gate", "delta", "states", "offsets", "vector")
+        facts = dict(zip(names, flag, strict=True))
         case = backward(B=1, H=H, dtype=dtype, **facts)
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):

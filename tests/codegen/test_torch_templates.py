@@ -142,9 +142,10 @@ def test_any_strides(case: TorchCase, tmp_path: Path) -> None:
 
 def _rendered() -> list[tuple[KernelSpec, TorchCase, str]]:
     found = []
-    flags = product(GATES_AND_DELTA, (True, False), (None, (0, 40, 75)))
-    for (gate, delta), states, offsets in flags:
+    flags = product(GATES_AND_DELTA, (False, True), (True, False), (None, (0, 40, 75)))
+    for (gate, delta), vector, states, offsets in flags:
         facts = {"B": 1, "gate": gate, "delta": delta, "states": states, "offsets": offsets}
+        facts["vector"] = vector
         for H, dtype in ((2, "bf16"), (4, "fp32")):
             case = TorchCase(H=H, dtype=dtype, **facts)  # type: ignore[arg-type]
             found.append((TOKEN, case, render(TOKEN, case.problem, {})))

@@ -30,6 +30,7 @@ class TorchCase:
     """Sizes and values of a call; ``offsets`` packs sequences into one row of T tokens.
 
     Args:
+        vector: whether every key channel decays on its own.
         delta: whether a token writes what the state does not hold yet, beta times, or its value.
         gate: ``none``, ``raw`` (with A_log), or how much a token decays at most: see ``_decays``.
     """
@@ -42,6 +43,7 @@ class TorchCase:
     V: int = 24
     dtype: str = "fp32"
     gate: str = "model"
+    vector: bool = False
     delta: bool = True
     bias: bool = True
     beta: float = 1.0
@@ -54,12 +56,21 @@ class TorchCase:
         return self.B if self.offsets is None else len(self.offsets) - 1
 
     @property
+    def rule_gate(self) -> str:
+        return "none" if self.gate == "none" else "vector" if self.vector else "scalar"
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The gate's dimensions beside the head's."""
+        return (self.K,) if self.vector else ()
+
+    @property
     def problem(self) -> Problem:
         return Problem(
             op=self.op, H=self.H, HV=self.HV, K=self.K, V=self.V, dtype=self.dtype,
             tokens=self.B * self.T, sequences=self.N,
             varlen=self.offsets is not None,
-            rule=Rule("none" if self.gate == "none" else "scalar", self.delta),
+            rule=Rule(self.rule_gate, self.delta),
             initial_state=self.states, final_state=self.states,
             gate_in_kernel=self.gate == "raw", dt_bias=self.gate == "raw" and self.bias,
         )  # fmt: skip
@@ -83,11 +94,11 @@ class TorchCase:
             **x,
             "h0": torch.randn(self.N, self.HV, self.K, self.V),
             "A_log": torch.randn(self.HV),
-            "dt_bias": torch.randn(self.HV),
+            "dt_bias": torch.randn(self.HV, *self.channels),
         }
 
     def _decays(self) -> Tensor:
-        shape = (self.B, self.T, self.HV)
+        shape = (self.B, self.T, self.HV, *self.channels)
         if self.gate == "raw":
             return torch.randn(shape)
         if self.gate == "resets":  # the digits of weak decays behind strong ones
@@ -113,7 +124,8 @@ class TorchCase:
         x = {name: value.double() for name, value in self.inputs.items()}
         if self.gate == "raw":
             a = x["g"] if self.offsets is None else x["g"][:, : self.offsets[-1]]
-            x["g"] = -x["A_log"].exp() * softplus(a + x["dt_bias"] if self.bias else a)
+            rate = x["A_log"].exp().view(self.HV, *[1] * len(self.channels))
+            x["g"] = -rate * softplus(a + x["dt_bias"] if self.bias else a)
         x["h0"] = x["h0"] if self.states else torch.zeros_like(x["h0"])
         if not self.delta:
             del x["beta"]
@@ -160,7 +172,8 @@ def _recurrence(x: dict[str, Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
     q, k = (x[name].repeat_interleave(group, dim=2) for name in ("q", "k"))
     o = [x["v"][:, :0]]
     for t in range(q.shape[1]):
-        S = x["g"][:, t, :, None, None].exp() * S
+        decay = x["g"][:, t].exp()  # [N, HV], or [N, HV, K]
+        S = decay.reshape(*decay.shape[:2], -1, 1) * S
         u = x["v"][:, t]
         if "beta" in x:
             u = x["beta"][:, t, :, None] * (u - torch.einsum("nhkv,nhk->nhv", S, k[:, t]))

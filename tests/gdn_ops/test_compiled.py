@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import gdn_ops
+from gdn_ops.launch import StageLauncher, Workspace
 from gdn_ops.layers import GatedDeltaNet
 from tests.gdn_ops.calls import call
 from tests.gdn_ops.test_gradients import leaves
@@ -61,6 +62,36 @@ def test_a_compiled_call_has_the_eager_gradients(name: str) -> None:
     whole_graph(loss)(**(arguments | compiled)).backward()
     for leaf in eager:
         torch.testing.assert_close(compiled[leaf].grad, eager[leaf].grad)
+
+
+def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages: list[str] = []
+    launch = StageLauncher.launch
+
+    def seen(stage: StageLauncher, workspace: Workspace) -> None:
+        stages.append(stage.name)
+        launch(stage, workspace)
+
+    monkeypatch.setattr(StageLauncher, "launch", seen)
+    arguments = call(B=1, T=10, H=1, HV=1, V=16)
+
+    @whole_graph
+    def loss(**given: Any) -> Tensor:
+        return gdn_ops.chunk_gated_delta_rule(**given)[0].sum()
+
+    # one graph for both, which no guard takes apart; everything is made again, as documented
+    with gdn_ops.using("split"), gdn_ops.keeping("states"):
+        split = loss(**(arguments | leaves(arguments)))
+    torch_plan = loss(**(arguments | leaves(arguments)))
+    stages.clear()
+    split.backward()
+    assert {"solve", "state", "grads"} <= set(stages)
+    stages.clear()
+    with gdn_ops.using("split"):
+        torch_plan.backward()
+    assert stages == ["torch_backward"]
 
 
 def layer() -> GatedDeltaNet:

@@ -80,8 +80,15 @@ def check(plan: str, arguments: dict[str, Any], *, state: bool = True) -> None:
         assert_close(f"d{name}", ref, got, bar)
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("plan", PLANS)
+GRADIENTS = [(plan, name) for plan in PLANS for name in CASES]
+GRADIENTS += [("recurrent", name) for name in ("odd head dims", "packed with padding")]
+GRADIENTS += [
+    ("fused", name)
+    for name in ("no gate", "decays at once", "odd head dims", "packed", "no state", "bf16")
+]
+
+
+@pytest.mark.parametrize(("plan", "name"), GRADIENTS)
 def test_every_gradient_follows_the_rule(plan: str, name: str) -> None:
     check(plan, call(**CASES[name]))
 
@@ -90,7 +97,7 @@ def test_a_decode_step_has_gradients() -> None:
     check("torch", call(T=1, B=3))
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", (*PLANS, "fused", "recurrent"))
 def test_a_raw_gate_has_gradients_too(plan: str) -> None:
     arguments = call(T=37, B=1)
     heads = arguments["v"].shape[2]
@@ -138,7 +145,7 @@ def test_an_input_changed_before_its_gradient_is_noticed() -> None:
 def test_a_plan_without_gradients_is_refused_before_anything_runs() -> None:
     arguments = call(T=20, B=1)
     with (
-        gdn_ops.using("recurrent"),
+        gdn_ops.using("fused1"),
         pytest.raises(UnsupportedProblem, match="no backward yet"),
     ):
         gdn_ops.chunk_gated_delta_rule(**(arguments | leaves(arguments)))
@@ -148,7 +155,8 @@ def test_explain_tells_of_the_gradients_and_what_is_kept_for_them() -> None:
     arguments = call(T=37)
     text = str(gdn_ops.explain(**(arguments | leaves(arguments))))
     assert "problem  backward-" in text and "torch_backward" not in text.split("backward-")[0]
-    assert "keeps    the inputs alone" in text
+    assert "keeps    the inputs, 200 bytes a token" in text
+    assert "inputs (in force): nothing but the inputs" in text
     assert "backward" not in str(gdn_ops.explain(**arguments))
 
 

@@ -64,7 +64,7 @@ def test_every_plan_computes_the_rules_without_the_delta(
     assert_close("ht", ht_ref, ht, 1e-5)
 
 
-@pytest.mark.parametrize(("plan", "gate", "packed"), [x for x in LINEAR if x[0] != "recurrent"])
+@pytest.mark.parametrize(("plan", "gate", "packed"), LINEAR)
 def test_plans_have_the_gradients_of_rules_without_the_delta(
     plan: str, gate: str, packed: bool
 ) -> None:

@@ -15,7 +15,7 @@ from gdn_ops.launch import bind
 from tests.close import assert_close
 from tests.gdn_ops.calls import call, expected
 
-PLANS = ("torch", "split", "fused", "recurrent")
+PLANS = ("torch", "split", "fused", "fused1", "recurrent")
 CASES: dict[str, dict[str, Any]] = {
     "ragged": {},
     "one chunk and a token": {"T": 65, "B": 1},
@@ -245,7 +245,7 @@ def test_reduced_fp32_products_are_not_used() -> None:
 def test_what_no_later_stage_reads_is_given_back() -> None:
     problem = gdn_ops.explain(**call(B=1, T=20)).choice.problem.backward(final_state=True)
     launcher = bind(problem, Variant.default("split", problem), interpret=True)
-    dead = dict(zip([stage.name for stage in launcher.stages], launcher._dead, strict=True))
+    dead = {stage.name: names for stage, names in launcher.steps()}
     assert dead["state"] == ["u"] and {"w", "dv_local"} <= set(dead["dstate"])
     assert {"A", "h", "v_new", "dh", "dv_new"} <= set(dead["grads"])
     gone = {name for names in dead.values() for name in names}

@@ -10,6 +10,7 @@ import torch
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.kernels.pool_decode import SPEC
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.mode import using
 from gdn_ops.serving import fused_sigmoid_gating_delta_rule_update
@@ -22,8 +23,19 @@ VERIFY = CASE.with_(
     T=3, slots=((3, 1, 4), (-1, -1, -1), (0, -1, 2), (5, 6, 7)), accepted=(2, 1, 1, 3), pool_size=9
 )
 PACKED = VERIFY.with_(T=9, offsets=(0, 3, 5, 5, 7))
-AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]
 PROBLEM = Problem(op="pool", H=1, HV=2, K=60, V=100, dtype="fp32", tokens=4, sequences=4)
+WIDE: dict[str, Value] = {"num_warps": 4}
+"""Room for the widest tile."""
+CHOICES = [
+    (axis.name, value, v_first)
+    for v_first in (True, False)
+    for problem in [replace(PROBLEM, state_v_first=v_first)]
+    for axis in SPEC.axes
+    if not axis.launch
+    for value in axis.values
+    for config in [{**SPEC.default(problem), **WIDE, axis.name: value}]
+    if not SPEC.reasons(problem, config, target_named("h100"))
+]
 plans = pytest.mark.parametrize("plan", ["torch", "recurrent"])
 
 
@@ -192,12 +204,24 @@ def test_not_in_place_returns_the_state_after_each_token(
 
 
 @pytest.mark.parametrize("case", [CASE, PACKED], ids=["decode", "packed"])
-@pytest.mark.parametrize("v_first", [True, False])
-@pytest.mark.parametrize(("name", "value"), AXES)
+@pytest.mark.parametrize(("name", "value", "v_first"), CHOICES)
 def test_every_axis_value(name: str, value: Value, v_first: bool, case: PoolCase) -> None:
     case = case.with_(K=60, V=100, v_first=v_first)
     problem = replace(PROBLEM, state_v_first=v_first)
-    case.check(Variant.of("recurrent", problem, stages={"pool_decode": {name: value}}))
+    stages = {"pool_decode": {**WIDE, name: value}}
+    case.check(Variant.of("recurrent", problem, stages=stages))
+
+
+@plans
+def test_no_tokens(plan: str) -> None:
+    x = {name: CASE.inputs[name][:, :0] for name in ("q", "k", "v", "a", "b")}
+    room = CASE.room()
+    with using(plan):
+        o, _ = fused_sigmoid_gating_delta_rule_update(
+            **{**CASE.inputs, **x}, initial_state=CASE.pool(room)
+        )
+    assert o.shape == (4, 0, 2, 24)
+    assert torch.equal(room, CASE.room())
 
 
 def test_a_kernel_reads_its_own_tensors_only() -> None:

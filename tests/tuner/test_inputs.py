@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gdn_ops.call import Call
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
-from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.errors import InvalidInput
 from gdn_ops.reference import log_decay
 from gdn_ops.tuner.inputs import Layout, random_call
 from gdn_ops.tuner.recipes import Recipe
@@ -139,9 +139,3 @@ def test_a_rule_without_the_delta_has_no_beta(gate: str) -> None:
     assert (call.g is None) == (gate == "none")
     with_delta = random_call(replace(PROBLEM, rule=Rule(gate, True)))
     assert torch.equal(call.q, with_delta.q) and torch.equal(call.v, with_delta.v)
-
-
-@pytest.mark.parametrize("rule", [Rule("vector", True), Rule("vector", False)])
-def test_rules_without_a_call_are_refused(rule: Rule) -> None:
-    with pytest.raises(UnsupportedProblem, match=rule.name):
-        random_call(replace(PROBLEM, rule=rule))

@@ -102,7 +102,7 @@ def test_corners_surround_the_problems_own_default() -> None:
 def test_no_stage_refuses_its_own_default(dtype: str) -> None:
     for target in map(target_named, ("h200", "a100", "mi300x")):
         for plan in PLANS.values():
-            problem = replace(PROBLEM, dtype=dtype, K=128, V=128)
+            problem = replace(PROBLEM, dtype=dtype, K=128, V=128, tokens=4096)
             for spec in plan.specs(problem):
                 if spec.language == "triton":
                     (config,) = default_configs(spec, problem, plan)

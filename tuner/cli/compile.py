@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.cli import problem_options as option
 from gdn_ops.tuner.cli.numbers import above_zero
 from gdn_ops.tuner.offline import CompileRow
@@ -32,6 +34,7 @@ def compile(
     backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
+    linear: option.Linear = False,
     initial_state: option.InitialState = False,
     final_state: option.FinalState = False,
     raw_gate: option.RawGate = False,
@@ -58,7 +61,7 @@ def compile(
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
         backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate,
+        final_state=final_state, raw_gate=raw_gate, linear=linear,
     )  # fmt: skip
     problem = option.problem_from(facts)
     row = target_named(target)
@@ -74,7 +77,7 @@ def compile(
     )  # fmt: skip
     console.table(columns, [_row(r) for r in done])
     for name in dict.fromkeys(r.plan for r in done):
-        console.say(_traffic(name, problem))
+        console.say(_traffic(name, problem, row))
     counts = {status: sum(r.status == status for r in done) for status in {r.status for r in done}}
     console.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
     return 0 if any(r.status == "ok" for r in done) else 1
@@ -102,13 +105,24 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
             )
 
 
-def _traffic(plan: str, problem: Problem) -> str:
-    """What the plan's default variant moves through memory, if it can be told a token."""
+def _traffic(plan: str, problem: Problem, target: Target) -> str:
+    """What the plan's default variant moves through memory; a backward, by what is kept for it."""
+    from gdn_ops.codegen.kept import kept_by_choice
     from gdn_ops.codegen.traffic import variant_bytes
     from gdn_ops.codegen.variant import Variant
 
-    moved = variant_bytes(Variant.default(plan, problem), problem)
-    return f"plan {plan}, by its defaults: {moved:.0f} bytes a token of a value head"
+    variant = Variant.default(plan, problem)
+    moved = variant_bytes(variant, problem)
+    text = f"plan {plan}, by its defaults: {moved:.0f} bytes a token of a value head"
+    if problem.op != "backward":
+        return text
+    before = replace(problem, op="forward")
+    forward = Variant.default(plan, before)
+    rows = kept_by_choice(forward, before, variant, problem, target)
+    kept = (
+        f", {r.moved:.0f} with {r.bytes:.0f} of {r.keep} kept" for r in rows if r.handover.names
+    )
+    return text + "".join(kept)
 
 
 def _order(stage: str) -> int:

@@ -24,6 +24,7 @@ def explain(
     backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
+    linear: option.Linear = False,
     initial_state: option.InitialState = False,
     final_state: option.FinalState = False,
     raw_gate: option.RawGate = False,
@@ -31,7 +32,8 @@ def explain(
     """Say what a problem runs on and why.
 
     Names the variant, the row of the database that decided, and why not the others. What is not
-    given is Qwen3-Next's: 16 and 32 heads, K = V = 128, bf16, 2048 tokens.
+    given is Qwen3-Next's: 16 and 32 heads, K = V = 128, bf16, 2048 tokens. Of gradients it also
+    tells what each choice of gdn_ops.keeping takes in memory, and what the backward then moves.
 
     Examples:
 
@@ -42,6 +44,8 @@ def explain(
         gdn explain --target h200 --tokens 32768
 
         gdn explain --backward
+
+        gdn explain --gate vector --raw-gate
     """
     from gdn_ops.explanation import explain as explain_problem
     from gdn_ops.tuner import console
@@ -49,7 +53,7 @@ def explain(
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
         backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate,
+        final_state=final_state, raw_gate=raw_gate, linear=linear,
     )  # fmt: skip
     console.say(str(explain_problem(option.problem_from(facts), target=target)))
     return 0

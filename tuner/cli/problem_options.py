@@ -19,7 +19,10 @@ Sequences = Annotated[int | None, typer.Option(help="Independent sequences.")]
 Decode = Annotated[bool, typer.Option("--decode", help="One token a sequence, not a prefill.")]
 Backward = Annotated[bool, typer.Option("--backward", help="The gradients of a prefill.")]
 Varlen = Annotated[bool, typer.Option("--varlen", help="Packed sequences.")]
-Gate = Annotated[str | None, typer.Option(help="scalar or none.")]
+Gate = Annotated[
+    str | None, typer.Option(help="scalar (the default), vector (a decay a key channel) or none.")
+]
+Linear = Annotated[bool, typer.Option("--linear", help="The rule without the delta.")]
 InitialState = Annotated[bool, typer.Option("--initial-state", help="One comes in.")]
 FinalState = Annotated[bool, typer.Option("--final-state", help="One goes out.")]
 RawGate = Annotated[
@@ -38,6 +41,7 @@ def given_facts(
     initial_state: bool = False,
     final_state: bool = False,
     raw_gate: bool = False,
+    linear: bool = False,
     **sizes: Any,
 ) -> dict[str, Any]:
     """The facts that were given on the command line, HV and V following H and K.
@@ -57,6 +61,8 @@ def given_facts(
         "gate_in_kernel": raw_gate, "dt_bias": raw_gate,
     }  # fmt: skip
     facts |= {name: True for name, on in flags.items() if on}
+    if linear:
+        facts["delta"] = False
     op = {"op": "decode"} if decode else {"op": "backward"} if backward else {}
     return facts | op
 

@@ -40,6 +40,7 @@ def render(
     backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
+    linear: option.Linear = False,
     initial_state: option.InitialState = False,
     final_state: option.FinalState = False,
     raw_gate: option.RawGate = False,
@@ -64,7 +65,7 @@ def render(
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
         backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate,
+        final_state=final_state, raw_gate=raw_gate, linear=linear,
     )  # fmt: skip
     problem = option.problem_from(facts)
     variant, stages = _chosen(name, problem, settings or [], target)

@@ -31,8 +31,8 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 WorkloadName = Annotated[
     str | None,
     typer.Argument(
-        help="quickstart (the default), prefill, decode, qwen3.5, tiny, or a JSON or TOML file "
-        "with a list `problems`."
+        help="quickstart (the default), prefill, decode, qwen3.5, kda, tiny, or a JSON or TOML "
+        "file with a list `problems`."
     ),
 ]
 Db = Annotated[
@@ -66,6 +66,7 @@ def tune(
     backward: option.Backward = False,
     varlen: option.Varlen = False,
     gate: option.Gate = None,
+    linear: option.Linear = False,
     initial_state: option.InitialState = False,
     final_state: option.FinalState = False,
     raw_gate: option.RawGate = False,
@@ -86,7 +87,7 @@ def tune(
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
         backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate,
+        final_state=final_state, raw_gate=raw_gate, linear=linear,
     )  # fmt: skip
     chosen = _workload(workload, facts)
     options = _options(

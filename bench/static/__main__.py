@@ -1,0 +1,88 @@
+"""Count launches, bytes, registers and instructions of our plans and of flash-linear-attention.
+
+Needs no GPU. Tables of both go to ``bench/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.static import fla, ours, report
+from bench.static.launch import Counted
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner import console
+from gdn_ops.tuner.cores import cores
+
+INSTALL = "pip install --no-deps flash-linear-attention fla-core einops"
+RESULTS = Path(__file__).parents[1] / "results"
+GROUPED = Problem(op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=8192, sequences=1)
+"""The heads of Qwen3-Next."""
+
+GPUS = {"sm_80": "a100", "sm_90": "h200", "sm_100": "b200"}
+"""Which GPU stands for its architecture."""
+
+
+def problems(op: str) -> tuple[Problem, Problem]:
+    """Two value heads of a query/key head, and one."""
+    grouped = replace(GROUPED, op=op)
+    return grouped, replace(grouped, HV=grouped.H)
+
+
+def our_pairs(op: str, target: Target) -> list[report.Pair]:
+    """Each plan's counts; of heads alike without compiling, for heads only enter addresses."""
+    grouped, alike = problems(op)
+    others = {c.plan: c for c in ours.counted(alike, target, compile=False)}
+    return [(c, others.get(c.plan)) for c in ours.counted(grouped, target)]
+
+
+def peer_pairs(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
+    """The peer's counts by op; the child processes run side by side."""
+    posed = [problem for op in ops for problem in problems(op)]
+    with ThreadPoolExecutor(cores()) as pool:
+        found = pool.map(lambda p: fla.launches(p, target, compile=p.group > 1), posed)
+        counts = [
+            Counted(plan=report.PEER, problem=problem, launches=launches)
+            for problem, launches in zip(posed, found, strict=True)
+        ]
+    return {op: (counts[2 * i], counts[2 * i + 1]) for i, op in enumerate(ops)}
+
+
+def peer_if_there(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
+    """The peer's counts by op; none, and a remark, where it is missing or has changed."""
+    if find_spec("fla") is None:
+        console.note(f"{report.PEER} is not installed, so these are ours alone; {INSTALL}")
+        return {}
+    try:
+        return peer_pairs(ops, target)
+    except RuntimeError as error:
+        console.note(f"these are ours alone; {error}")
+        return {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.static", description=__doc__)
+    parser.add_argument("--arch", default="sm_90", choices=GPUS)
+    parser.add_argument("--json", type=Path, help="file of the rows; its tables go beside it")
+    arguments = parser.parse_args()
+    target, out = target_named(GPUS[arguments.arch]), arguments.json
+    ops = ("forward", "backward")
+    mine = {op: our_pairs(op, target) for op in ops}
+    theirs = peer_if_there(ops, target)
+    pairs = [pair for op in ops for pair in (*mine[op], *filter(None, [theirs.get(op)]))]
+    console.say(report.HOW)
+    console.table(report.PLANS, [report.plan_row(pair) for pair in pairs])
+    if theirs and out is None:
+        out = RESULTS / f"static-{arguments.arch}.json"
+    if out is not None:
+        report.write(pairs, report.conditions(target, GROUPED), out)
+        console.say(f"every kernel: {out.with_suffix('.md')}")
+
+
+if __name__ == "__main__":
+    main()

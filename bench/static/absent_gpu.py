@@ -1,0 +1,58 @@
+"""A GPU that is not here, as far as Triton's just-in-time compiler and its users ask for it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+
+from gdn_ops.codegen.compile import BACKENDS
+from gdn_ops.codegen.target import Target
+
+
+class AbsentDriver:
+    """Stands where Triton's driver of a GPU stands; knows the target and launches nothing."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = GPUTarget(
+            BACKENDS[target.vendor], target.capability or target.arch, target.warp
+        )
+        properties = {
+            "max_shared_mem": target.shared_block,
+            "multiprocessor_count": target.sms,
+            "warpSize": target.warp,
+        }
+        self.utils = SimpleNamespace(get_device_properties=lambda index: properties)
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cuda", 0)
+
+
+def install(target: Target) -> None:
+    """Make this process believe in the target; libraries that ask must be imported afterwards.
+
+    Only for a process that is for nothing else: nothing is put back.
+    """
+    driver.set_active(AbsentDriver(target))
+    facts: dict[str, Any] = {
+        "get_device_name": lambda device=None: f"NVIDIA {target.device}",
+        "get_device_capability": lambda device=None: divmod(target.capability, 10),
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "device": lambda device: nullcontext(),
+    }
+    for name, answer in facts.items():
+        setattr(torch.cuda, name, answer)

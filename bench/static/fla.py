@@ -1,0 +1,121 @@
+"""flash-linear-attention's chunk_gated_delta_rule, forward and backward, for a GPU not here.
+
+``launches`` asks a child process, ``python -m bench.static.fla JOB OUT``, which runs its own Python
+launchers on tensors without data and compiles every config of each kernel's tuning list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.static.launch import Launch, Needs
+from bench.static.recorder import Call, recording
+from gdn_ops.codegen.compile import cause, compiled_of
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.resources import Resources, resources_of
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.torch_dtype import torch_dtype
+
+BT = 64
+
+
+def calls(problem: Problem) -> list[Call]:
+    """What its launchers ask for; its backward gets A and the gate's sums of the forward."""
+    chunk = import_module("fla.ops.gated_delta_rule.chunk")
+    T, H, HV, K, V = problem.tokens, problem.H, problem.HV, problem.K, problem.V
+    io = torch_dtype(DTYPES[problem.dtype])
+
+    def tensor(*shape: int, dtype: torch.dtype = io) -> torch.Tensor:
+        return torch.empty(1, T, *shape, dtype=dtype, device="cuda")
+
+    with FakeTensorMode(), torch.no_grad():
+        x: dict[str, Any] = {
+            "q": tensor(H, K),
+            "k": tensor(H, K),
+            "v": tensor(HV, V),
+            "beta": tensor(HV, dtype=torch.float32),
+            "scale": K**-0.5,
+            "initial_state": None,
+            "chunk_size": BT,
+        }
+        g, do = tensor(HV, dtype=torch.float32), tensor(HV, V)
+        with recording() as forward:
+            gc, _, A, *_ = chunk.chunk_gated_delta_rule_fwd(**x, g=g, output_final_state=False)
+        with recording() as backward:
+            chunk.chunk_gated_delta_rule_bwd(**x, g=gc, A=A, do=do, dht=None)
+    return backward.calls if problem.op == "backward" else forward.calls
+
+
+def launch_of(call: Call, problem: Problem, target: Target, compile: bool) -> Launch:
+    """A call with the config that spills least, and of these has the fewest instructions."""
+    found: dict[str, Resources] = {}
+    failed = ""
+    for config, compiler in call.compiles.items() if compile else ():
+        try:
+            compiled = compiled_of(call.kernel, target, compiler(), seconds=0.0, cached=False)
+            found[config] = resources_of(compiled)
+        except Exception as error:
+            failed = cause(error)
+    fitting = {name: need for name, need in found.items() if not need.reasons(target)}
+    best = min(fitting, key=lambda c: (fitting[c].stack, fitting[c].instructions), default="")
+    return Launch(
+        kernel=call.kernel,
+        bytes=call.bytes / (problem.tokens * problem.HV),
+        config=best,
+        needs=Needs.of(fitting[best]) if fitting else None,
+        compiled=len(found),
+        spilling=sum(need.stack > 0 for need in found.values()),
+        remark="" if fitting else failed or "no config can start there" * bool(found),
+    )
+
+
+def launches(problem: Problem, target: Target, *, compile: bool = True) -> tuple[Launch, ...]:
+    """The launches of a forward or backward problem.
+
+    Args:
+        problem: as ours, except that its backward gets A and the gate's sums of the forward.
+        target: the GPU its configs are chosen and compiled for, which need not be here.
+        compile: whether to compile; without it the launches have no needs.
+
+    Raises:
+        RuntimeError: the child failed; the message has the last line it printed.
+    """
+    job = {"problem": problem.facts(), "target": target.name, "compile": compile}
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    # other libraries' kernels, which it prefers where they are installed, are not its own
+    environment["FLA_DISABLE_BACKEND_DISPATCH"] = "1"
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "launches.json"
+        command = [sys.executable, "-m", "bench.static.fla", json.dumps(job), str(out)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+            raise RuntimeError(f"flash-linear-attention was not counted for {problem.id()}: {last}")
+        return tuple(map(Launch.from_json, json.loads(out.read_text())))
+
+
+def main() -> None:
+    from bench.static.absent_gpu import install
+
+    job, out = json.loads(sys.argv[1]), Path(sys.argv[2])
+    target, problem = target_named(job["target"]), Problem.from_facts(job["problem"])
+    install(target)
+    found = [launch_of(call, problem, target, job["compile"]) for call in calls(problem)]
+    out.write_text(json.dumps([asdict(launch) for launch in found]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Handover: what a forward variant leaves in memory for the backward, which then reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gdn_ops.codegen.axis import Value
+from gdn_ops.codegen.errors import InvalidConfig
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.schedule import running
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import Variant, plan_named
+
+KEEPS = {
+    "inputs": "the inputs alone",
+    "inverse": "the gate's sums gc and the inverse A too",
+    "states": "every tensor too that the forward makes and the backward reads",
+}
+"""What may stay in memory from a forward to its backward, from the least to the most."""
+
+INVERSE = ("gc", "A")
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What stays in memory of a forward besides its inputs.
+
+    Args:
+        forward: the variant that the forward runs on.
+        names: tensors of its stages that are kept, in the order they are made.
+        why: the reason where there is none.
+    """
+
+    forward: Variant
+    names: tuple[str, ...]
+    why: str = ""
+
+
+def hand_over(
+    keep: str,
+    forward: Variant,
+    problem: Problem,
+    backward: Variant,
+    gradients: Problem,
+    target: Target,
+    *,
+    fixed: bool = False,
+) -> Handover:
+    """Choose what a forward leaves for its backward, and the forward variant that makes it.
+
+    Where the two exchange tensors of other sizes or meanings, the forward takes the backward's
+    interface, for what was chosen for the gradients is the dearer of the two.
+
+    Args:
+        keep: one of ``KEEPS``.
+        forward, problem: what the forward would run on, and what it runs.
+        backward, gradients: the same of the backward.
+        target: where both run.
+        fixed: the forward runs on this variant and no other.
+    """
+    if keep == "inputs":
+        return Handover(forward, ())
+    try:
+        aligned = _aligned(forward, problem, dict(backward.interface), target)
+    except InvalidConfig as error:
+        return Handover(forward, (), f"plan {forward.plan} has another interface: {error}")
+    names = handed_over(keep, aligned, problem, backward, gradients)
+    if not names:
+        return Handover(forward, (), _nothing_shared(forward, backward))
+    if handed_over(keep, forward, problem, backward, gradients) == names:
+        return Handover(forward, names)
+    if fixed:
+        why = f"the backward reads tensors of {aligned}, and the forward is to run as {forward}"
+        return Handover(forward, (), why)
+    reasons = aligned.reasons(problem, target)
+    if reasons:
+        why = f"the forward cannot run as {aligned}, which the backward reads: {'; '.join(reasons)}"
+        return Handover(forward, (), why)
+    return Handover(aligned, names)
+
+
+@lru_cache(maxsize=1024)
+def handed_over(
+    keep: str, forward: Variant, problem: Problem, backward: Variant, gradients: Problem
+) -> tuple[str, ...]:
+    """Tensors that a forward variant makes and a backward variant may read as its own.
+
+    They are those of a stage which both have, with the same values of the interface axes that the
+    stage shares, and which no other stage writes too. Arguments as of ``hand_over``.
+    """
+    if keep == "inputs":
+        return ()
+    here, there = _writers(forward, problem), _writers(backward, gradients)
+    made = [
+        name
+        for name, stages in here.items()
+        if len(stages) == 1 and stages == there.get(name) and (keep != "inverse" or name in INVERSE)
+        if _agree(KERNELS[stages[0]], forward, backward, problem)
+    ]
+    read = {
+        name
+        for stage in running(backward, gradients, given=made)
+        for name in KERNELS[stage].inputs(gradients, backward.config(stage))
+    }
+    return tuple(name for name in made if name in read)
+
+
+def _writers(variant: Variant, problem: Problem) -> dict[str, list[str]]:
+    """The stages that write each tensor."""
+    writers: dict[str, list[str]] = {}
+    for stage, _ in variant.stages:
+        for name in KERNELS[stage].outputs(problem, variant.config(stage)):
+            writers.setdefault(name, []).append(stage)
+    return writers
+
+
+def _agree(spec: KernelSpec, forward: Variant, backward: Variant, problem: Problem) -> bool:
+    here, there = dict(forward.interface), dict(backward.interface)
+    moot = ("gate_free",) if problem.rule.gate == "none" else ()
+    return all(here.get(axis) == there.get(axis) for axis in spec.shared if axis not in moot)
+
+
+def _aligned(
+    forward: Variant, problem: Problem, interface: Mapping[str, Value], target: Target
+) -> Variant:
+    """The forward with the backward's interface, and its stages' own configs where they can run."""
+    plan: Plan = plan_named(forward.plan)
+    own = dict(forward.interface)
+    shared = {axis.name: interface.get(axis.name, own[axis.name]) for axis in plan.axes}
+    stages = {
+        name: dict(config)
+        for name, config in forward.stages
+        if not KERNELS[name].reasons(problem, {**shared, **dict(config)}, target)
+    }
+    return Variant.of(forward.plan, problem, shared, stages)
+
+
+def _nothing_shared(forward: Variant, backward: Variant) -> str:
+    def made(variant: Variant) -> str:
+        names = [name for name, _ in variant.stages]
+        return f"{names[0]} of plan {variant.plan}" if len(names) == 1 else f"plan {variant.plan}"
+
+    return (
+        f"the forward ({made(forward)}) makes nothing that the backward ({made(backward)}) "
+        "makes again"
+    )

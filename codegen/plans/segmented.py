@@ -1,0 +1,56 @@
+"""Plan segmented: plan fused on segments of a sequence side by side."""
+
+from __future__ import annotations
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.plans.interface import BT, STORE, gate_free
+from gdn_ops.codegen.plans.refusal import chunk_reasons
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+
+SEG = Axis("SEG", (4, 8, 16, 32, 64, 128), 16, "chunks in a segment")
+AXES = (BT, STORE, gate_free(False), SEG)
+
+
+def _stages(problem: Problem) -> tuple[str, ...]:
+    if problem.rule.gate == "none":
+        return ("solve", "transition", "chain", "segment_scan")
+    return ("gate_cumsum", "solve", "growth", "transition", "chain", "segment_scan")
+
+
+def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
+    reasons = chunk_reasons("segmented", AXES, problem, interface, target)
+    if not problem.rule.delta:
+        reasons.append(f"plan segmented computes the delta rule, not {problem.rule.name}")
+    if problem.op == "backward":
+        reasons.append("plan segmented has no backward yet; plan split has one")
+    if interface["gate_free"]:
+        reasons.append(
+            "plan segmented keeps the decay in A, for every slice of h_local, M and o would put it "
+            "in again; use gate_free=False"
+        )
+    return reasons + _length_reasons(problem, interface)
+
+
+def _length_reasons(problem: Problem, interface: Config) -> list[str]:
+    """Refuse segments that no sequence is longer than, and those shorter than their state."""
+    longest = problem.tokens
+    if not problem.varlen:
+        longest = -(-problem.tokens // max(problem.sequences, 1))
+    segment = int(interface["SEG"]) * int(interface["BT"])
+    size = f"SEG={interface['SEG']} of BT={interface['BT']} makes segments of {segment} tokens"
+    if segment < 2 * problem.K:
+        return [f"{size}, and M and h_local of K={problem.K} are larger than what they sum up"]
+    if longest <= segment:
+        return [f"{size}, the same as plan fused where no sequence has more than {longest}"]
+    return []
+
+
+PLAN = Plan(
+    name="segmented",
+    doc="plan fused on segments of a sequence side by side; forward only",
+    axes=AXES,
+    stages=_stages,
+    refusals=_refusals,
+)

@@ -1,0 +1,35 @@
+"""Schedule: the stages of a variant that run, where some tensors are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+
+RESULTS = (
+    "o", "ht", "states", "dq", "dk", "dv", "dg", "dbeta", "dA_log", "ddt_bias", "dh0",
+)  # fmt: skip
+"""Tensors that stages make for a caller rather than for one another."""
+
+
+def running(
+    variant: Variant,
+    problem: Problem,
+    given: Collection[str] = (),
+    wanted: Collection[str] = RESULTS,
+) -> tuple[str, ...]:
+    """Names of the stages that have to run, in order.
+
+    Args:
+        given: what stages make and is there before any of them runs.
+        wanted: what is asked for; a stage that nothing of it depends on is left out.
+    """
+    needed, names = set(wanted), []
+    for name, _ in reversed(variant.stages):
+        spec, config = KERNELS[name], variant.config(name)
+        if needed.intersection(spec.outputs(problem, config)).difference(given):
+            names.append(name)
+            needed.update(spec.inputs(problem, config))
+    return tuple(reversed(names))
