@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gdn_ops.call import DIFFERENTIABLE, Call, check_decay
+from gdn_ops.capture import refuse_capture
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.interpreter import interpreting, round_bf16_to_nearest
 from gdn_ops.codegen.kernels import KERNELS
@@ -123,6 +124,8 @@ class Launcher:
             for name, _ in variant.stages
         )
         self._triton = any(stage.spec.language == "triton" for stage in self.stages)
+        # plain PyTorch looks for tokens and slots on the host
+        self._waits = not self._triton and (problem.varlen or problem.op == "pool")
         self._steps: dict[tuple[frozenset[str], frozenset[str]], Steps] = {}
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -169,6 +172,8 @@ class Launcher:
         given: Mapping[str, torch.Tensor] | None = None,
         wanted: frozenset[str] = ALL,
     ) -> dict[str, Any]:
+        if self._waits:
+            refuse_capture(call.q.device, f"plan {self.variant.plan}, which waits for the GPU,")
         with _device_of(call.q), exact(call.q.device.type):
             workspace = self.workspace(call)
             if given:

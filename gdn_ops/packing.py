@@ -10,6 +10,7 @@ from operator import index
 
 import torch
 
+from gdn_ops.capture import refuse_capture
 from gdn_ops.codegen.errors import shown
 from gdn_ops.errors import InvalidInput
 
@@ -32,6 +33,7 @@ class Packing:
     def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
         if BT not in self._chunks:
+            refuse_capture(self.cu_seqlens.device, "making tables of chunks for new cu_seqlens")
             self._chunks[BT] = _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
         return self._chunks[BT]
 
@@ -42,6 +44,7 @@ class Packing:
         the first token of each segment, its sequence, and the first segment of each sequence.
         """
         if tokens not in self._segments:
+            refuse_capture(self.cu_seqlens.device, "making tables of segments for new cu_seqlens")
             device = self.cu_seqlens.device
             self._segments[tokens] = _segment_tables(self.offsets, tokens, device)
         return self._segments[tokens]
@@ -99,6 +102,7 @@ def packing_of(
     Raises:
         InvalidInput: wrong rank or dtype, first offset not 0, offsets that fall, or past T, or
             numbers on the host that are others.
+        LaunchError: inside the capture of a CUDA graph, and the tensor was not seen before.
     """
     packing = _remembered(cu_seqlens)
     if packing is None:
@@ -149,6 +153,7 @@ def _offsets(
         raise InvalidInput(f"cu_seqlens is {cu_seqlens.dtype}; make it int32 or int64.")
     given = None if host is None else _on_host(host, cu_seqlens.numel())
     if given is None or cu_seqlens.device.type == "cpu":
+        refuse_capture(cu_seqlens.device, "reading cu_seqlens, seen for the first time,")
         offsets = tuple(cu_seqlens.tolist())
     else:
         offsets = given

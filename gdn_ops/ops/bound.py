@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import torch
 
+from gdn_ops.capture import refuse_capture
 from gdn_ops.codegen.handover import hand_over
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant, plan_named
@@ -18,10 +19,11 @@ from gdn_ops.dispatch import (
     stored_winners,
     warn_of_fallback,
 )
-from gdn_ops.errors import LaunchError
 from gdn_ops.launch import Launcher, bind
 from gdn_ops.mode import MODE, Mode
 from gdn_ops.ops.differentiable import Differentiable
+
+COMPILING = "choosing and compiling for a call of new sizes"
 
 LIMIT = 4096
 """Signatures kept; a stream of ever new lengths must not fill the memory."""
@@ -44,7 +46,7 @@ def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
         if own != plan_named(forced.plan).stages(problem):
             forced = forced.plan  # a variant of the forward: its plan's gradients go with it
     target = interpreter_target() if device.type == "cpu" else None
-    return choose_forced(problem, target or target_of(device), forced)
+    return choose_forced(problem, target or target_of(device), forced, invariant=mode.invariant)
 
 
 def bind_signature(
@@ -104,7 +106,7 @@ def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
     posed = (bucket, device, mode)
     launcher = _LAUNCHERS.get(posed)
     if launcher is None:
-        _refuse_capture(device)
+        refuse_capture(device, COMPILING)
         choice = _choice(problem, device, mode)
         if (bucket, choice.variant, device) not in _LAUNCHERS:
             warn_of_fallback(choice, device)
@@ -116,22 +118,9 @@ def _launcher_of(problem: Problem, variant: Variant, device: torch.device) -> La
     shared = (problem.bucket(), variant, device)
     launcher = _LAUNCHERS.get(shared)
     if launcher is None:
-        _refuse_capture(device)
+        refuse_capture(device, COMPILING)
         launcher = _LAUNCHERS[shared] = bind(problem, variant)
     return launcher
-
-
-def _refuse_capture(device: torch.device) -> None:
-    """Raise LaunchError inside a CUDA graph's capture, where nothing may be compiled."""
-    if device.type != "cuda":
-        return
-    with torch.cuda.device(device):
-        capturing = torch.cuda.is_current_stream_capturing()
-    if capturing:
-        raise LaunchError(
-            "a call of new sizes came inside the capture of a CUDA graph, where nothing can be "
-            "compiled; make the same call once before it, or see gdn_ops.warmup."
-        )
 
 
 def refresh() -> None:

@@ -20,6 +20,7 @@ from bench.compare.ours import ours
 from bench.compare.peers import PEERS
 from bench.compare.report import markdown
 from bench.compare.roofline import roofline
+from bench.published import published
 from gdn_ops.codegen.targets import target_named
 
 CPU = torch.device("cpu")
@@ -99,3 +100,9 @@ def test_the_command_writes_tables_raw_samples_and_a_plot_and_goes_on(
     assert [row["case"] for row in rows] == [c.name for c in GRIDS["tiny"]()][:2]
     assert file.with_suffix(".html").stat().st_size > 1000
     assert "best peer / ours" in file.with_suffix(".md").read_text()
+
+
+def test_published_rows_are_of_the_grids_cases() -> None:
+    assert len(list(published("forward"))) == 171
+    rows = {case.name: times for case, times in published("backward")}
+    assert rows["backward 16/32 D128 8k x 1 bf16"] == {"FLA": 1.444, "FlashQLA": 0.789}
