@@ -93,7 +93,7 @@ def _passes(call: ast.expr, names: Mapping[str, float]) -> float:
         return 1.0
     known = [bound for bound in bounds if bound is not None]
     start, stop, step = (0.0, known[0], 1.0) if len(known) == 1 else (*known, 1.0)[:3]
-    return max(1.0, -(-(stop - start) // step)) if step else 1.0
+    return max(0.0, -(-(stop - start) // step)) if step else 1.0
 
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> float | None:

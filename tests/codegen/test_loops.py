@@ -48,6 +48,11 @@ def test_passes_of_source_loops() -> None:
     assert found == (SourceLoop(-1, 10.0), SourceLoop(0, 4.0), SourceLoop(-1, 1.0))
 
 
+def test_a_loop_that_nothing_is_left_for_is_not_passed_through() -> None:
+    (loop,) = source_loops("def kernel(T):\n    for i in range(T - 1):\n        pass\n", {"T": 1})
+    assert loop.passes == 0
+
+
 def test_passes_multiply_from_the_outside() -> None:
     inner = [Line(label="b"), one(), one(branch="b")]
     loops = loops_of([Line(label="a"), *inner, one(branch="a")])
