@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from functools import cache
 from importlib.resources import files
 
@@ -47,7 +48,7 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
     store = DTYPES["fp32"] if config.get("store") == "fp32" else io
     return {
         "NAME": spec.name,
-        "LABEL": label(spec, config),
+        "LABEL": textwrap.fill(label(spec, config), 100),
         "TEMPLATE": spec.template,
         "DOC": spec.doc,
         "EQUATION": spec.maths(problem).rstrip().strip("\n"),

@@ -96,19 +96,27 @@ def _fallback(problem: Problem, target: Target, refused: list[Refusal]) -> Choic
         reasons = variant.reasons(problem, target)
         if name == FALLBACK and not reasons:
             return Choice(problem, target, variant, "fallback", None, tuple(refused))
-        reasons = reasons or [f"no measured row says so; run `gdn tune` on {target.name}"]
+        reasons = reasons or [
+            f"no stored winner names it; run `gdn tune` on {target.name}, or `gdn predict` anywhere"
+        ]
         refused.append(Refusal(f"plan {name}", tuple(reasons)))
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
     raise UnsupportedProblem(f"no plan can run {problem.id()} on {target.name}:\n{listing}")
 
 
-def choose_forced(problem: Problem, target: Target, forced: str | Variant) -> Choice:
+def choose_forced(
+    problem: Problem, target: Target, forced: str | Variant, *, invariant: bool = False
+) -> Choice:
     """The plan's default variant, or the very variant, if it can run the problem.
+
+    Args:
+        invariant: as of ``choose``, for defaults may follow the sizes.
 
     Raises:
         UnsupportedProblem: it cannot; the message lists why.
     """
-    variant = Variant.default(forced, problem) if isinstance(forced, str) else forced
+    usual = _typical(problem) if invariant else problem
+    variant = Variant.default(forced, usual) if isinstance(forced, str) else forced
     reasons = variant.reasons(problem, target)
     if reasons:
         raise UnsupportedProblem(

@@ -151,6 +151,8 @@ def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
         return tuple(reasons)
     if choice.winner is None:
         return ("it was not asked for",)
+    if choice.winner.provenance == "predicted":
+        return (f"`gdn predict` found plan {choice.variant.plan} faster; nothing is measured yet",)
     return (f"row {choice.winner.trial_id} was the fastest of what was measured",)
 
 
@@ -161,15 +163,16 @@ def _because(choice: Choice) -> list[str]:
             "fallback": "no stored winner fits; plan torch runs anywhere (`gdn tune` finds better)",
         }
         return [f"because  {why[choice.how]}"]
-    return [
-        f"because  {choice.how} winner: row {choice.winner.trial_id} of {choice.winner.database}",
-        *_row(choice.winner),
-    ]
+    row = choice.winner.trial_id
+    place = "stored in" if row is None else f"row {row} of"
+    lines = [f"because  {choice.how} winner: {place} {choice.winner.database}"]
+    return lines + _row(choice.winner)
 
 
 def _row(winner: Winner) -> list[str]:
     text = f"         {winner.provenance} {seconds_text(winner.median)}"
-    text += f" [{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
+    if winner.provenance == "measured":
+        text += f" [{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
     if winner.speedup is not None:
         text += f", {winner.speedup:.2f} times the reference's speed"
     where = ", ".join(

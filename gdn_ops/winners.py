@@ -83,9 +83,12 @@ class Winner:
     def stale(self) -> bool:
         """Whether it was measured with another source than its variant has today.
 
-        A source that is not known, or can no longer be rendered, counts as another one. The first
-        question renders the variant; reading and choosing winners do not.
+        A source that is not known, or can no longer be rendered, counts as another one; a
+        prediction was measured with none. The first question renders the variant; reading and
+        choosing winners do not.
         """
+        if self.provenance == "predicted":
+            return False
         return self.sources is None or self.sources != _sources_today(self)
 
 

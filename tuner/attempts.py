@@ -91,17 +91,21 @@ class Attempts:
         """Compile configs side by side before they are tried.
 
         Returns:
-            The configs that the cost model takes for the fastest first, should time run out.
+            The configs that the cost model takes for the fastest first, should time run out; of
+            those it cannot tell apart, the ones that spill least.
         """
         full = [{**dict(space.interface), **config} for config in configs]
         verdicts = self.harness.compile(self.problem, space.plan, space.stage, full)
         for config, verdict in zip(configs, verdicts, strict=True):
             self._compiled[space.variant(config).id] = verdict
-        expected = [
-            expected_seconds(space.stage, self.problem, config, space.target, verdict.resources)
-            for config, verdict in zip(full, verdicts, strict=True)
+        ranks = [
+            (
+                expected_seconds(space.stage, self.problem, config, space.target, found.resources),
+                int(found.resources.get("stack", 0)),
+            )
+            for config, found in zip(full, verdicts, strict=True)
         ]
-        return [configs[i] for i in sorted(range(len(configs)), key=expected.__getitem__)]
+        return [configs[i] for i in sorted(range(len(configs)), key=ranks.__getitem__)]
 
     def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
         """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""

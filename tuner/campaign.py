@@ -75,7 +75,7 @@ def run_campaign(
 
 def _tune(attempts: Attempts, result: Result, *, options: Options, deadline: float | None) -> None:
     problem_id = attempts.problem.id()
-    why = "no variant is right; see the trials' messages"
+    why = "no variant is both right and timed: its trials say why; --minutes gives them more time"
     try:
         winner = tune_problem(attempts, options=options, deadline=deadline)
     except UnsupportedProblem as error:

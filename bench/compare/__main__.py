@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from datetime import datetime, timezone
 from itertools import islice
@@ -29,6 +28,8 @@ from gdn_ops.codegen.variant import plan_named
 from gdn_ops.device import target_of
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner import console
+from gdn_ops.tuner.fingerprint import cpu_model
+from gdn_ops.tuner.session import device_named
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -41,7 +42,8 @@ def main() -> None:
     cases = list(islice(GRIDS[arguments.grid](), arguments.cases))
     stem = (arguments.out or RESULTS / "compare") / f"{target.name}-{arguments.grid}"
     stem.parent.mkdir(parents=True, exist_ok=True)
-    measured = _known(stem, cases)
+    conditions = _conditions(arguments, target.name, names)
+    measured = _known(stem, cases, conditions)
     child = Child(
         names, device=str(device), threads=arguments.threads,
         pace=Pace(rounds=arguments.rounds, seconds=arguments.seconds),
@@ -55,7 +57,7 @@ def main() -> None:
             answer = {**child.measure(case), "roofline": roofline(case, target)}
             measured.append((case, answer))
             console.say(_line(case, answer, names))
-            _write(stem, measured, names, _conditions(arguments, target.name, names))
+            _write(stem, measured, names, conditions)
     finally:
         child.close()
     console.say(f"tables, raw samples and a plot: {stem}.md, .json, .html")
@@ -77,6 +79,12 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds < 5:
         parser.error(f"--rounds {arguments.rounds} says little; give at least 5")
+    if arguments.cases is not None and arguments.cases < 1:
+        parser.error(f"--cases {arguments.cases} leaves nothing to time; give at least 1")
+    try:
+        arguments.device = device_named(arguments.device)
+    except GdnError as error:
+        parser.error(str(error))
     return arguments
 
 
@@ -97,21 +105,27 @@ def _contenders(only: str, plans: str) -> list[str]:
     return [*own, *(name for name in wanted if PEERS[name].installed)]
 
 
-def _known(stem: Path, cases: list[Case]) -> list[tuple[Case, dict[str, Any]]]:
-    """What an earlier, shorter run of the same grid measured."""
+def _known(
+    stem: Path, cases: list[Case], conditions: dict[str, Any]
+) -> list[tuple[Case, dict[str, Any]]]:
+    """What an earlier, shorter run of the same grid measured under the same conditions."""
     file = stem.with_suffix(".json")
     if not file.exists():
         return []
-    rows = json.loads(file.read_text())["rows"]
+    report = json.loads(file.read_text())
+    if {**report["conditions"], "when": None} != {**conditions, "when": None}:
+        return []
     known = [
-        (case, row) for case, row in zip(cases, rows, strict=False) if row["case"] == case.name
+        (case, row)
+        for case, row in zip(cases, report["rows"], strict=False)
+        if row["case"] == case.name
     ]
     return known if len(known) < len(cases) else []
 
 
 def _conditions(arguments: argparse.Namespace, target: str, names: list[str]) -> dict[str, Any]:
     on_gpu = arguments.device.startswith("cuda")
-    device = torch.cuda.get_device_name(arguments.device) if on_gpu else platform.processor()
+    device = torch.cuda.get_device_name(arguments.device) if on_gpu else cpu_model()
     return {
         "target": target,
         "device": device,

@@ -12,7 +12,8 @@ def roofline(case: Case, target: Target) -> float | None:
     """Seconds for reading each input and writing each output once, or for the products; the longer.
 
     None where the target's rates are not known. Products of the chunkwise form with chunks of 64
-    tokens: K K^T, Q K^T, both on the triangle; K S, Q S, K^T N; A x, P n. Gradients: 2.5 times.
+    tokens: of a key head K K^T and Q K^T, both on the triangle; of a value head K S, Q S, K^T N,
+    and on the triangle A x, P n. Gradients: 2.5 times.
     """
     if not target.bandwidth:
         return None
@@ -26,6 +27,6 @@ def roofline(case: Case, target: Target) -> float | None:
     seconds = (tokens + states) / target.bandwidth
     rate = target.flops_fp32 if case.dtype == "fp32" else target.flops_16
     if case.op != "decode" and rate:
-        flops = T * HV * (2 * CHUNK * D + 2 * 3 * D * D + 2 * CHUNK * D)
+        flops = T * (H * 2 * CHUNK * D + HV * (2 * 3 * D * D + 2 * CHUNK * D))
         seconds = max(seconds, flops * (2.5 if case.op == "backward" else 1.0) / rate)
     return seconds

@@ -13,8 +13,9 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
+# one program of 128 value channels computes the scores of its chunk once
+BK = Axis("BK", (32, 64, 128), 128, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 128, "value channels of one program")
 STAGES = 2
 
 

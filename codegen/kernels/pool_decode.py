@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.kernels.decode_tiles import decode_tiles
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
@@ -17,8 +18,6 @@ BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels of one program")
 SPAN = Axis("SPAN", (16, 32, 64, 128, 256), 32, "channels of a V-first state's row, read at once")
 LINE = 128
 """Bytes that a warp's load of a V-first state has side by side: a line of the cache."""
-FEW = 128
-"""States that the programs of one wave hold in tiles of 8 channels on a GPU of 132 SMs or more."""
 
 
 def _block(problem: Problem, config: Config) -> tuple[int, int]:
@@ -71,19 +70,10 @@ def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """A V-first state's rows read by lines, and small tiles of a batch that runs all at once.
-
-    K-first tiles keep their width: the order of their sums follows it, and the bits of a sequence
-    would depend on its batch.
-    """
-    if not problem.state_v_first:
-        return {}
+    """Rows of a V-first state read by lines, and tiles by the batch."""
     span = LINE // DTYPES[problem.state_dtype].bytes
-    few = problem.sequences * problem.HV <= FEW
-    return {
-        "SPAN": narrowed(SPAN, span, problem.K, least=1),
-        "BV": narrowed(BV, 8, problem.V, least=1) if few else BV.default,
-    }
+    rows = {"SPAN": narrowed(SPAN, span, problem.K, least=1)} if problem.state_v_first else {}
+    return {**rows, **decode_tiles(BV, problem)}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:

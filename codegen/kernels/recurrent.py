@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.kernels.decode_tiles import decode_tiles
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
@@ -45,6 +46,10 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("o", "ht") if problem.final_state else ("o",)
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    return decode_tiles(BV, problem) if problem.op == "decode" else {}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -93,4 +98,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
+    adapted=_adapted,
 )

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import scan
-from gdn_ops.codegen.kernels.segment_sizes import segment_tables
-from gdn_ops.codegen.kernels.state_walk import state_grid
+from gdn_ops.codegen.kernels.segment_sizes import segment_grid, segment_tables
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.tensor import Sizes
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -22,15 +20,11 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     )
 
 
-def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return state_grid(problem, config, replace(sizes, N=sizes.NS))
-
-
 SPEC = replace(
     scan.SPEC,
     name="segment_scan",
     doc="what each token reads, chunk by chunk of a segment, and the final state.",
     shared=(*scan.SPEC.shared, "SEG"),
     inputs=_inputs,
-    grid=_grid,
+    grid=segment_grid,
 )

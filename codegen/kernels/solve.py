@@ -129,7 +129,9 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 def _adapted(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 products, which run on the vector units, a wider tile spills on sm_100."""
-    return {"BK": narrowed(BK, 32, problem.K)} if problem.dtype == "fp32" else {}
+    if problem.dtype != "fp32":
+        return {}
+    return {"BK": narrowed(BK, 32, problem.K), "num_warps": 4}
 
 
 SPEC = KernelSpec(
@@ -148,7 +150,8 @@ SPEC = KernelSpec(
         Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of K K^T"),
         Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k are read"),
         Axis("heads", ("one", "group"), "one", "value heads of a program: one, or a key head's"),
-        *launch_axes(warps=(1, 2, 4, 8), stages=(1, 2, 3), default_stages=STAGES),
+        # a block of 16 tokens fills one warp: others repeat its work, and one alone spills on sm_80
+        *launch_axes(warps=(1, 2, 4, 8), stages=(1, 2, 3), default_warps=2, default_stages=STAGES),
     ),
     inputs=_inputs,
     outputs=_outputs,

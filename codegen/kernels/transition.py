@@ -45,11 +45,12 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         *twin_reasons(BK, config, problem.K),
         *twin_reasons(BV, config, problem.V),
         *register_reasons(what, (rows + 2 * BT) * columns, config, target),
-        *_limit_reasons(problem, config),
+        *limit_reasons(problem, config),
     ]
 
 
-def _limit_reasons(problem: Problem, config: Config) -> list[str]:
+def limit_reasons(problem: Problem, config: Config) -> list[str]:
+    """Refuse a LIMIT that says nothing without a gate, and one that fp32 would notice."""
     limit, usual = config["LIMIT"], LIMIT.default
     if problem.rule.gate == "none" and limit != usual:
         return [f"LIMIT={limit} is the same as LIMIT={usual} without a gate"]

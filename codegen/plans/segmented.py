@@ -14,17 +14,21 @@ AXES = (BT, STORE, gate_free(False), SEG)
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
-    if problem.rule.gate == "none":
-        return ("solve", "transition", "chain", "segment_scan")
-    return ("gate_cumsum", "solve", "growth", "transition", "chain", "segment_scan")
+    gated = problem.rule.gate != "none"
+    solved = ("gate_cumsum", "solve", "growth") if gated else ("solve",)
+    chained = (*solved, "transition", "chain")
+    if problem.op != "backward":
+        return (*chained, "segment_scan")
+    # M goes before h comes
+    walked = ("dtransition", "dchain", "segment_states", "segment_reverse")
+    total = ("total",) if problem.group > 1 or problem.gate_in_kernel else ()
+    return (*chained, *walked, *(("dgate",) if gated else ()), *total)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = chunk_reasons("segmented", AXES, problem, interface, target)
     if not problem.rule.delta:
         reasons.append(f"plan segmented computes the delta rule, not {problem.rule.name}")
-    if problem.op == "backward":
-        reasons.append("plan segmented has no backward yet; plan split has one")
     if interface["gate_free"]:
         reasons.append(
             "plan segmented keeps the decay in A, for every slice of h_local, M and o would put it "
@@ -49,7 +53,7 @@ def _length_reasons(problem: Problem, interface: Config) -> list[str]:
 
 PLAN = Plan(
     name="segmented",
-    doc="plan fused on segments of a sequence side by side; forward only",
+    doc="plan fused on segments of a sequence side by side",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

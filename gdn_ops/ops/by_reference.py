@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gdn_ops.errors import InvalidInput
-from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
+from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale
 from gdn_ops.ops.prologue import cleared
 from gdn_ops.packing import packing_of
 from gdn_ops.reference import chunkwise_reference
@@ -39,7 +38,12 @@ def by_reference(
     Raises:
         InvalidInput: a tensor is outside the contract; names value, limit and remedy.
     """
-    _check(q, k, v, g, beta, initial_state, cu_seqlens, state_v_first=state_v_first, delta=delta)
+    check_arguments(
+        Arguments(
+            q, k, v, g, beta, initial_state, output_final_state, False, None, None, state_v_first,
+            cu_seqlens, delta,
+        )
+    )  # fmt: skip
     if cu_seqlens is not None:
         end = packing_of(cu_seqlens, q.shape[1]).offsets[-1]
         q, k, v = (cleared(x, end) for x in (q, k, v))
@@ -56,35 +60,3 @@ def by_reference(
     if not output_final_state:
         return o.to(q.dtype), None
     return o.to(q.dtype), state.transpose(-1, -2).contiguous() if state_v_first else state
-
-
-def _check(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    g: torch.Tensor | None,
-    beta: torch.Tensor | None,
-    h0: torch.Tensor | None,
-    cu_seqlens: torch.Tensor | None,
-    *,
-    state_v_first: bool,
-    delta: bool,
-) -> None:
-    wide = isinstance(q, torch.Tensor) and q.dtype == torch.float64
-    q_, k_, v_ = (x.float() if wide and isinstance(x, torch.Tensor) else x for x in (q, k, v))
-    # as the plans check a call, but for the gate, which may have a channel more
-    problem_of(
-        Arguments(
-            q_, k_, v_, None, beta, h0, False, False, None, None, state_v_first, cu_seqlens, delta
-        )
-    )
-    if g is None:
-        return
-    if not isinstance(g, torch.Tensor) or not g.is_floating_point():
-        kind = str(g.dtype) if isinstance(g, torch.Tensor) else type(g).__name__
-        raise InvalidInput(f"g is a {kind}; give a floating-point torch.Tensor.")
-    heads = tuple(v.shape[:3])
-    if tuple(g.shape) not in (heads, (*heads, k.shape[3])):
-        raise InvalidInput(
-            f"g has shape {list(g.shape)}; it must be {list(heads)} or {[*heads, k.shape[3]]}."
-        )

@@ -16,6 +16,7 @@ from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.torch_dtype import torch_dtype
 
 IO_NAMES = {torch_dtype(DTYPES[name]): name for name in IO_DTYPES}
+FLOATS = (torch.float64, *IO_NAMES)
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,55 @@ def problem_of(a: Arguments) -> Problem:
         InvalidInput: a tensor's type, rank, shape, dtype or device is outside the contract.
         UnsupportedProblem: a dtype that no plan computes in.
     """
-    _check_types(a)
-    _check_shapes(a)
-    _check_gate(a)
+    check_arguments(a)
+    if a.q.dtype not in IO_NAMES:
+        raise UnsupportedProblem(
+            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. "
+            "For float64 use gdn_ops.reference."
+        )
     B, T, H, K = a.q.shape
     packed = a.cu_seqlens is not None
-    sequences = a.cu_seqlens.numel() - 1 if a.cu_seqlens is not None else B
-    _check_state(a, sequences)
     return Problem(
         op="decode" if T == 1 and not packed else "forward",
         rule=Rule(_gate_of(a.g), a.delta),
         H=H, HV=a.v.shape[2], K=K, V=a.v.shape[3], dtype=IO_NAMES[a.q.dtype],
-        tokens=B * T, sequences=sequences, varlen=packed,
+        tokens=B * T, sequences=_sequences(a), varlen=packed,
         initial_state=a.initial_state is not None, final_state=a.output_final_state,
         gate_in_kernel=a.gate_in_kernel and a.g is not None,
         dt_bias=a.gate_in_kernel and a.dt_bias is not None,
     )  # fmt: skip
+
+
+def check_arguments(a: Arguments) -> None:
+    """Refuse what is outside the contract, whatever computes the call: float64 passes.
+
+    Raises:
+        InvalidInput: a tensor's type, layout, rank, shape, dtype or device is outside the contract.
+    """
+    _check_types(a)
+    _check_shapes(a)
+    _check_gate(a)
+    _check_state(a, _sequences(a))
+
+
+def check_tensor(name: str, x: object, rank: int | None = None) -> None:
+    """Refuse what is no dense floating-point tensor, or not of this rank.
+
+    Raises:
+        InvalidInput: names the argument, what it is and what it must be.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
+    # a nested tensor may have a dense layout, and has no shape
+    if x.is_nested or x.layout is not torch.strided:
+        kind = "nested" if x.is_nested else str(x.layout)
+        raise InvalidInput(f"{name} is a {kind} tensor; give a dense one, e.g. with cu_seqlens.")
+    if x.dtype not in FLOATS:
+        raise InvalidInput(
+            f"{name} is {x.dtype}; make it a floating-point tensor of 16 bits or more."
+        )
+    if rank is not None and x.dim() != rank:
+        raise InvalidInput(f"{name} has shape {list(x.shape)}; it must have {rank} dimensions.")
 
 
 def checked_scale(scale: object) -> float:
@@ -109,22 +143,17 @@ def _check_types(a: Arguments) -> None:
     for name, x in tensors.items():
         if not isinstance(x, torch.Tensor):
             raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor or None.")
+        if name != "cu_seqlens":
+            check_tensor(name, x)
         if x.device != a.q.device:
             raise InvalidInput(
                 f"{name} is on {x.device} and q on {a.q.device}; move all to one device."
             )
-        if name != "cu_seqlens" and not x.is_floating_point():
-            raise InvalidInput(f"{name} is {x.dtype}; make it a floating-point tensor.")
     for name in ("k", "v"):
         if tensors[name].dtype != a.q.dtype:
             raise InvalidInput(
                 f"{name} is {tensors[name].dtype} and q is {a.q.dtype}; cast q, k, v to one dtype."
             )
-    if a.q.dtype not in IO_NAMES:
-        raise UnsupportedProblem(
-            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. "
-            "For float64 use gdn_ops.reference."
-        )
 
 
 def _check_shapes(a: Arguments) -> None:
@@ -143,7 +172,9 @@ def _check_shapes(a: Arguments) -> None:
         raise InvalidInput(
             f"v has shape {list(a.v.shape)}; its first two dimensions must be q's, [{B}, {T}]."
         )
-    HV = a.v.shape[2]
+    HV, V = a.v.shape[2:]
+    if K == 0 or V == 0:
+        raise InvalidInput(f"the head dims are K={K} and V={V}; each must be 1 at least.")
     if H == 0 or HV == 0 or HV % H:
         raise InvalidInput(
             f"HV={HV} value heads are no multiple of H={H} query/key heads; "
@@ -157,6 +188,10 @@ def _check_shapes(a: Arguments) -> None:
         raise InvalidInput(
             f"g has shape {list(a.g.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}], or "
             f"[B, T, HV, K] = [{B}, {T}, {HV}, {K}] with a decay a key channel."
+        )
+    if a.cu_seqlens is not None and (a.cu_seqlens.dim() != 1 or a.cu_seqlens.numel() < 2):
+        raise InvalidInput(
+            f"cu_seqlens has shape {list(a.cu_seqlens.shape)}; it must be [N + 1] with N >= 1."
         )
     if a.cu_seqlens is not None and B != 1:
         raise InvalidInput(
@@ -181,6 +216,10 @@ def _check_gate(a: Arguments) -> None:
                 raise InvalidInput(
                     f"{name} has shape {list(x.shape)}; it must be {symbols} = {shape}."
                 )
+
+
+def _sequences(a: Arguments) -> int:
+    return a.q.shape[0] if a.cu_seqlens is None else a.cu_seqlens.numel() - 1
 
 
 def _gate_of(g: torch.Tensor | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from gdn_ops.errors import InvalidInput
+from gdn_ops.ops.checks import check_tensor
 from gdn_ops.ops.gated_delta_rule import chunk_gated_delta_rule
 
 
@@ -66,6 +67,9 @@ def chunk_gated_delta_product(
     steps = num_householder
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InvalidInput(f"num_householder={steps!r}; give a whole number of steps from 1.")
+    for name, x, rank in (("q", q, 4), ("k", k, 4), ("v", v, 4), ("g", g, 3), ("beta", beta, 3)):
+        if x is not None or name != "g":
+            check_tensor(name, x, rank)
     rows = q.shape[1] * steps
     for name, x in (("k", k), ("v", v), ("beta", beta)):
         if x.shape[1] != rows:

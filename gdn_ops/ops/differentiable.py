@@ -66,10 +66,10 @@ class _Rule(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         o, ht, kept = launchers.forward.leaving(call, launchers.names)
         # saved by autograd, which sees to it that no input is changed before its gradient is taken
-        ctx.save_for_backward(*inputs, *kept)
+        ctx.save_for_backward(*inputs, *kept, *_offsets(call))
         ctx.set_materialize_grads(False)
         ctx.launchers, ctx.scale, ctx.packing = launchers, call.scale, call.packing
-        return o, ht
+        return _own(o), None if ht is None else _own(ht)
 
     @staticmethod
     def backward(
@@ -90,7 +90,8 @@ class _Rule(torch.autograd.Function):
         backward = launchers.backward(dht is not None)
         needed = zip(DIFFERENTIABLE, ctx.needs_input_grad[2:], strict=True)
         wanted = [name for name, needs in needed if needs]
-        given = launchers.given(backward, saved[len(DIFFERENTIABLE) :])
+        rest = saved[len(DIFFERENTIABLE) :]
+        given = launchers.given(backward, rest[: len(launchers.names)])
         gradients = backward.gradients(call, wanted, given)
         return (
             None,
@@ -100,3 +101,17 @@ class _Rule(torch.autograd.Function):
                 for name in DIFFERENTIABLE
             ),
         )
+
+
+def _offsets(call: Call) -> list[torch.Tensor]:
+    """``cu_seqlens`` of a packed call, for autograd to see that it is not changed either."""
+    if call.packing is None or call.packing.cu_seqlens.is_inference():
+        return []
+    return [call.packing.cu_seqlens]
+
+
+def _own(x: torch.Tensor) -> torch.Tensor:
+    """x as no view, on the same memory: autograd refuses to change a view among several results."""
+    if not x._is_view():
+        return x
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())

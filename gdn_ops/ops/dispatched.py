@@ -58,7 +58,7 @@ def dispatched(
     rare: Hashable = None
     launcher = signature = None
     # what was seen before was checked then; each attribute read here is the warm path's cost
-    with suppress(AttributeError):
+    with suppress(AttributeError, RuntimeError):
         if initial_state is not None or cu_seqlens is not None or raw is not None:
             gate = (_facts(A_log), _facts(dt_bias)) if raw is not None else None
             rare = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import (
     NEG_EIGVAL_ALONE,
@@ -16,7 +17,8 @@ from gdn_ops.ops.gated_delta_rule import (
     refuse,
     renamed,
 )
-from gdn_ops.ops.prologue import activated_beta, l2norm
+from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, wide
+from gdn_ops.packing import packing_of
 from gdn_ops.reference import log_decay
 
 
@@ -65,13 +67,21 @@ def fused_recurrent_gated_delta_rule(
     refuse(unknown, unknown.pop("cp_context", None))
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise InvalidInput(NEG_EIGVAL_ALONE)
+    check_arguments(
+        Arguments(
+            q, k, v, g, None if by_channel else beta, initial_state, output_final_state,
+            use_gate_in_kernel, A_log, dt_bias, state_v_first, cu_seqlens,
+        )
+    )  # fmt: skip
     _check_channels(k, v, gk, gv, beta)
-    if use_gate_in_kernel:
-        if g is None or A_log is None:
-            raise InvalidInput(
-                "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
-            )
-        g = log_decay(g, A_log, dt_bias)
+    if cu_seqlens is not None:
+        end = packing_of(cu_seqlens, q.shape[1]).offsets[-1]
+        q, k, v = (cleared(x, end) for x in (q, k, v))
+        g, gk, gv, beta = (None if x is None else cleared(x, end) for x in (g, gk, gv, beta))
+    if use_gate_in_kernel and g is not None and A_log is not None:
+        g = log_decay(wide(g), wide(A_log), None if dt_bias is None else wide(dt_bias))
+    if g is not None and g.dim() == 4:
+        g, gk = None, _together(g, gk)
     if gv is None and not by_channel and q.dtype != torch.float64:
         return dispatched(
             q, k, v, _together(g, gk), beta, scale, initial_state, output_final_state,
@@ -94,10 +104,10 @@ def fused_recurrent_gated_delta_rule(
 
 
 def _together(g: Tensor | None, gk: Tensor | None) -> Tensor | None:
-    """The log decays of heads [B, T, HV] and of their key channels [B, T, HV, K] in one."""
+    """The log decays [B, T, HV] or [B, T, HV, K], and those of key channels, in one."""
     if g is None or gk is None:
         return g if gk is None else gk
-    return gk.float() + g.float()[..., None]
+    return wide(gk) + (wide(g) if g.dim() == 4 else wide(g)[..., None])
 
 
 def _run_by_key_channel(
@@ -123,9 +133,9 @@ def _run_by_value_channel(
         """[B, T, HV, ...] -> [B, T, HV V, ...], the same for all channels of a head."""
         return x.repeat_interleave(V, dim=2)
 
-    decay = None if g is None else spread(g).float()
+    decay = None if g is None else wide(spread(g))
     if gv is not None:
-        decay = gv.flatten(2).float() if decay is None else decay + gv.flatten(2).float()
+        decay = wide(gv.flatten(2)) if decay is None else decay + wide(gv.flatten(2))
     o, final = _run_by_key_channel(
         q, k, v.flatten(2).unsqueeze(-1), decay, None if gk is None else spread(gk), None,
         beta.flatten(2) if beta.dim() == 4 else spread(beta), scale,
@@ -140,12 +150,15 @@ def _check_channels(
 ) -> None:
     by_key = (*v.shape[:3], k.shape[-1])
     channels = [("gk", gk, by_key), ("gv", gv, tuple(v.shape))]
-    if beta is not None and beta.dim() == 4:
+    if isinstance(beta, Tensor) and beta.dim() == 4:
         channels.append(("beta", beta, tuple(v.shape)))
     for name, x, shape in channels:
         if x is None:
             continue
-        if not isinstance(x, Tensor):
-            raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor or None.")
+        check_tensor(name, x)
+        if x.device != v.device:
+            raise InvalidInput(
+                f"{name} is on {x.device} and v on {v.device}; move all to one device."
+            )
         if tuple(x.shape) != shape:
             raise InvalidInput(f"{name} has shape {list(x.shape)}; it must be {list(shape)}.")

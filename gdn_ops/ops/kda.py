@@ -8,6 +8,7 @@ import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.checks import Arguments, check_arguments
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
@@ -56,6 +57,12 @@ def chunk_kda(
         raise InvalidInput(NEG_EIGVAL_ALONE)
     raw = (_flat(A_log), _by_channel(dt_bias, k)) if use_gate_in_kernel else None
     if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
+        check_arguments(
+            Arguments(
+                q, k, v, g, beta, initial_state, output_final_state, raw is not None,
+                *(raw or (None, None)), state_v_first, cu_seqlens,
+            )
+        )  # fmt: skip
         if cu_seqlens is not None:
             end = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
             q, k, g = (cleared(x, end) for x in (q, k, g))
@@ -119,17 +126,18 @@ def _flat(A_log: torch.Tensor | None) -> torch.Tensor | None:
 def _by_channel(dt_bias: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor | None:
     """dt_bias [HV, K], which models keep as [HV * K]."""
     flat = isinstance(dt_bias, torch.Tensor) and dt_bias.dim() == 1
-    if dt_bias is None or not flat or not isinstance(k, torch.Tensor):
+    if dt_bias is None or not flat or not isinstance(k, torch.Tensor) or k.dim() != 4:
         return dt_bias
-    return dt_bias if dt_bias.numel() % k.shape[-1] else dt_bias.view(-1, k.shape[-1])
+    K = k.shape[-1]
+    return dt_bias if K == 0 or dt_bias.numel() % K else dt_bias.reshape(-1, K)
 
 
 def _activated(
     g: torch.Tensor, A_log: torch.Tensor | None, dt_bias: torch.Tensor | None
 ) -> torch.Tensor:
-    if A_log is None:
-        raise InvalidInput("use_gate_in_kernel=True and A_log is None; give A_log [HV].")
-    return log_decay(g, A_log, dt_bias)
+    """The log decay of a checked raw gate, in fp64."""
+    assert A_log is not None
+    return log_decay(g.double(), A_log.double(), None if dt_bias is None else dt_bias.double())
 
 
 def refuse_more(name: str, more: dict[str, Any]) -> None:

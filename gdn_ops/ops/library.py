@@ -102,14 +102,15 @@ def rule_backward(
 ) -> list[Tensor]:
     """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``.
 
-    ``mode`` is the number that ``rule`` gave.
+    ``mode`` is the number that ``rule`` gave. It has none where it was traced without gradients, as
+    a graph that was exported to infer and is trained all the same; the mode is then that in force.
     """
     problem = problem_of(
         Arguments(
             q, k, v, g, beta, h0, False, A_log is not None, A_log, dt_bias, False, cu_seqlens, delta
         )
     )
-    of_call = mode_numbered(int(mode))
+    of_call = mode_numbered(int(mode)) if mode.numel() else MODE.get()
     launcher = backward_launcher(problem, q.device, of_call, final_state=dht is not None)
     packing = None
     if cu_seqlens is not None:

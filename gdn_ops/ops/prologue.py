@@ -14,11 +14,17 @@ def cleared(x: torch.Tensor, end: int) -> torch.Tensor:
     return torch.cat([x[:, :end], x.new_zeros(x.shape[0], x.shape[1] - end, *x.shape[2:])], dim=1)
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """x in fp32, or in fp64 where it is that."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def l2norm(x: torch.Tensor) -> torch.Tensor:
-    """x / sqrt(sum(x^2) + 1e-6) over the last dimension, in fp32, in x's dtype again."""
-    wide = x.float()
-    norm = torch.rsqrt(torch.linalg.vecdot(wide, wide).add_(L2_EPSILON).unsqueeze(-1))
-    return (wide * norm).to(x.dtype)
+    """x / sqrt(sum(x^2) + 1e-6) over the last dimension, in fp32 at least, in x's dtype again."""
+    x_wide = wide(x)
+    # no product, which autocast would round
+    squares = torch.linalg.vector_norm(x_wide, dim=-1, keepdim=True).square()
+    return (x_wide * torch.rsqrt(squares.add_(L2_EPSILON))).to(x.dtype)
 
 
 def activated_beta(
@@ -29,5 +35,5 @@ def activated_beta(
         return v.new_ones(v.shape[:3], dtype=torch.float32)
     if not sigmoid:
         return beta
-    activated = beta.float().sigmoid()
+    activated = wide(beta).sigmoid()
     return activated * 2 if neg_eigval else activated

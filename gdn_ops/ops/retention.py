@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gdn_ops.ops.checks import check_tensor
 from gdn_ops.ops.simple_gla import chunk_simple_gla
 
 
@@ -23,6 +24,7 @@ def chunk_retention(
 
     Arguments and results are those of ``chunk_simple_gla``.
     """
+    check_tensor("v", v, 4)
     heads = torch.arange(v.shape[2], dtype=torch.float32, device=v.device)
     g = torch.log1p(-torch.exp2(-5 - heads)).expand(*v.shape[:2], -1)
     return chunk_simple_gla(

@@ -8,6 +8,7 @@ import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
+from gdn_ops.ops.checks import check_tensor
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.kda import refuse_more
 
@@ -46,6 +47,8 @@ def chunk_simple_gla(
     if g_gamma is not None:
         if g is not None:
             raise InvalidInput("g and g_gamma are both given; give one of them, or g + g_gamma.")
+        check_tensor("v", v, 4)
+        check_tensor("g_gamma", g_gamma)
         if tuple(g_gamma.shape) != (v.shape[2],):
             raise InvalidInput(
                 f"g_gamma has shape {list(g_gamma.shape)}; it must be [HV] = [{v.shape[2]}]."

@@ -86,6 +86,13 @@ def test_the_roofline_counts_bytes_of_a_decode_step() -> None:
     assert roofline(case, target_named("cpu")) is None
 
 
+def test_the_roofline_counts_flops_of_key_heads_once() -> None:
+    target = replace(target_named("h200"), bandwidth=1e15)  # so that memory bounds nothing
+    few, many = (Case("forward", "8k", (8192,), H, 64) for H in (1, 64))
+    more = 8192 * 63 * 2 * 64 * 128 / target.flops_16
+    assert roofline(many, target) == pytest.approx((roofline(few, target) or 0.0) + more)
+
+
 def test_the_command_writes_tables_raw_samples_and_a_plot_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +107,36 @@ def test_the_command_writes_tables_raw_samples_and_a_plot_and_goes_on(
     assert [row["case"] for row in rows] == [c.name for c in GRIDS["tiny"]()][:2]
     assert file.with_suffix(".html").stat().st_size > 1000
     assert "best peer / ours" in file.with_suffix(".md").read_text()
+
+
+def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:
+    cases, report = list(GRIDS["tiny"]())[:2], tmp_path / "cpu-tiny.json"
+    conditions = {"threads": 2, "versions": {"transformers": "5.0"}, "when": "today"}
+    row = {"case": cases[0].name}
+    report.write_text(json.dumps({"conditions": conditions, "rows": [row]}))
+    stem = tmp_path / "cpu-tiny"
+    assert command._known(stem, cases, {**conditions, "when": "later"}) == [(cases[0], row)]
+    assert command._known(stem, cases, {**conditions, "threads": 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--cases", "0"], "--cases 0 leaves nothing to time; give at least 1"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not in this machine, which has cpu"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_time(
+    option: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["compare", "tiny", "--out", str(tmp_path), *option])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_published_rows_are_of_the_grids_cases() -> None:

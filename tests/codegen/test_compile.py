@@ -38,13 +38,15 @@ SPILLING = {
     ("fused1", "fp32"),
     ("segment_scan", "fp32"),
     ("reverse", "fp32"),
+    ("segment_reverse", "fp32"),
+    ("dtransition", "fp32"),
 }
 """Four fp32 products of a chunk of 64 tokens fit no registers: 1.4 KB on sm_90, none at BT=32.
 
-Of scan 0.4 KB, of reverse 0.6 KB.
+Of scan 0.4 KB, of reverse 0.6 KB, of dtransition 2 to 7 KB.
 """
-SPILLING_ON = {("reverse", "a100")}
-"""152 bytes of 16-bit products, whose operands are in registers there."""
+SPILLING_ON = {("reverse", "a100"), ("segment_reverse", "a100"), ("dtransition", "a100")}
+"""Up to 160 bytes of 16-bit products, whose operands are in registers there."""
 CONFIG = {**defaults(PLANS["split"].axes), **defaults(KERNELS["gate_cumsum"].axes)}
 
 

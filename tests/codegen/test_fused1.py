@@ -25,10 +25,17 @@ from tests.codegen.wy import hard_keys
 from tests.stage_runner import run_stage
 
 CASE = SplitCase()
+ODD = CASE.with_(K=100, V=60, B=1)
 SCALE = 0.37
 pytestmark = pytest.mark.filterwarnings("error")  # an exp that overflows, even if masked later
 BARS = {"fp32": 1e-5, "fp16": 0.005, "bf16": 0.005}
-AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]
+USUAL = {**SPEC.default(ODD.problem), "dot": "ieee"}
+AXES = [
+    (axis.name, value)
+    for axis in SPEC.axes
+    for value in axis.values
+    if not axis.launch and value != USUAL[axis.name]
+]
 H200 = target_named("h200")
 
 
@@ -95,7 +102,7 @@ def check(
 def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     dtype = "fp16" if value == "native" else "fp32"
     axes: dict[str, Any] = {"solve": "doubling"} if name in ("merge_dot", "unroll") else {}
-    check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{**axes, name: value})
+    check(ODD.with_(dtype=dtype), tmp_path, **{**axes, name: value})
 
 
 @pytest.mark.parametrize("layout", ["KV", "VK"])

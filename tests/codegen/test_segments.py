@@ -22,7 +22,7 @@ from tests.codegen.segment_case import call_of, launcher_of, walked
 from tests.gdn_ops.calls import call, expected
 
 CASES: dict[str, dict[str, Any]] = {
-    "three segments, the last one ragged": {"T": 150, "B": 2},
+    "three segments, the last one ragged": {"T": 150, "B": 2, "HV": 1},
     "exactly two segments, two key heads": {"T": 128, "H": 2, "HV": 4},
     "packed, some empty": {"T": 220, "H": 2, "offsets": [0, 0, 5, 5, 70, 199, 215]},
     "packed without states": {"T": 140, "offsets": [0, 3, 132], "state": False},
@@ -93,7 +93,7 @@ def test_one_segment_of_a_sequence_writes_its_final_state(offsets: list[int] | N
 
 
 def test_a_sequence_has_the_same_bits_alone_and_packed() -> None:
-    packed = arguments_of(T=230, offsets=[0, 70, 220])
+    packed = arguments_of(T=230, HV=1, offsets=[0, 70, 220])
     alone = {n: x[:, 70:220] for n, x in packed.items() if n in ("q", "k", "v", "g", "beta")}
     alone |= {"initial_state": packed["initial_state"][1:], "cu_seqlens": None}
     together = launcher_of(packed)(call_of(packed))
@@ -170,6 +170,7 @@ def test_axes_the_stages_refuse(
 
 
 def test_what_the_plan_refuses() -> None:
-    assert "no backward" in reasons(replace(PROBLEM, op="backward"))[0]
+    assert reasons(replace(PROBLEM, op="backward")) == []
+    assert "one token a sequence" in reasons(replace(PROBLEM, op="decode"))[0]
     assert "delta rule" in reasons(replace(PROBLEM, rule=Rule("scalar", False)))[0]
     assert "keeps the decay in A" in reasons(PROBLEM, gate_free=True)[0]

@@ -91,7 +91,7 @@ def test_what_is_left_out_is_below_its_bound_and_near_it(limit: int) -> None:
 
 def test_keys_longer_than_one_leave_nothing_out() -> None:
     """The gate alone says exp(-13), and the state along the keys grows all the same."""
-    x = arguments_of(T=150)
+    x = arguments_of(T=150, HV=1)
     x["k"], x["g"] = torch.zeros_like(x["k"]), torch.full_like(x["g"], -0.2)
     x["k"][..., 0], x["beta"] = 3.0, torch.full_like(x["beta"], 0.25)
     x["v"][:, CUT:] = 0

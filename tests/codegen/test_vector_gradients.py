@@ -94,7 +94,7 @@ def test_16_bits_of_model_heads(tmp_path: Path) -> None:
     check(CASE.with_(T=70, HV=1, K=128, V=128, BT=64, dtype="bf16"), tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"BK": 128}, {"num_stages": 4}])
+@pytest.mark.parametrize("change", [{"BK": 64}, {"num_stages": 4}])
 def test_one_value_of_what_a_vector_gate_leaves_idle(change: dict[str, Value]) -> None:
     problem = backward_problem(CASE.with_(K=128, V=128, dtype="bf16"))
     spec, device = KERNELS["dlocal"], target_named("h200")

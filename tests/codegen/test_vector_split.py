@@ -54,8 +54,7 @@ def test_every_axis_value(stage: str, name: str, value: Value, tmp_path: Path) -
     check(CASE.with_(K=100, B=1, dtype=dtype), tmp_path, axes={stage: {name: value}})
 
 
-@pytest.mark.parametrize("layout", ["KV", "VK"])
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize(("dtype", "layout"), [("bf16", "KV"), ("bf16", "VK"), ("fp32", "VK")])
 @pytest.mark.parametrize("delta", [True, False])
 def test_every_shape_of_the_code(delta: bool, dtype: str, layout: str, tmp_path: Path) -> None:
     case = CASE.with_(K=48, V=80, dtype=dtype, B=1, T=37, offsets=(0, 9, 9, 35), delta=delta)
@@ -69,16 +68,16 @@ def test_every_shape_of_the_code(delta: bool, dtype: str, layout: str, tmp_path:
 @pytest.mark.parametrize("delta", [True, False])
 @pytest.mark.parametrize("gate", ["zero", "strong", "wild"])
 def test_gates(gate: str, delta: bool, tmp_path: Path) -> None:
-    check(CASE.with_(gate=gate, delta=delta, BT=32, T=40), tmp_path)
+    check(CASE.with_(gate=gate, delta=delta, BT=32, T=40, B=1), tmp_path)
 
 
 def test_raw_gates_are_activated(tmp_path: Path) -> None:
-    check(CASE.with_(H=2, HV=4), tmp_path, raw=True)
+    check(CASE.with_(B=1, H=2, HV=4), tmp_path, raw=True)
 
 
 @pytest.mark.parametrize(("K", "V"), [(60, 100), (256, 16), (128, 256)])
 def test_head_dims(K: int, V: int, tmp_path: Path) -> None:
-    check(CASE.with_(K=K, V=V, B=1, T=20), tmp_path)
+    check(CASE.with_(K=K, V=V, B=1, HV=1, T=20), tmp_path)
 
 
 @pytest.mark.parametrize("T", [1, 16, 17])
@@ -88,7 +87,7 @@ def test_ragged_lengths(T: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("BT", [32, 64, 128])
 def test_chunk_sizes(BT: int, tmp_path: Path) -> None:
-    check(CASE.with_(BT=BT, T=BT + 7, B=1), tmp_path)
+    check(CASE.with_(BT=BT, T=BT + 7, B=1, HV=1), tmp_path)
 
 
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:

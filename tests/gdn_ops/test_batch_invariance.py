@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import gdn_ops
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.device import target_of
 from gdn_ops.ops import bound
@@ -84,6 +85,20 @@ def test_winners_of_sizes_give_way_to_one(monkeypatch: pytest.MonkeyPatch) -> No
             assert used() == [second, second]
     finally:
         bound.refresh()
+
+
+def test_a_plan_that_is_forced_keeps_its_tiles_in_every_batch() -> None:
+    heads: dict[str, Any] = {"H": 1, "HV": 2, "K": 16, "V": 32, "dtype": "fp32"}
+    problems = [Problem(op="decode", tokens=B, sequences=B, **heads) for B in (1, 256)]
+
+    def tiles() -> list[object]:
+        with gdn_ops.using("recurrent"):
+            variants = [bound.choice_for(problem, CPU).variant for problem in problems]
+        return [variant.config("recurrent")["BV"] for variant in variants]
+
+    assert tiles() == [8, 16]
+    with gdn_ops.batch_invariant():
+        assert tiles() == [8, 8]
 
 
 def test_the_mode_ends_with_its_block_and_goes_with_using() -> None:

@@ -120,6 +120,22 @@ def test_an_exported_layer_computes_the_same() -> None:
     assert any("gdn_ops.rule" in str(node.target) for node in exported.graph.nodes)
 
 
+def test_what_was_exported_to_infer_can_be_trained() -> None:
+    class Rule(torch.nn.Module):
+        def forward(self, **given: Tensor) -> Tensor:
+            return gdn_ops.chunk_gated_delta_rule(**given)[0]
+
+    x = call(T=20, B=1, state=False)
+    arguments = {name: x[name] for name in ("q", "k", "v", "g", "beta")}
+    with torch.no_grad():
+        exported = torch.export.export(Rule(), (), arguments).module()
+    eager, traced = leaves(arguments), leaves(arguments)
+    Rule()(**eager).square().sum().backward()
+    exported(**traced).square().sum().backward()
+    for name, leaf in eager.items():
+        assert torch.equal(leaf.grad, traced[name].grad), name
+
+
 def test_the_operators_keep_their_promises() -> None:
     x = leaves(call(T=8, B=1))
     arguments = (

@@ -192,3 +192,34 @@ def test_padding_of_nan_reaches_no_gradient_through_norms_and_sigmoids(raw: bool
     o.sum().backward()
     for name, leaf in ours.items():
         assert leaf.grad is not None and leaf.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("plan", ("torch", "recurrent"))
+def test_results_may_be_changed_in_place(plan: str) -> None:
+    arguments = call(B=1, T=5, H=1, HV=2)
+    ours, wide = leaves(arguments), leaves(arguments, torch.float64)
+    with gdn_ops.using(plan):
+        o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
+    assert ht is not None
+    (o.mul_(2).sum() + ht.mul_(3).sum()).backward()
+    o, ht = reference(arguments, wide)
+    (2 * o.sum() + 3 * ht.sum()).backward()
+    for name, leaf in ours.items():
+        assert_close(f"d{name}", wide[name].grad, leaf.grad, 1e-4)
+
+
+def test_offsets_that_change_before_the_gradients_are_refused() -> None:
+    offsets = torch.tensor([0, 2, 5], dtype=torch.int32)
+    arguments = call(B=1, T=5, H=1, HV=2, offsets=[0, 2, 5]) | {"cu_seqlens": offsets}
+    o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | leaves(arguments)))
+    offsets[1] = 4
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        o.sum().backward()
+
+
+def test_autocast_rounds_no_norm() -> None:
+    arguments = call(T=5) | {"use_qk_l2norm_in_kernel": True}
+    o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert torch.equal(o, same)

@@ -155,7 +155,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[Prob
     variants: dict[str, Callable[[Problem], Variant]] = {}
     choose = dispatch.choose_forced
     monkeypatch.setattr(
-        bound, "choose_forced", lambda p, target, _: choose(p, target, variants[p.op](p))
+        bound,
+        "choose_forced",
+        lambda p, target, _, **more: choose(p, target, variants[p.op](p), **more),
     )
     gdn_ops.refresh()
     yield variants

@@ -158,3 +158,71 @@ def test_a_device_of_a_kind_without_plans_is_refused() -> None:
 def test_warmup_refuses_other_types(problems: Any, options: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         gdn_ops.warmup(problems, "cpu", **options)
+
+
+def gate_of_channels() -> dict[str, Any]:
+    """A call of the recurrent function that no plan has a gate for."""
+    return call() | {"gk": -torch.rand(2, 37, 4, 16)}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"g": -torch.rand(37, 4)}, r"g has shape \[37, 4\]; it must be \[B, T, HV\]"),
+        ({"g": -torch.rand(2, 1, 4)}, r"g has shape \[2, 1, 4\]"),
+        ({"g": torch.zeros(2, 37, 4, dtype=torch.complex64)}, "g is torch.complex64"),
+        ({"g": [0.0]}, "g is a list"),
+        ({"q": None}, "q is a NoneType"),
+        ({"beta": 3}, "beta is a int"),
+        ({"gk": torch.zeros(2, 37, 4, 16).long()}, "gk is torch.int64"),
+        ({"gv": torch.zeros(2, 37, 4, 32, device="meta")}, "gv is on meta and v on cpu"),
+        ({"A_log": torch.zeros(3), "use_gate_in_kernel": True}, r"A_log has shape \[3\]"),
+    ],
+)
+def test_the_recurrent_function_checks_what_it_computes_itself(
+    change: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(InvalidInput, match=text):
+        gdn_ops.fused_recurrent_gated_delta_rule(**(gate_of_channels() | change))
+
+
+@pytest.mark.parametrize("seen", (False, True))
+def test_tensors_that_are_not_dense_are_refused(seen: bool) -> None:
+    arguments = call(T=5)
+    nested = torch.nested.nested_tensor([torch.zeros(3, 2, 16), torch.zeros(5, 2, 16)])
+    if seen:
+        gdn_ops.chunk_gated_delta_rule(**arguments)
+    with pytest.raises(InvalidInput, match="q is a nested tensor; give a dense one"):
+        gdn_ops.chunk_gated_delta_rule(**(arguments | {"q": nested}))
+    gdn_ops.refresh()
+    with pytest.raises(InvalidInput, match=r"v is a torch\.sparse_coo tensor; give a dense one"):
+        gdn_ops.chunk_gated_delta_rule(**(arguments | {"v": arguments["v"].to_sparse()}))
+
+
+def test_a_gate_of_8_bits_is_refused() -> None:
+    arguments = call(T=5)
+    arguments["g"] = arguments["g"].to(torch.float8_e4m3fn)
+    with pytest.raises(InvalidInput, match=r"float8_e4m3fn; make it .* of 16 bits or more"):
+        gdn_ops.chunk_gated_delta_rule(**arguments)
+
+
+@pytest.mark.parametrize("name", ("k", "v", "g", "beta", "A_log", "dt_bias"))
+def test_float64_is_checked_as_the_rest(name: str) -> None:
+    x = call() | {"g": torch.randn(2, 37, 4, 16), "dt_bias": torch.randn(64)}
+    x["A_log"] = torch.randn(4)
+    x = {n: t.double() if isinstance(t, torch.Tensor) else t for n, t in x.items()}
+    with pytest.raises(InvalidInput, match=f"{name} is torch.int64"):
+        gdn_ops.chunk_kda(**(x | {name: x[name].long()}), use_gate_in_kernel=True)
+
+
+def test_the_other_rules_name_an_argument_of_a_wrong_type() -> None:
+    x = call(T=4)
+    q, k = x["q"], x["k"]
+    with pytest.raises(InvalidInput, match="v is a NoneType"):
+        gdn_ops.chunk_simple_gla(q, k, None, g_gamma=-torch.rand(4))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="g_gamma is a float"):
+        gdn_ops.chunk_simple_gla(q, k, x["v"], g_gamma=-0.5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="v is a list"):
+        gdn_ops.chunk_retention(q, k, [0.0])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"beta is a NoneType"):
+        gdn_ops.chunk_gated_delta_product(q, k, x["v"], x["g"], None, 1)  # type: ignore[arg-type]

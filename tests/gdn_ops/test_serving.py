@@ -224,9 +224,10 @@ def test_no_tokens(plan: str) -> None:
     assert torch.equal(room, CASE.room())
 
 
-def test_a_kernel_reads_its_own_tensors_only() -> None:
+@pytest.mark.parametrize("offsets", [(0, 3, 5, 5, 7), (0, 3, 6, 9, 9)])
+def test_a_kernel_reads_its_own_tensors_only(offsets: tuple[int, ...]) -> None:
     slots = ((3, 1, 4), (-1, 2, 5), (0, -1, 2), (8, 6, 7))
-    case = PACKED.with_(K=20, V=36, gap=12, slots=slots)
+    case = PACKED.with_(K=20, V=36, gap=12, slots=slots, offsets=offsets)
     room = case.room()
     given = [x for x in case.inputs.values() if isinstance(x, torch.Tensor)]
     with using("recurrent"), reads_inside([*given, room]):

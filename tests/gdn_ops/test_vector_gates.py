@@ -269,3 +269,21 @@ def test_sixteen_bit_inputs_are_within_their_bars() -> None:
     for name, value in exact.items():
         bar = 0.005 if name in ("o", "ht") else 0.02 if name in ("dg", "dbeta") else 0.008
         assert_close(name, value, found[name], bar)
+
+
+def test_float64_flags_are_computed_in_float64() -> None:
+    given = call(delta=True, packed=False, raw=True)
+    exact = {n: x.double() if n in LEAVES else x for n, x in given.items()}
+    flags = dict.fromkeys(
+        ("use_gate_in_kernel", "use_qk_l2norm_in_kernel", "use_beta_sigmoid_in_kernel"), True
+    )
+    o, _ = ops.chunk_kda(**exact, **flags)
+    exact["dt_bias"] = exact["dt_bias"].view(HV, K)
+    assert_close("o", gated_delta_rule_reference(**exact, **flags)[0], o, 1e-12)
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_a_batch_without_rows_has_results(delta: bool) -> None:
+    given = {n: x[:0] if n in LEAVES else x for n, x in call(delta=delta, packed=False).items()}
+    o, ht = chunk(delta)(**given)
+    assert o.shape == (0, T, HV, V) and ht.shape == (0, HV, K, V)

@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import Choice
+from gdn_ops.explanation import _explanation
 from gdn_ops.results_path import expanded
 from gdn_ops.tuner import console
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cli.doctor import _writable
+from gdn_ops.tuner.cli.render import _remedy
 from gdn_ops.tuner.offline import CompileRow
 from gdn_ops.tuner.progress import LinesView, Note
+from gdn_ops.tuner.workloads import WORKLOADS
+from gdn_ops.winners import read_winners
+from tests.problems import FORWARD
 from tests.results import ENVIRONMENT, Bench
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
@@ -37,6 +46,10 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["explain", "--tokens", "9" * 5000], "--tokens"),
         (["render", "split", "--set", f"{'A' * 9999}=1"], "unknown axis of plan split 'AAA"),
         (["render", "split", "--set", "A" * 9999], "sets nothing"),
+        (["render", "dstate"], "; it is with --backward."),
+        (["render", "pairs"], "; it is with --gate vector."),
+        (["render", "torch_chunk", "--decode"], "; it is with no options but sizes."),
+        (["render", "pool_decode"], "; calls of gdn_ops.serving run it, and no option makes one."),
         (["render", "split", "--set", f"BT={'1' * 9999}"], "is none of the axis' values"),
     ],
 )
@@ -76,6 +89,37 @@ def test_source_that_runs_has_nothing_beside(capsys: pytest.CaptureFixture[str])
     for name in ("split", "torch", "solve"):
         assert run(["render", name]) == 0
         assert capsys.readouterr().err == ""
+
+
+def test_every_stage_but_those_of_pools_is_printed_with_some_options() -> None:
+    remedies = {stage: _remedy(stage, FORWARD) for stage in KERNELS}
+    beyond = {stage for stage, remedy in remedies.items() if "gdn_ops.serving" in remedy}
+    assert beyond == {"pool_decode", "torch_pool"}
+
+
+def test_the_help_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tune", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}," in said or f"{name} (the default)," in said for name in WORKLOADS)
+
+
+def test_a_prediction_is_shown_without_what_only_measured_rows_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "r.db")
+    bench.win(predicted=True)
+    path = bench.close()
+    (winner,) = read_winners(path).winners
+    assert not winner.stale
+    assert run(["show", "--db", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "predicted" in out and "stale" not in out and ".." not in out
+    variant = Variant.default("torch", FORWARD)
+    choice = Choice(FORWARD, target_named("h200"), variant, "predicted", winner, ())
+    text = str(_explanation(choice))
+    assert f"because  predicted winner: stored in {path}" in text
+    assert "plan split: `gdn predict` found plan torch faster" in text
+    assert "None" not in text and "[" not in text and "stale" not in text
 
 
 def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(

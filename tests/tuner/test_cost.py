@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,28 @@ def test_a_kernel_takes_the_slowest_of_its_resources_and_its_waits() -> None:
     assert waiting.chain == pytest.approx(chunks * 20 * 60 / (H200.flops_fp32 / 132 / 256))
 
 
+@pytest.mark.parametrize("sequences", [1, 4])
+@pytest.mark.parametrize("varlen", [False, True])
+def test_a_program_of_a_segment_waits_for_that_segment_alone(sequences: int, varlen: bool) -> None:
+    problem = replace(BF16, sequences=sequences, varlen=varlen)
+    variant = Variant.of("segmented", problem, {"BT": 64, "SEG": 8})
+    segments = 8192 // (64 * 8)
+    waiting, cycle = resources(waits=20), H200.sms * 256 / H200.flops_fp32
+    # a loop's passes, and the programs of a value head
+    expected = {
+        "transition": (8, 4 * segments),
+        "chain": (segments // sequences - 1, 4 * sequences),
+        "segment_scan": (8, 2 * segments),
+    }
+    for stage, (passes, programs) in expected.items():
+        axes = {"BV": 16} if stage == "chain" else {"BV": 32}
+        config = {**variant.config(stage), **axes}
+        found = kernel_time(stage, problem, config, H200, waiting)
+        rounds = ceil(ceil(programs * 8 / H200.sms) / 4)
+        assert found.chain == pytest.approx(rounds * passes * 20 * 60 * cycle), stage
+        assert found.issue > 0
+
+
 def stage_bytes_of(stage: str, config: Config) -> float:
     return stage_bytes(KERNELS[stage], BF16, config) * BF16.tokens * BF16.HV
 
@@ -133,6 +156,8 @@ def test_a_judgement_names_correlation_and_regret() -> None:
     assert (right.correlation, right.regret, right.ratio) == (1.0, 1.0, 2.0)
     (wrong,) = judge(trials, facts, lambda problem, variant: -measured[variant.id])
     assert (wrong.correlation, wrong.regret, wrong.variants) == (-1.0, 4.0, 4)
+    (blind,) = judge(trials, facts, lambda problem, variant: 1.0)
+    assert (blind.correlation, blind.regret) == (0.0, 2.5)  # a guess, in the mean
     assert judge(trials[:3], facts, lambda problem, variant: 1.0) == []
 
 

@@ -216,6 +216,16 @@ def test_configs_are_compiled_side_by_side_and_what_cannot_launch_is_not_run(
         assert known[single.variant(config).id].items() >= resources.items()
 
 
+def test_of_configs_that_cannot_be_predicted_those_that_spill_come_last(
+    tmp_path: Path, single: Space
+) -> None:
+    first, *others = single.configs[:4]
+    spilling = {str(first): Verdict(status="ok", resources={"stack": 64})}
+    with bench(tmp_path / "r.db", RecordedHarness(compilations=spilling)) as b:
+        order = Attempts(b.context, PROBLEM).prepare(single, [first, *others])
+    assert order == [*others, first]
+
+
 def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         search(single, Attempts(b.context, PROBLEM), options=ALL, deadline=None)

@@ -17,9 +17,9 @@ def predict(
     workload: Annotated[
         str, typer.Argument(help="A workload of `gdn tune`, or a JSON or TOML file of problems.")
     ] = "prefill",
-    target: Annotated[str, typer.Option(help="A GPU, e.g. b200; see `gdn doctor`.")] = "h200",
+    target: Annotated[str, typer.Option(help="A GPU by name, e.g. h200, a100, b200.")] = "h200",
     configs: Annotated[
-        str, typer.Option(help="Of each stage: default, corners or all.")
+        str, typer.Option(help="Of each stage: default, corners, all, or a search.")
     ] = "default",
     store: Annotated[
         bool, typer.Option("--store", help="Keep them as predicted winners, until one is measured.")
@@ -38,15 +38,15 @@ def predict(
 
         gdn predict prefill --target b200
 
-        gdn predict decode --target h100 --configs corners --store
+        gdn predict decode --target h100 --configs search --store
     """
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner import console
-    from gdn_ops.tuner.config_sets import CONFIG_SETS
     from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.cost.model import CostModel
+    from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.prediction import predict as predicted
     from gdn_ops.tuner.worker_pool import WorkerPool
     from gdn_ops.tuner.workloads import buckets, workload_named
@@ -54,8 +54,8 @@ def predict(
     row = target_named(target)
     if not row.gpu:
         raise InvalidInput(f"{target} is no GPU, and `gdn tune` measures it; name a GPU target.")
-    if configs not in CONFIG_SETS:
-        raise UnknownName.of("configs", configs, CONFIG_SETS)
+    if configs not in CHOICES:
+        raise UnknownName.of("configs", configs, CHOICES)
     problems = buckets(workload_named(workload).problems)
     rows: list[tuple[str, ...]] = []
     best: list[Prediction] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,14 @@ from gdn_ops.tuner.cli import problem_options as option
 
 USUAL_GPU = "h200"
 """For which Triton kernels are looked at where no target is named."""
+
+FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("", {}),
+    ("--decode", {"op": "decode"}),
+    ("--backward", {"op": "backward"}),
+    ("--gate vector", {"gate": "vector"}),
+)
+"""Options of problems, and the facts that they give, the plainest first."""
 
 
 def render(
@@ -101,9 +109,21 @@ def _chosen(
             return variant_with(plan.name, problem, settings), (name,)
     if name in KERNELS:
         raise InvalidInput(
-            f"stage {name} is not used for {problem.id()}; add or drop --decode or --gate none."
+            f"stage {name} is not used for {problem.id()}; {_remedy(name, problem)}."
         )
     raise UnknownName.of("plan or stage", name, (*PLANS, *KERNELS))
+
+
+def _remedy(stage: str, problem: Problem) -> str:
+    """The fewest options that make a problem for which a plan has the stage."""
+    from gdn_ops.codegen.plans import PLANS
+
+    sizes = {name: getattr(problem, name) for name in ("H", "HV", "K", "V", "dtype")}
+    for options, facts in FORMS:
+        form = option.problem_from({**sizes, **facts})
+        if any(stage in plan.stages(form) for plan in PLANS.values()):
+            return f"it is with {options}" if facts else "it is with no options but sizes"
+    return "calls of gdn_ops.serving run it, and no option makes one"
 
 
 def _note_refusals(

@@ -90,12 +90,13 @@ def raise_missing(path: Path) -> None:
 def _row(winner: Winner) -> tuple[str, ...]:
     from gdn_ops.seconds import seconds_text
 
+    measured = winner.provenance == "measured"
     return (
         winner.problem_id,
         winner.target,
         _variant_text(winner),
         seconds_text(winner.median),
-        f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
+        f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}" if measured else "-",
         "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
         winner.provenance + (", stale" if winner.stale else ""),
         str(winner.trial_id or "-"),

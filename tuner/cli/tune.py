@@ -31,8 +31,8 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 WorkloadName = Annotated[
     str | None,
     typer.Argument(
-        help="quickstart (the default), prefill, decode, qwen3.5, kda, tiny, or a JSON or TOML "
-        "file with a list `problems`."
+        help="quickstart (the default), prefill, decode, serving, train, qwen3.5, kda, tiny, or a "
+        "JSON or TOML file with a list `problems`."
     ),
 ]
 Db = Annotated[

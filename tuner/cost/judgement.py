@@ -23,7 +23,8 @@ class Judgement:
         problem_id, target: whose rows they are.
         variants: how many were measured and predicted.
         correlation: Spearman's, of the two orders.
-        regret: time of the variant that was predicted the fastest, over that of the fastest.
+        regret: time of the variant that was predicted the fastest, over that of the fastest; the
+            mean of those that share the prediction.
         ratio: predicted over measured time, in the median.
     """
 
@@ -94,12 +95,13 @@ def _pairs(
 def _judgement(problem_id: str, target: str, pairs: list[tuple[float, float]]) -> Judgement:
     predicted, measured = zip(*pairs, strict=True)
     ratios = sorted(p / m for p, m in pairs)
+    first = [m for p, m in pairs if p == min(predicted)]
     return Judgement(
         problem_id=problem_id,
         target=target,
         variants=len(pairs),
         correlation=spearman(predicted, measured),
-        regret=min(pairs)[1] / min(measured),
+        regret=sum(first) / len(first) / min(measured),
         ratio=ratios[len(ratios) // 2],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import GdnError, UnsupportedProblem
@@ -12,11 +13,17 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.config_sets import CONFIG_SETS, refusals
+from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
-from gdn_ops.tuner.space import plans_for
+from gdn_ops.tuner.space import Interface, Space, plans_for
 
 INTERFACES = 2
 """Interfaces of a plan that are looked at, the default first."""
+SEARCH = "search"
+"""Beside the sets of configs: a descent in each stage's space."""
+CHOICES = (*CONFIG_SETS, SEARCH)
+BUDGET = 40
+"""Configs of a stage that a search compiles: two passes over its axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +35,17 @@ class Prediction:
     seconds: float
 
 
-def predict(problem: Problem, model: CostModel, *, configs: str = "corners") -> list[Prediction]:
+def predict(
+    problem: Problem, model: CostModel, *, configs: str = "corners", budget: int = BUDGET
+) -> list[Prediction]:
     """The best predicted variant of each plan that can run a problem on the target, best first.
 
     Stages run one after another, so each is predicted apart, as tuning times each apart.
 
     Args:
-        configs: of a stage that are compiled: ``default``, ``corners`` or ``all``.
+        configs: of a stage that are compiled: ``default``, ``corners``, ``all``, or those of a
+            ``search``, which goes on from what is fastest so far; see ``descend``.
+        budget: configs of a stage that a search compiles at the most.
 
     Raises:
         UnsupportedProblem: no plan of kernels can run the problem there; says why.
@@ -45,7 +56,10 @@ def predict(problem: Problem, model: CostModel, *, configs: str = "corners") -> 
             continue  # plain PyTorch
         for spaces in interfaces[:INTERFACES]:
             try:
-                found.append(_best(plan, problem, dict(spaces[0].interface), model, configs))
+                if configs == SEARCH:
+                    found.append(_searched(spaces, model, budget))
+                else:
+                    found.append(_best(plan, problem, dict(spaces[0].interface), model, configs))
             except GdnError as error:
                 faults.append(str(error))
     if not found:
@@ -77,6 +91,43 @@ def _best(
         total += seconds[index]
     variant = Variant.of(plan, problem, interface, chosen)
     return Prediction(problem=problem, variant=variant, seconds=total)
+
+
+def _searched(spaces: Interface, model: CostModel, budget: int) -> Prediction:
+    """The variant of an interface with the config of each stage that a descent ends at.
+
+    All stages are searched side by side, so that their compiles fill the cores.
+    """
+    walks = {space: descend(space, budget) for space in spaces}
+    asked = {space: next(walk) for space, walk in walks.items()}
+    chosen: dict[str, Config] = {}
+    total = 0.0
+    while asked:
+        model.compile([_work(space, c) for space, configs in asked.items() for c in configs])
+        for space, configs in list(asked.items()):
+            seconds = [_seconds(space, config, model) for config in configs]
+            try:
+                asked[space] = walks[space].send(seconds)
+            except StopIteration as end:
+                del asked[space]
+                chosen[space.stage] = end.value
+                # of a stage that the model cannot predict at all, this says why
+                total += model.stage_seconds(*_work(space, end.value))
+    first = spaces[0]
+    variant = Variant.of(first.plan, first.problem, dict(first.interface), chosen)
+    return Prediction(problem=first.problem, variant=variant, seconds=total)
+
+
+def _work(space: Space, config: Config) -> tuple[str, str, Problem, Config]:
+    return space.plan, space.stage, space.problem, {**config, **dict(space.interface)}
+
+
+def _seconds(space: Space, config: Config, model: CostModel) -> float:
+    """Of a config that does not compile or cannot start, infinite."""
+    try:
+        return model.stage_seconds(*_work(space, config))
+    except GdnError:
+        return inf
 
 
 def _configs(
