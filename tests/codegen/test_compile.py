@@ -41,7 +41,7 @@ SPILLING = {
     ("segment_reverse", "fp32"),
     ("dtransition", "fp32"),
 }
-"""Four fp32 products of a chunk of 64 tokens fit no registers: 1.4 KB on sm_90, none at BT=32.
+"""Not compiled here. Four fp32 products of a chunk of 64 tokens fit no registers: 1.4 KB on sm_90.
 
 Of scan 0.4 KB, of reverse 0.6 KB, of dtransition 2 to 7 KB.
 """
@@ -74,10 +74,6 @@ def plan_of(stage: str) -> Plan:
     return next(plan for plan in PLANS.values() if stage in plan.stages(problem))
 
 
-def spills(stage: str, dtype: str, target: str) -> bool:
-    return (stage, dtype) in SPILLING or (stage, target) in SPILLING_ON
-
-
 def default_job(stage: str, problem: Problem, target: Target) -> Job:
     plan = plan_of(stage)
     problem = problem_for(stage, problem)
@@ -87,14 +83,19 @@ def default_job(stage: str, problem: Problem, target: Target) -> Job:
 
 
 def corner_jobs(stage: str) -> Iterator[Job]:
-    """Each corner on one of the architectures in turn, for time; on the next that accepts it."""
+    """Every fourth corner, on one of the architectures in turn or the next that accepts it.
+
+    Stages begin at different corners, so that an axis they share is seen; `gdn compile --configs
+    corners` compiles all of them.
+    """
     plan, spec, problem = plan_of(stage), KERNELS[stage], problem_for(stage)
-    for i, config in enumerate(corner_candidates(spec, problem, plan)):
+    corners = list(corner_candidates(spec, problem, plan))
+    for i in range(1 + STAGES.index(stage) % 4, len(corners), 4):
         for turn in range(len(ARCHS)):
             target = target_named(ARCHS[(i + turn) % len(ARCHS)])
-            if not refusals(spec, problem, plan, config, target):
+            if not refusals(spec, problem, plan, corners[i], target):
                 yield compile_job(
-                    plan.name, stage, config, problem=problem, target=target, timeout=300
+                    plan.name, stage, corners[i], problem=problem, target=target, timeout=300
                 )
                 break
 
@@ -103,23 +104,26 @@ def rows(pool: WorkerPool, jobs: list[Job]) -> list[CompileRow]:
     return [row_of(result) for result in pool.run(jobs)]
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_default_config_compiles_launches_and_spills_nothing(
-    pool: WorkerPool, stage: str, dtype: str
+    pool: WorkerPool, stage: str
 ) -> None:
-    """Of fp32 the products are ieee, for the defaults must be right on every vendor's GPUs."""
-    jobs = [
-        default_job(stage, replace(problem, dtype=dtype), target_named(name))
-        for problem in (PROBLEM, PACKED)
-        for name in ARCHS
+    """On Hopper dense and in fp32, on one of the others in turn packed; each takes seconds.
+
+    Of fp32 the products are ieee, for the defaults must be right on every vendor's GPUs.
+    """
+    others = [name for name in ARCHS if name != H200.name]
+    posed = [
+        (PROBLEM, H200),
+        (PACKED, target_named(others[STAGES.index(stage) % len(others)])),
+        *([] if (stage, "fp32") in SPILLING else [(replace(PROBLEM, dtype="fp32"), H200)]),
     ]
-    found = rows(pool, jobs)
-    assert sorted(row.target for row in found) == sorted(ARCHS * 2)
+    found = rows(pool, [default_job(stage, problem, target) for problem, target in posed])
+    assert len(found) == len(posed)
     for row in found:
         assert row.status == "ok", (row.target, row.message, row.reasons)
         assert row.resources is not None
-        assert row.resources.stack == 0 or spills(stage, dtype, row.target), row
+        assert row.resources.stack == 0 or (stage, row.target) in SPILLING_ON, row
         assert row.resources.occupancy.blocks >= 1
 
 
@@ -157,7 +161,7 @@ def test_no_default_is_refused_at_any_head_dim(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_corner_configs_compile(pool: WorkerPool, stage: str) -> None:
     jobs = list(corner_jobs(stage))
-    assert len(jobs) > 1
+    assert jobs
     for row in rows(pool, jobs):
         assert row.status in ("ok", "unlaunchable"), (row.config, row.message)
 

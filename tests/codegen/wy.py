@@ -25,9 +25,11 @@ def run(
 ) -> dict[str, Tensor]:
     """The stage's outputs in a case; axes that are not given take the default of the case."""
     config = {**INTERFACE, **spec.default(case.problem), "BT": case.BT, **axes}
+    made = spec.outputs(case.problem, config)
     typed = {
         name: value.to(torch_dtype(TENSORS[name].element(case.problem, config).name))
         for name, value in x.items()
+        if name not in made
     }
     tensors = {**typed, **case.tables()}
     with reads_inside(tensors.values()):
