@@ -5,4 +5,10 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# a machine that other work shares may stall anywhere, and a stall is no fault of what is tested
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
