@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.segment_sizes import place_tables, segment_grid
-from gdn_ops.codegen.kernels.state_walk import BK, state_tiles
-from gdn_ops.codegen.kernels.tiles import narrowed, register_reasons, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import BK, product_adapted, state_tiles
+from gdn_ops.codegen.kernels.tiles import register_reasons, twin_reasons
 from gdn_ops.codegen.kernels.transition import LIMIT, limit_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
@@ -43,18 +43,6 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     ]
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill."""
-    if problem.dtype != "fp32":
-        return {}
-    return {
-        "BK": narrowed(BK, 32, problem.K),
-        "BV": narrowed(BV, 16, problem.V),
-        "num_warps": 8,
-        "num_stages": 1,
-    }
-
-
 SPEC = KernelSpec(
     name="dtransition",
     doc="the gradient that a segment's own outputs leave for the state before it.",
@@ -79,5 +67,5 @@ SPEC = KernelSpec(
     grid=segment_grid,
     context=state_tiles,
     refusals=_refusals,
-    adapted=_adapted,
+    adapted=partial(product_adapted, BV),
 )

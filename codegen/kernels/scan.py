@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.state_walk import BK, BV, EXP, exp_reasons, state_grid, state_tiles
-from gdn_ops.codegen.kernels.tiles import narrowed, register_reasons, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import (
+    BK,
+    BV,
+    EXP,
+    exp_reasons,
+    product_adapted,
+    state_grid,
+    state_tiles,
+)
+from gdn_ops.codegen.kernels.tiles import register_reasons, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -38,18 +46,6 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons + register_reasons(what, values, config, target)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill more."""
-    if problem.dtype != "fp32":
-        return {}
-    return {
-        "BK": narrowed(BK, 32, problem.K),
-        "BV": narrowed(BV, 16, problem.V),
-        "num_warps": 8,
-        "num_stages": 1,
-    }
-
-
 SPEC = KernelSpec(
     name="scan",
     doc="what each token reads, chunk after chunk, and the state after the last.",
@@ -75,5 +71,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=state_tiles,
     refusals=_refusals,
-    adapted=_adapted,
+    adapted=partial(product_adapted, BV),
 )

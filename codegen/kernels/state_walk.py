@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
@@ -40,6 +42,21 @@ def state_refusals(problem: Problem, config: Config, target: Target) -> list[str
         *twin_reasons(BV, config, problem.V),
         *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
     ]
+
+
+def product_adapted(BV: Axis, problem: Problem) -> Mapping[str, Value]:
+    """Defaults of walks, with their axis of value channels, that also multiply tiles of a chunk.
+
+    Of fp32 products, which run on the vector units, wider tiles spill.
+    """
+    if problem.dtype != "fp32":
+        return {}
+    return {
+        "BK": narrowed(BK, 32, problem.K),
+        "BV": narrowed(BV, 16, problem.V),
+        "num_warps": 8,
+        "num_stages": 1,
+    }
 
 
 def exp_reasons(problem: Problem, config: Config) -> list[str]:

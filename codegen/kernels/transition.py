@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.launch_axes import launch_axes
 from gdn_ops.codegen.kernels.segment_sizes import segment_tables, tokens_of_a_row
-from gdn_ops.codegen.kernels.state_walk import BK, state_tiles
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, twin_reasons
+from gdn_ops.codegen.kernels.state_walk import BK, product_adapted, state_tiles
+from gdn_ops.codegen.kernels.tiles import count, register_reasons, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -59,18 +59,6 @@ def limit_reasons(problem: Problem, config: Config) -> list[str]:
     return []
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill."""
-    if problem.dtype != "fp32":
-        return {}
-    return {
-        "BK": narrowed(BK, 32, problem.K),
-        "BV": narrowed(BV, 16, problem.V),
-        "num_warps": 8,
-        "num_stages": 1,
-    }
-
-
 SPEC = KernelSpec(
     name="transition",
     doc="what a segment makes of the state before it, M S + h_local.",
@@ -94,5 +82,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_tiles,
     refusals=_refusals,
-    adapted=_adapted,
+    adapted=partial(product_adapted, BV),
 )
