@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from gdn_ops.tuner.store_records import Outcome, Trial, TrialKey
 
 SCREENING = Effort(rounds=3, seconds=0.8)
 """Of each config during a search; the finals time the best ones again."""
+
+GPU_SCREENING = Effort(rounds=5, seconds=0.1)
+"""The same on a GPU: replays of a graph differ by a percent or so, and its time is dear."""
 
 FIRST_ROUNDS = 2
 """Of the first config, with which the reference is timed."""
@@ -53,6 +56,7 @@ class Attempts:
     def __init__(self, context: Context, problem: Problem) -> None:
         self.context, self.problem = context, problem
         self.store, self.harness = context.store, context.harness
+        self._screening = GPU_SCREENING if context.target.gpu else SCREENING
         self.store.add_problem(problem.id(), problem.facts())
         self.gate = Gate(
             self.harness,
@@ -87,29 +91,42 @@ class Attempts:
                 found[space.point(config)] = (config, trial)
         return list(found.values())
 
-    def prepare(self, space: Space, configs: Sequence[Config]) -> list[Config]:
-        """Compile configs side by side before they are tried.
+    def prepare(self, space: Space, configs: Sequence[Config]) -> Callable[[], list[Config]]:
+        """Begin to compile configs side by side, before they are tried.
 
         Returns:
-            The configs that the cost model takes for the fastest first, should time run out; of
-            those it cannot tell apart, the ones that spill least.
+            What waits for that and then gives the configs, those first that the cost model takes
+            for the fastest; of those it cannot tell apart, the ones that spill least.
         """
         full = [{**dict(space.interface), **config} for config in configs]
-        verdicts = self.harness.compile(self.problem, space.plan, space.stage, full)
-        for config, verdict in zip(configs, verdicts, strict=True):
-            self._compiled[space.variant(config).id] = verdict
-        ranks = [
-            (
-                expected_seconds(space.stage, self.problem, config, space.target, found.resources),
-                int(found.resources.get("stack", 0)),
-            )
-            for config, found in zip(full, verdicts, strict=True)
-        ]
-        return [configs[i] for i in sorted(range(len(configs)), key=ranks.__getitem__)]
+        work = [(space.plan, space.stage, config) for config in full]
+        compiled = self.harness.compile(self.problem, work)
+
+        def ordered() -> list[Config]:
+            verdicts = compiled()
+            for config, verdict in zip(configs, verdicts, strict=True):
+                self._compiled[space.variant(config).id] = verdict
+            ranks = [
+                (_expected(space, config, verdict), int(verdict.resources.get("stack", 0)))
+                for config, verdict in zip(full, verdicts, strict=True)
+            ]
+            return [configs[i] for i in sorted(range(len(configs)), key=ranks.__getitem__)]
+
+        return ordered
+
+    def prepare_variants(self, variants: Sequence[Variant]) -> None:
+        """Compile whole variants side by side, before they are tried."""
+        work = [(v.plan, stage, v.config(stage)) for v in variants for stage, _ in v.stages]
+        verdicts = iter(self.harness.compile(self.problem, work)())
+        for variant in variants:
+            own = [next(verdicts) for _ in variant.stages]
+            failed = next((verdict for verdict in own if not verdict.ok), None)
+            if failed is not None:
+                self._compiled[variant.id] = failed
 
     def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
         """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""
-        effort = replace(SCREENING, stop_above=None if best is None else SLOW * best)
+        effort = replace(self._screening, stop_above=None if best is None else SLOW * best)
         return self._try(
             space.key(config),
             space.variant(config),
@@ -121,7 +138,7 @@ class Attempts:
     def attempt_variant(self, variant: Variant, *, label: str) -> Trial:
         """Try a whole variant, end to end."""
         key = plan_key(self.problem, self.context.target, variant)
-        return self._try(key, variant, stage=None, label=label, effort=SCREENING)
+        return self._try(key, variant, stage=None, label=label, effort=self._screening)
 
     def _try(
         self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
@@ -181,6 +198,11 @@ class Attempts:
             if seconds > 0:
                 return seconds
         return None
+
+
+def _expected(space: Space, config: Config, verdict: Verdict) -> float:
+    """Seconds that the cost model expects of a compiled config of a space."""
+    return expected_seconds(space.stage, space.problem, config, space.target, verdict.resources)
 
 
 def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:

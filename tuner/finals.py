@@ -24,6 +24,8 @@ FINALISTS = 4
 ROUNDS = 5
 LEAST_SECONDS = 3.0
 MOST_SECONDS = 20.0
+GPU_SECONDS = 3.0
+"""At most on a GPU, where a round takes milliseconds for each finalist."""
 
 TIE = 1.02
 """Beyond this ratio a variant has lost, however wide the intervals are."""
@@ -56,9 +58,10 @@ def hold_finals(
     if not variants:
         return _without_finals(attempts)
     attempts.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
-    left = MOST_SECONDS if deadline is None else deadline - time.monotonic()
+    most = seconds_for(attempts)
+    left = most if deadline is None else deadline - time.monotonic()
     effort = Effort(
-        rounds=ROUNDS, seconds=min(MOST_SECONDS, max(LEAST_SECONDS, left)), reference=True
+        rounds=ROUNDS, seconds=min(most, max(LEAST_SECONDS, left)), reference=True, eager=True
     )
     measured = attempts.harness.measure(attempts.problem, variants, stage=None, effort=effort)
     if measured.status != "ok" or measured.reference is None:
@@ -75,6 +78,11 @@ def hold_finals(
         if variant.id in measured.timings
     ]
     return _crown(attempts, finalists, measured)
+
+
+def seconds_for(attempts: Attempts) -> float:
+    """What finals on the target take at most."""
+    return GPU_SECONDS if attempts.context.target.gpu else MOST_SECONDS
 
 
 def settle(attempts: Attempts) -> StoredWinner | None:

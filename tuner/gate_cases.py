@@ -156,11 +156,21 @@ def _values(problem: Problem, tokens: int) -> Iterator[Case]:
 
 
 def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:
-    for given in (True, False):
+    for states in with_other_states(problem):
+        name = "an initial and a final state"
+        if not states.initial_state:
+            name = "neither initial nor final state"
+        yield _case(states, name, tokens)
+
+
+def with_other_states(problem: Problem) -> Iterator[Problem]:
+    """The problem with both states and with neither, as far as these are others.
+
+    What the gate runs of a variant beside the kernels of the problem itself.
+    """
+    for given in (True, False) if problem.op != "pool" else ():
         if (problem.initial_state, problem.final_state) != (given, given):
-            states = replace(problem, initial_state=given, final_state=given)
-            name = "an initial and a final state" if given else "neither initial nor final state"
-            yield _case(states, name, tokens)
+            yield replace(problem, initial_state=given, final_state=given)
 
 
 def _case(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.compilers import Compilers, Work
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.models import TRIAL_STATUSES
-from gdn_ops.tuner.offline import CompileRow, compile_job, row_of
+from gdn_ops.tuner.offline import CompileRow
 from gdn_ops.tuner.worker_pool import Job, JobResult, WorkerPool
 
 VERIFY_SECONDS = 180.0
-COMPILE_SECONDS = 120.0
 START_SECONDS = 90.0
 """What a measuring job may take besides its measuring: imports, inputs, a slow first call."""
 
@@ -82,21 +80,25 @@ class Effort:
         seconds: for all of them together; further rounds are taken until it is used.
         stop_above: a variant slower than this is left after its first samples.
         reference: the reference is timed along.
+        eager: eager calls are timed beside a CUDA graph's, where there is one.
     """
 
     rounds: int
     seconds: float
     stop_above: float | None = None
     reference: bool = False
+    eager: bool = False
+
+
+Verdicts = Callable[[], list[Verdict]]
+"""Waits for what is under way."""
 
 
 class Harness(Protocol):
     """Compiles, verifies and measures variants; every way to fail is a status."""
 
-    def compile(
-        self, problem: Problem, plan: str, stage: str, configs: Sequence[Config]
-    ) -> list[Verdict]:
-        """Compile full configs of a stage side by side; all ok where nothing is compiled."""
+    def compile(self, problem: Problem, work: Work) -> Verdicts:
+        """Begin to compile stages side by side; all ok where nothing is compiled."""
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
         """Compare a variant with the fp64 reference, ``repeats`` runs with each other."""
@@ -128,26 +130,17 @@ class WorkerHarness:
         compilers: int,
         interruption: Interruption,
     ) -> None:
-        self._target, self._device, self._threads = target, device, threads
+        self._device, self._threads = device, threads
         self._interruption = interruption
         self._one = WorkerPool(1, threads=threads)
-        self._compilers = WorkerPool(compilers, threads=1) if target.gpu else None
+        self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
 
-    def compile(
-        self, problem: Problem, plan: str, stage: str, configs: Sequence[Config]
-    ) -> list[Verdict]:
-        """Compile configs of a Triton stage; what cannot launch here is ``invalid``."""
-        if self._compilers is None or KERNELS[stage].language != "triton":
-            return [Verdict(status="ok") for _ in configs]
-        jobs = [
-            compile_job(
-                plan, stage, config, problem=problem, target=self._target, timeout=COMPILE_SECONDS
-            )
-            for config in configs
-        ]
-        with self._interruption.waiting():
-            rows = {id(result.job): row_of(result) for result in self._compilers.run(jobs)}
-        return [_compiled(rows[id(job)]) for job in jobs]
+    def compile(self, problem: Problem, work: Work) -> Verdicts:
+        """Begin to compile the Triton stages; what cannot launch here is ``invalid``."""
+        if self._compilers is None:
+            return lambda: [Verdict(status="ok") for _ in work]
+        rows = self._compilers.begin(problem, work)
+        return lambda: [_compiled(row) for row in rows()]
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
         """Run the accuracy gate on the device that is tuned."""
@@ -182,6 +175,7 @@ class WorkerHarness:
                 "variants": [variant.to_json() for variant in variants],
                 "stage": stage,
                 "reference": effort.reference,
+                "eager": effort.eager,
                 "device": self._device,
                 "threads": self._threads,
                 "rounds": effort.rounds,
@@ -218,8 +212,10 @@ def _status(result: JobResult) -> str:
     return result.status if result.status in TRIAL_STATUSES else "crash"
 
 
-def _compiled(row: CompileRow) -> Verdict:
+def _compiled(row: CompileRow | None) -> Verdict:
     """What compiling says of a config; a spill is no failure, measuring will tell its price."""
+    if row is None:
+        return Verdict(status="ok")
     resources = {} if row.resources is None else row.resources.to_json()
     if row.status == "unlaunchable":
         return Verdict(status="invalid", message="; ".join(row.reasons), resources=resources)

@@ -33,7 +33,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         job: problem (facts), variants (JSON), stage (a name, or None for end to end), reference,
-            device, threads, rounds, seconds, stop_above (seconds a call, or None).
+            device, threads, rounds, seconds, stop_above (seconds a call, or None), eager.
 
     Raises:
         GdnError: problem or variant cannot be read, rendered, compiled or launched.
@@ -47,6 +47,7 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         device=torch.device(job["device"]),
         threads=job["threads"],
         pace=Pace(job["rounds"], job["seconds"], job["stop_above"]),
+        eager=job["eager"],
     )
 
 
@@ -68,6 +69,7 @@ def measure(
     device: torch.device,
     threads: int,
     pace: Pace,
+    eager: bool = True,
 ) -> dict[str, Any]:
     """Time variants, or one stage of each, on random inputs in one interleaved run.
 
@@ -76,6 +78,7 @@ def measure(
             variants must share their interface config.
         reference: also time the chunkwise form in plain PyTorch (token by token for decode), of a
             backward problem with its gradients by autograd.
+        eager: also time eager calls of the variants, where a CUDA graph's times rank them.
 
     Returns:
         ``rows``: of each variant ``id``, ``method``, ``samples`` (seconds a call), ``median``,
@@ -98,7 +101,9 @@ def measure(
             if stage is None
             else _stage_runs(list(launchers.values()), calls, stage)
         )
-        samplers = {name: timer.samplers(each, len(calls)) for name, each in runs.items()}
+        samplers = {
+            name: timer.samplers(each, len(calls), beside=eager) for name, each in runs.items()
+        }
         if reference:
             baseline = reference_run(problem, calls)
             # it may wait for the GPU, so it is in no graph; it is no rival of the variants

@@ -23,8 +23,9 @@ Candidates = list[tuple[float, Variant]]
 """Variants with their seconds."""
 
 FINALS_SHARE = 0.3
-"""Of a problem's time is kept for the finals, within these bounds in seconds."""
-FINALS_SECONDS = (finals.LEAST_SECONDS, 60.0)
+"""Of a problem's time is kept for the finals, within bounds: what they time takes ``ASIDE`` times
+their own seconds, with the proof of the winner."""
+ASIDE = 3.0
 
 OUTCLASSED = 8.0
 """A plan whose default is this many times slower than another's is not searched."""
@@ -57,7 +58,7 @@ def tune_problem(
             f"no plan runs {problem.id()} on {target.name}: "
             + "; ".join(refusals(problem, target, options.plans))
         )
-    until = _search_deadline(deadline)
+    until = _search_deadline(attempts, deadline)
     seconds = _defaults(attempts, plans, until)
     if finals.standing(attempts) is None:
         finals.settle(attempts)
@@ -80,8 +81,9 @@ def _defaults(
 ) -> dict[str, float]:
     """Seconds of the default variant of each plan, where it is right."""
     seconds: dict[str, float] = {}
-    for plan, interfaces in plans.items():
-        variant = _default(interfaces[0])
+    variants = {plan: _default(interfaces[0]) for plan, interfaces in plans.items()}
+    attempts.prepare_variants(list(variants.values()))
+    for plan, variant in variants.items():
         if seconds and late(deadline):
             break
         trial = attempts.attempt_variant(variant, label="defaults of the plans")
@@ -200,9 +202,9 @@ def _incumbents(
     return variants
 
 
-def _search_deadline(deadline: float | None) -> float | None:
+def _search_deadline(attempts: Attempts, deadline: float | None) -> float | None:
     if deadline is None:
         return None
-    least, most = FINALS_SECONDS
+    most = ASIDE * finals.seconds_for(attempts)
     left = deadline - time.monotonic()
-    return deadline - min(most, max(least, FINALS_SHARE * left))
+    return deadline - min(most, max(finals.LEAST_SECONDS, FINALS_SHARE * left))

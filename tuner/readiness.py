@@ -24,18 +24,17 @@ class Readiness:
 
     def check(self, interfaces: Iterable[Interface]) -> None:
         """Compile side by side what the stages of some interfaces begin with."""
-        unknown: dict[str, dict[Place, Space]] = {}
+        unknown: dict[Place, Space] = {}
         for space in (space for spaces in interfaces for space in spaces):
             if space.place not in self._configs:
-                unknown.setdefault(space.stage, {})[space.place] = space
-        for spaces in unknown.values():
-            verdicts = self._compile([(space, space.begin) for space in spaces.values()])
-            for space, verdict in zip(spaces.values(), verdicts, strict=True):
-                begin = space.begin if verdict.ok else self._substitute(space)
-                self._configs[space.place] = begin
-                if begin is None:
-                    text = f"  {space.plan} {space.label} is left: nothing of it compiles; "
-                    self._attempts.context.report(Note(text=text + verdict.message))
+                unknown.setdefault(space.place, space)
+        verdicts = self._compile([(space, space.begin) for space in unknown.values()])
+        for space, verdict in zip(unknown.values(), verdicts, strict=True):
+            begin = space.begin if verdict.ok else self._substitute(space)
+            self._configs[space.place] = begin
+            if begin is None:
+                text = f"  {space.plan} {space.label} is left: nothing of it compiles; "
+                self._attempts.context.report(Note(text=text + verdict.message))
 
     def of(self, spaces: Interface) -> Interface | None:
         """The interface with a config that compiles around each stage; None if a stage has none."""
@@ -50,10 +49,8 @@ class Readiness:
         verdicts = self._compile([(space, config) for config in others])
         return next((c for c, v in zip(others, verdicts, strict=True) if v.ok), None)
 
-    def _compile(self, work: Sequence[tuple[Space, Config]]) -> list[Verdict]:
-        """Compile configs of spaces of one stage."""
-        if not work:
+    def _compile(self, configs: Sequence[tuple[Space, Config]]) -> list[Verdict]:
+        if not configs:
             return []
-        full = [{**dict(space.interface), **config} for space, config in work]
-        problem, (space, _) = self._attempts.problem, work[0]
-        return self._attempts.harness.compile(problem, space.plan, space.stage, full)
+        work = [(s.plan, s.stage, {**dict(s.interface), **config}) for s, config in configs]
+        return self._attempts.harness.compile(self._attempts.problem, work)()

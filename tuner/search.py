@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.attempts import Attempts
+from gdn_ops.tuner.batches import Batches
 from gdn_ops.tuner.progress import SearchBegan
 from gdn_ops.tuner.sources import sources_of
 from gdn_ops.tuner.space import Space
@@ -28,6 +29,7 @@ class Options:
         trials: new configs tried in each space; known ones count, too, unless ``again``.
         strategy: a name in ``STRATEGIES``, or ``auto``.
         width: configs compiled side by side.
+        sieve: configs compiled for each that is timed, where a space has more than ``trials``.
         plans: names of the plans to search; empty for all.
         studies: file of Optuna's studies; None keeps them in memory.
         again: tune problems that are finished, and search on from where they stand.
@@ -37,6 +39,7 @@ class Options:
     strategy: str = AUTO
     seed: int = 0
     width: int = 1
+    sieve: int = 1
     plans: tuple[str, ...] = ()
     studies: Path | None = None
     again: bool = False
@@ -74,9 +77,14 @@ def search(
         attempts.report_trial(space.label, trial, fresh=False)
     best = _Best(known)
     if budget > 0 and not late(deadline):
-        strategy = start(name, _beginning(space, attempts, known, options))
-        _run(strategy, space, attempts, best=best, budget=budget, width=options.width,
-             deadline=deadline)  # fmt: skip
+        begin = _beginning(space, attempts, known, options)
+        strategy = start(name, begin)
+        covered = len(space.configs) <= budget
+        batches = Batches(
+            strategy, space, attempts,
+            first=begin.first, width=options.width, sieve=1 if covered else options.sieve,
+        )  # fmt: skip
+        _run(batches, strategy, space, attempts, best=best, budget=budget, deadline=deadline)
     return None if best.config is None else Found(space, best.config, best.seconds)
 
 
@@ -112,28 +120,16 @@ class _Best:
 
 
 def _run(
-    strategy: Strategy,
-    space: Space,
-    attempts: Attempts,
-    *,
-    best: _Best,
-    budget: int,
-    width: int,
-    deadline: float | None,
-) -> None:
-    while budget > 0 and not late(deadline):
-        asked = [strategy.ask() for _ in range(min(width, budget))]
-        configs = [config for config in asked if config is not None]
-        if not configs:
+    batches: Batches, strategy: Strategy, space: Space, attempts: Attempts, *,
+    best: _Best, budget: int, deadline: float | None,
+) -> None:  # fmt: skip
+    for config in batches.configs(budget):
+        if late(deadline):
             return
-        for config in attempts.prepare(space, configs):
-            if late(deadline):
-                return
-            limit = None if best.config is None else best.seconds
-            trial = attempts.attempt(space, config, best=limit)
-            strategy.tell(config, trial.outcome)
-            best.see(config, trial)
-            budget -= 1
+        limit = None if best.config is None else best.seconds
+        trial = attempts.attempt(space, config, best=limit)
+        strategy.tell(config, trial.outcome)
+        best.see(config, trial)
 
 
 def _source(space: Space) -> str | None:

@@ -133,17 +133,21 @@ class WorkerPool:
         Raises:
             RuntimeError: the pool is still running other jobs.
         """
+        yield from self.begin(jobs)
+
+    def begin(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """As ``run``, but as many jobs as there are workers have begun when it returns.
+
+        Others begin while the results are read, which must be to their end; or close the pool.
+
+        Raises:
+            RuntimeError: the pool is still running other jobs.
+        """
         if self._busy():
             raise RuntimeError("this pool is running other jobs; finish them or use another pool.")
         waiting = iter(jobs)
-        try:
-            self._fill(waiting)
-            while self._busy():
-                yield from self._finished()
-                self._fill(waiting)
-        finally:
-            for slot in self._busy():
-                _kill(slot)
+        self._fill(waiting)
+        return self._results(waiting)
 
     def one(self, job: Job) -> JobResult:
         """Run one job to its end."""
@@ -154,6 +158,15 @@ class WorkerPool:
         """End every worker and whatever it runs; the pool can be used again."""
         for slot in self._slots:
             _kill(slot)
+
+    def _results(self, waiting: Iterator[Job]) -> Iterator[JobResult]:
+        try:
+            while self._busy():
+                yield from self._finished()
+                self._fill(waiting)
+        finally:
+            for slot in self._busy():
+                _kill(slot)
 
     def _busy(self) -> list[_Slot]:
         return [slot for slot in self._slots if slot.job is not None]

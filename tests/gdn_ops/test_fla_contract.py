@@ -93,8 +93,8 @@ def reference(x: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def check(name: str, ref: Tensor, got: Tensor, dtype: torch.dtype) -> None:
-    # small heads and few tokens average little of 16-bit rounding away
-    assert_close(name, ref, got, 1e-5 if dtype == torch.float32 else 1.5e-2)
+    # small heads and few tokens average little of rounding away, and one q k may nearly cancel
+    assert_close(name, ref, got, 1e-4 if dtype == torch.float32 else 1.5e-2)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

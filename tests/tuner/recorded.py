@@ -20,9 +20,10 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.attempts import Context
+from gdn_ops.tuner.compilers import Work
 from gdn_ops.tuner.db import Database, open_database
 from gdn_ops.tuner.fingerprint import Environment
-from gdn_ops.tuner.harness import Effort, Measured, Timing, Verdict
+from gdn_ops.tuner.harness import Effort, Measured, Timing, Verdict, Verdicts
 from gdn_ops.tuner.progress import Event
 from gdn_ops.tuner.store import Store
 
@@ -146,13 +147,11 @@ class RecordedHarness:
     compiled: list[int] = field(default_factory=list)
     efforts: list[Effort] = field(default_factory=list)
 
-    def compile(
-        self, problem: Problem, plan: str, stage: str, configs: Sequence[Config]
-    ) -> list[Verdict]:
-        self.compiled.append(len(configs))
-        return [
-            self.compilations.get(str(dict(config)), Verdict(status="ok")) for config in configs
-        ]
+    def compile(self, problem: Problem, work: Work) -> Verdicts:
+        self.compiled.append(len(work))
+        ok = Verdict(status="ok")
+        verdicts = [self.compilations.get(str(dict(config)), ok) for _, _, config in work]
+        return lambda: verdicts
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
         self.verified.append(str(variant))

@@ -92,6 +92,7 @@ def timer_on(
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(cuda, "gpu_state", lambda device: {"doubts": []})
     monkeypatch.setattr(cuda, "monotonic", lambda: gpu.now)
+    monkeypatch.setattr(CudaTimer, "last_work", float("-inf"))
     return CudaTimer(torch.device("cuda"))
 
 
@@ -105,6 +106,30 @@ def test_a_graph_holds_one_call_a_set_and_its_times_are_without_the_launches(
     assert gpu.eager[:3] == [0, 1, 2], "every set is warm before the capture"
     assert samplers[GRAPH]() == pytest.approx(KERNEL)
     assert samplers[EAGER]() == pytest.approx(LAUNCH + KERNEL)
+
+
+def test_eager_times_are_left_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+    samplers = timer_on(gpu, monkeypatch).samplers(gpu.run, 3, beside=False)
+    assert list(samplers) == [GRAPH]
+    assert gpu.eager == [0, 1, 2], "but for the calls before the capture"
+
+
+def test_a_gpu_that_has_just_worked_is_warmed_up_for_less_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu()
+    timer = timer_on(gpu, monkeypatch)
+
+    def warming() -> float:
+        before = gpu.now
+        timer.samplers(gpu.run, 1, beside=False)
+        return gpu.now - before
+
+    assert warming() > cuda.WARM_SECONDS
+    assert cuda.REWARM_SECONDS < warming() < cuda.WARM_SECONDS
+    gpu.now += 2 * cuda.STILL_WARM
+    assert warming() > cuda.WARM_SECONDS
 
 
 def test_what_may_wait_for_the_gpu_is_never_captured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def own_cache_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def job(problem: Problem, variants: list[Variant], **changes: Any) -> dict[str, Any]:
     defaults = {
         "stage": None, "reference": False, "device": "cpu", "threads": 1, "rounds": 3,
-        "seconds": 0.0, "stop_above": None,
+        "seconds": 0.0, "stop_above": None, "eager": True,
     }  # fmt: skip
     data = [variant.to_json() for variant in variants]
     return {"problem": problem.facts(), "variants": data, **defaults, **changes}

@@ -222,7 +222,7 @@ def test_of_configs_that_cannot_be_predicted_those_that_spill_come_last(
     first, *others = single.configs[:4]
     spilling = {str(first): Verdict(status="ok", resources={"stack": 64})}
     with bench(tmp_path / "r.db", RecordedHarness(compilations=spilling)) as b:
-        order = Attempts(b.context, PROBLEM).prepare(single, [first, *others])
+        order = Attempts(b.context, PROBLEM).prepare(single, [first, *others])()
     assert order == [*others, first]
 
 

@@ -32,6 +32,9 @@ class Strategy(Protocol):
     def tell(self, config: Config, outcome: Outcome) -> None:
         """How a config did."""
 
+    def drop(self, config: Config) -> None:
+        """A config that was asked will not be tried."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:

@@ -51,6 +51,9 @@ class Enumeration:
     def tell(self, config: Config, outcome: Outcome) -> None:
         """Outcomes do not change the order."""
 
+    def drop(self, config: Config) -> None:
+        """Nor does what is left out."""
+
     def nearest(self, best: Config) -> None:
         """Ask from now on in the order of how many axes differ from ``best``."""
         target = self._space.point(best)

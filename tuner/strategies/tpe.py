@@ -82,6 +82,13 @@ class Tpe:
             else:
                 self._finish(trial, outcome)
 
+    def drop(self, config: Config) -> None:
+        """Fail the trial of a config that was asked; it is not asked again."""
+        trial = self._asked.get(self.space.point(config))
+        if trial is not None:
+            with study_errors(self._file):
+                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
     def _suggest(self) -> Config | None:
         for _ in range(FRUITLESS):
             trial = self.study.ask(self._distributions)

@@ -29,7 +29,9 @@ class Timer(Protocol):
     def argument_sets(self, set_bytes: int) -> int:
         """How many argument sets calls rotate through, so that none finds its inputs in cache."""
 
-    def samplers(self, run: Run, sets: int, *, eager: bool = False) -> dict[str, Sampler]:
+    def samplers(
+        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+    ) -> dict[str, Sampler]:
         """Warm a contender up and return its samplers by method, the preferred method first.
 
         Every contender of a device gets the same methods, for times of different methods do not
@@ -37,6 +39,7 @@ class Timer(Protocol):
 
         Args:
             eager: of calls that may wait for the device, and so can be sampled in no other way.
+            beside: other methods than the preferred one are wanted, too.
 
         Raises:
             CaptureError: the device's preferred method is not to be had for these calls.

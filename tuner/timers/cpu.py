@@ -27,7 +27,9 @@ class CpuTimer:
     def argument_sets(self, set_bytes: int) -> int:
         return 2 if set_bytes >= LARGE_SETS else 3
 
-    def samplers(self, run: Run, sets: int, *, eager: bool = False) -> dict[str, Sampler]:
+    def samplers(
+        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+    ) -> dict[str, Sampler]:
         arguments = cycle(range(sets))
 
         def sample(calls: int = 1) -> float:

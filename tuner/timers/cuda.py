@@ -22,10 +22,15 @@ FREE_SHARE = 0.4
 """Share of the free memory for argument sets; what the calls allocate needs the rest."""
 WARM_SECONDS = 0.2
 """Long enough for the clocks to rise."""
+STILL_WARM, REWARM_SECONDS = 0.5, 0.03
+"""Seconds within which they do not fall, and what a contender takes to settle then."""
 
 
 class CudaTimer:
     """Samples the replay of a CUDA graph that makes one call on each set, and eager calls."""
+
+    last_work = float("-inf")
+    """When this process had last timed something, on the monotonic clock."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = torch.device("cuda", device.index or 0)
@@ -46,16 +51,20 @@ class CudaTimer:
             self.flags.append(f"warm L2: {sets} argument sets fill it {filled:.1f} times")
         return sets
 
-    def samplers(self, run: Run, sets: int, *, eager: bool = False) -> dict[str, Sampler]:
+    def samplers(
+        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+    ) -> dict[str, Sampler]:
         for i in range(sets):
             run(i)  # compiles, and makes what a capture may not: handles, workspaces, tables
         torch.cuda.synchronize()
-        arguments = cycle(range(sets))
-        calls = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
-        if eager:
-            return {EAGER: calls}
-        graph = self._captured(run, sets)
-        return {GRAPH: self._sampler(graph.replay, calls=sets, sets=1), EAGER: calls}
+        found: dict[str, Sampler] = {}
+        if not eager:
+            graph = self._captured(run, sets)
+            found[GRAPH] = self._sampler(graph.replay, calls=sets, sets=1)
+        if eager or beside:
+            arguments = cycle(range(sets))
+            found[EAGER] = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
+        return found
 
     def conditions(self) -> dict[str, Any]:
         after = gpu_state(self.device)
@@ -83,7 +92,8 @@ class CudaTimer:
 
     def _sampler(self, work: Callable[[], object], *, calls: int, sets: int) -> Sampler:
         """Warm ``work`` up, which makes ``calls`` calls, and size its sample."""
-        end, repeats = monotonic() + WARM_SECONDS, 1
+        warm = monotonic() - CudaTimer.last_work < STILL_WARM
+        end, repeats = monotonic() + (REWARM_SECONDS if warm else WARM_SECONDS), 1
         seconds = _elapsed(work, repeats)
         while monotonic() < end:
             repeats = batch(seconds, sets)
@@ -102,4 +112,5 @@ def _elapsed(work: Callable[[], object], repeats: int) -> float:
         work()
     end.record()
     end.synchronize()
+    CudaTimer.last_work = monotonic()
     return float(start.elapsed_time(end)) / 1e3
