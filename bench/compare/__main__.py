@@ -9,12 +9,13 @@ import argparse
 import json
 import time
 from datetime import datetime, timezone
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench import UNFINISHED
 from bench.compare.cases import GRIDS, Case
 from bench.compare.child import Child
 from bench.compare.measuring import Pace
@@ -39,28 +40,33 @@ def main() -> None:
     device = torch.device(arguments.device)
     target = target_of(device)
     names = _contenders(arguments.only, arguments.plans)
-    cases = list(islice(GRIDS[arguments.grid](), arguments.cases))
+    cases = list(GRIDS[arguments.grid]())
+    count = len(cases) if arguments.cases is None else min(arguments.cases, len(cases))
     stem = (arguments.out or RESULTS / "compare") / f"{target.name}-{arguments.grid}"
     stem.parent.mkdir(parents=True, exist_ok=True)
     conditions = _conditions(arguments, target.name, names)
-    measured = _known(stem, cases, conditions)
+    measured = [] if arguments.again else _known(stem, cases, conditions)
+    if len(measured) >= count:
+        console.say(f"{stem}.json has all {count} cases already; --again times them anew")
+        return
     child = Child(
         names, device=str(device), threads=arguments.threads,
         pace=Pace(rounds=arguments.rounds, seconds=arguments.seconds),
     )  # fmt: skip
     end = time.monotonic() + 60 * arguments.minutes
     try:
-        for case in cases[len(measured) :]:
+        for case in cases[len(measured) : count]:
             if time.monotonic() > end:
-                console.note(f"time is up at {len(measured)} of {len(cases)}; run this again")
-                break
+                console.note(f"time is up at {len(measured)} of {count}; run this again")
+                raise SystemExit(UNFINISHED)
             answer = {**child.measure(case), "roofline": roofline(case, target)}
             measured.append((case, answer))
             console.say(_line(case, answer, names))
             _write(stem, measured, names, conditions)
     finally:
         child.close()
-    console.say(f"tables, raw samples and a plot: {stem}.md, .json, .html")
+        if measured:
+            console.say(f"tables, raw samples and a plot: {stem}.md, .json, .html")
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plans", default="", help="plans of ours beside the dispatcher's choice")
     parser.add_argument("--cases", type=int, default=None, help="the first so many of the grid")
     parser.add_argument("--minutes", type=float, default=60.0, help="the same command goes on")
+    parser.add_argument("--again", action="store_true", help="what is there already, too")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each case")
     parser.add_argument("--device", default=usual)
@@ -108,19 +115,15 @@ def _contenders(only: str, plans: str) -> list[str]:
 def _known(
     stem: Path, cases: list[Case], conditions: dict[str, Any]
 ) -> list[tuple[Case, dict[str, Any]]]:
-    """What an earlier, shorter run of the same grid measured under the same conditions."""
+    """What earlier runs of the same grid measured under the same conditions, from its beginning."""
     file = stem.with_suffix(".json")
     if not file.exists():
         return []
     report = json.loads(file.read_text())
     if {**report["conditions"], "when": None} != {**conditions, "when": None}:
         return []
-    known = [
-        (case, row)
-        for case, row in zip(cases, report["rows"], strict=False)
-        if row["case"] == case.name
-    ]
-    return known if len(known) < len(cases) else []
+    pairs = zip(cases, report["rows"], strict=False)
+    return list(takewhile(lambda pair: pair[1]["case"] == pair[0].name, pairs))
 
 
 def _conditions(arguments: argparse.Namespace, target: str, names: list[str]) -> dict[str, Any]:
@@ -130,6 +133,7 @@ def _conditions(arguments: argparse.Namespace, target: str, names: list[str]) ->
         "target": target,
         "device": device,
         "threads": arguments.threads,
+        "contenders": ", ".join(names),
         "torch": torch.__version__,
         "versions": {name: PEERS[name].version for name in names if name in PEERS},
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),

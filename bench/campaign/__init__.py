@@ -1,0 +1,1 @@
+"""Everything that a machine with a GPU is for, in one command that goes on where it stopped."""

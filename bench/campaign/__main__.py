@@ -1,0 +1,103 @@
+"""Measure a machine in stages that fit the time and go on where they stopped.
+
+What the machine is and reaches; the GPU's own tests; winners for the problems of the grids; the
+comparison with every library that is installed; compute-sanitizer; the counters of the worst case.
+Run it again with the same folder for what is missing. `python -m bench.campaign.report FOLDER`
+makes the tables, on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.campaign.stage import Ended, Stage, run
+from bench.campaign.stages import Campaign, stages_of
+from bench.compare.cases import GRIDS
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.tuner import console
+from gdn_ops.tuner.session import device_named
+
+
+def main() -> None:
+    campaign, wanted = _arguments()
+    campaign.folder.mkdir(parents=True, exist_ok=True)
+    file = campaign.folder / "stages.json"
+    known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text()) if file.exists() else {}
+    end = time.monotonic() + 60 * campaign.minutes
+    missing = []
+    for stage in stages_of(campaign):
+        if wanted and stage.name not in wanted:
+            continue
+        if any(ended["status"] == "done" for ended in known.get(stage.name, ())):
+            console.say(f"{stage.name}: done already")
+            continue
+        if why := stage.refuses():
+            console.note(f"{stage.name} is left out: {why}")
+            continue
+        ended = _run(stage, campaign, end - time.monotonic())
+        if ended is None:
+            missing.append(stage.name)
+            continue
+        known.setdefault(stage.name, []).append(asdict(ended))
+        file.write_text(json.dumps(known, indent=1) + "\n")
+        if ended.status != "done":
+            missing.append(stage.name)
+    if missing:
+        console.note(f"missing: {', '.join(missing)}; run the same command again for them")
+    raise SystemExit(1 if missing else 0)
+
+
+def _run(stage: Stage, campaign: Campaign, left: float) -> Ended | None:
+    """Run a stage in its share of the time; None if none is left."""
+    seconds = min(left, 60 * campaign.minutes * stage.share)
+    if left < stage.least:
+        console.note(f"{stage.name} is left: {max(0.0, left):.0f} s, it wants {stage.least:.0f} s")
+        return None
+    seconds = max(seconds, stage.least)
+    console.say(f"{stage.name}: {stage.doc}; {seconds:.0f} s at the most")
+    ended = run(stage, seconds, campaign.folder / f"{stage.name}.log")
+    console.say(f"  {ended.status} after {ended.seconds:.0f} s {ended.detail}".rstrip())
+    return ended
+
+
+def _arguments() -> tuple[Campaign, list[str]]:
+    usual = "cuda:0" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(
+        prog="bench/campaign.sh", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("minutes", type=float, help="for all stages of this call")
+    parser.add_argument("folder", type=Path, help="of logs, rows, tables and the database")
+    parser.add_argument("grids", nargs="*", help=f"of bench.compare: {', '.join(GRIDS)}; short")
+    parser.add_argument("--stages", default="", help="these alone, with commas")
+    parser.add_argument("--only", default="", help="contenders besides ours, with commas")
+    parser.add_argument("--device", default=usual)
+    given = parser.parse_args()
+    if not 0 < given.minutes < float("inf"):
+        parser.error(f"{given.minutes} minutes leave no time; give more than 0")
+    if unknown := [grid for grid in given.grids if grid not in GRIDS]:
+        parser.error(f"{unknown[0]} is no grid; known are {', '.join(GRIDS)}")
+    try:
+        device = device_named(given.device)
+    except GdnError as error:
+        parser.error(str(error))
+    campaign = Campaign(
+        folder=given.folder.absolute(), minutes=given.minutes, device=device,
+        grids=given.grids or ["short"], only=given.only,
+    )  # fmt: skip
+    names = [stage.name for stage in stages_of(campaign)]
+    wanted = [name.strip() for name in given.stages.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in names]:
+        parser.error(f"--stages {unknown[0]} is no stage; known are {', '.join(names)}")
+    return campaign, wanted
+
+
+if __name__ == "__main__":
+    main()

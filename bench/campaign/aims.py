@@ -1,0 +1,110 @@
+"""Aims: the figures a GPU's campaign is after, and what was reached of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import exp, log
+from typing import Any
+
+from bench.compare.cases import Case
+from bench.compare.report import OURS, Measured, seconds
+
+GRAPH, EAGER = "cuda-graph", "cuda-eager"
+Rows = Mapping[str, Measured]
+Known = Mapping[str, Any]
+"""Measured ceilings, in bytes and FLOPs a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """One figure.
+
+    Args:
+        text: how it is written, ``{}`` for the number.
+        figure: from the rows of every grid and the ceilings; None where nothing was measured.
+        most: it is to be at the most ``bar``, not at least.
+    """
+
+    what: str
+    bar: float
+    text: str
+    figure: Callable[[Rows, Known], float | None]
+    most: bool = False
+
+    def met(self, value: float) -> bool:
+        return value <= self.bar if self.most else value >= self.bar
+
+
+def reached(aim: Aim, rows: Rows, known: Known) -> float | None:
+    """The figure of an aim."""
+    return aim.figure(rows, known)
+
+
+def _peer(grid: str, op: str, peer: str) -> Callable[[Rows, Known], float | None]:
+    """How many times faster than a peer, or the best of them, in the geometric mean of rows."""
+
+    def figure(rows: Rows, known: Known) -> float | None:
+        ratios = []
+        for _, answer in _of(rows, grid, op):
+            mine = seconds(answer, OURS, GRAPH)
+            names = _peers(answer) if peer == "best" else [peer]
+            theirs = [s for name in names if (s := seconds(answer, name, GRAPH)) is not None]
+            if mine and theirs:
+                ratios.append(min(theirs) / mine)
+        return exp(sum(map(log, ratios)) / len(ratios)) if ratios else None
+
+    return figure
+
+
+def _decode(rows: Rows, known: Known) -> float | None:
+    """The least share of the copy's bandwidth at B * HV of 128 and more: states in and out."""
+    shares = []
+    for case, answer in _of(rows, "decode", "decode"):
+        mine = seconds(answer, OURS, GRAPH)
+        if mine and known.get("copy") and case.tokens * case.HV >= 128:
+            moved = 2 * 4 * case.tokens * case.HV * case.D**2
+            shares.append(moved / mine / known["copy"])
+    return min(shares) if shares else None
+
+
+def _host(rows: Rows, known: Known) -> float | None:
+    """Seconds that an eager forward takes beyond its graph's, where that is shortest."""
+    found = []
+    for measured in rows.values():
+        for case, answer in measured:
+            eager, graph = (seconds(answer, OURS, method) for method in (EAGER, GRAPH))
+            if case.op == "forward" and eager and graph:
+                found.append(eager - graph)
+    return 1e6 * max(found) if found else None
+
+
+def _of(rows: Rows, grid: str, op: str) -> Iterator[tuple[Case, Mapping[str, Any]]]:
+    """The rows of an op in a grid; of the short grid where that was not measured."""
+    own = rows.get(grid) or (rows.get("short", ()) if grid in ("forward", "backward") else ())
+    return (row for row in own if row[0].op == op)
+
+
+def _peers(answer: Mapping[str, Any]) -> list[str]:
+    return [name for name in answer.get("contenders", {}) if not name.startswith(OURS)]
+
+
+AIMS = (
+    Aim(what="forward against FLA", bar=2.5, text="{:.2f}x",
+        figure=_peer("forward", "forward", "FLA")),
+    Aim(what="forward against the best peer of each row", bar=1.0, text="{:.2f}x",
+        figure=_peer("forward", "forward", "best")),
+    Aim(what="backward against FLA", bar=2.0, text="{:.2f}x",
+        figure=_peer("backward", "backward", "FLA")),
+    Aim(what="backward against FlashQLA", bar=1.0, text="{:.2f}x",
+        figure=_peer("backward", "backward", "FlashQLA")),
+    Aim(what="decode, B HV >= 128, of the copy's bandwidth", bar=0.85, text="{:.0%}",
+        figure=_decode),
+    Aim(what="head dims 64 and 256, forward, against FLA", bar=2.0, text="{:.2f}x",
+        figure=_peer("dims", "forward", "FLA")),
+    Aim(what="head dims 64 and 256, backward, against FLA", bar=2.0, text="{:.2f}x",
+        figure=_peer("dims", "backward", "FLA")),
+    Aim(what="host time of an eager forward beyond the GPU's", bar=40.0, text="{:.0f} us",
+        figure=_host, most=True),
+)  # fmt: skip
+"""In one run, by CUDA graphs, K = V = 128 and bf16 where nothing else is said."""

@@ -1,0 +1,96 @@
+"""Hardware counters of ours in the case that was lost the most: ``python -m ... FOLDER``.
+
+Reads the folder's comparisons, and runs itself under ncu: ``python -m ... FOLDER --case GRID/N``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from bench.compare.cases import GRIDS, Case
+from bench.compare.inputs import inputs_of
+from bench.compare.ours import ours
+from bench.compare.report import OURS
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.tuner import console
+
+SECTIONS = (
+    "SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "Occupancy",
+    "LaunchStats", "WarpStateStats",
+)  # fmt: skip
+LAUNCHES = 12
+"""Of our kernels; a call has fewer."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.campaign.profile", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of a campaign that has compared")
+    parser.add_argument("--case", help="make the calls of case N of a grid")
+    arguments = parser.parse_args()
+    if arguments.case:
+        grid, _, number = arguments.case.partition("/")
+        call(list(GRIDS[grid]())[int(number)])
+        return
+    found = worst(arguments.folder)
+    if found is None:
+        raise SystemExit(f"{arguments.folder} has no comparison with a peer; compare first.")
+    ratio, grid, number, case = found
+    console.say(f"{case.name}: the best peer takes {ratio:.2f} of our time")
+    again = [sys.executable, "-m", "bench.campaign.profile", str(arguments.folder), "--case",
+             f"{grid}/{number}"]  # fmt: skip
+    raise SystemExit(subprocess.run([*ncu(arguments.folder / "profile.txt"), *again]).returncode)
+
+
+def ncu(log: Path) -> list[str]:
+    """ncu with our kernels alone; the clocks stay as they are."""
+    names = "|".join(name for name, spec in KERNELS.items() if spec.language == "triton")
+    sections = [part for section in SECTIONS for part in ("--section", section)]
+    return [
+        "ncu", "--clock-control", "none", "--kernel-name", f"regex:^({names})$",
+        "--launch-count", str(LAUNCHES), *sections, "--log-file", str(log),
+    ]  # fmt: skip
+
+
+def worst(folder: Path) -> tuple[float, str, int, Case] | None:
+    """Of all comparisons in a folder the case with the least time of a peer over ours."""
+    found: list[tuple[float, str, int, Case]] = []
+    for grid, cases in GRIDS.items():
+        for file in folder.glob(f"*-{grid}.json"):
+            rows = json.loads(file.read_text())["rows"]
+            for number, (case, row) in enumerate(zip(cases(), rows, strict=False)):
+                ratio = _ratio(row)
+                if ratio is not None:
+                    found.append((ratio, grid, number, case))
+    return min(found, key=lambda item: item[0], default=None)
+
+
+def _ratio(row: dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]]) -> float | None:
+    medians = {
+        name: next(iter(own["times"].values()))["median"]
+        for name, own in row.get("contenders", {}).items()
+        if own.get("times")
+    }
+    mine = medians.pop(OURS, None)
+    theirs = [s for name, s in medians.items() if not name.startswith(OURS)]
+    return min(theirs) / mine if theirs and mine else None
+
+
+def call(case: Case) -> None:
+    """Make a case's call by ours, once to compile and once to be counted."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.no_grad():
+        run = ours().bind(case, inputs_of(case, device))
+        run()
+        run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""How a tuning went: trials and seconds of each problem, and when its winner had been found.
+
+``python -m bench.campaign.tuning DATABASE WORKLOAD`` says whether every problem had its finals.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import UNFINISHED
+from gdn_ops.tuner import console
+from gdn_ops.tuner.db import open_database
+from gdn_ops.tuner.gate import FINALISTS_TIMED
+from gdn_ops.tuner.store import Store
+from gdn_ops.tuner.store_records import StoredWinner, Trial
+from gdn_ops.tuner.workloads import workload_named
+
+NEAR = 1.03
+"""A stage is found when a config of it is this near to the best that was seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedProblem:
+    """One problem.
+
+    Args:
+        trials, right: how many were tried, and how many of these passed and were timed.
+        seconds: from the first trial to the last.
+        final: the winner came out of finals, not of a search that ran out of time.
+        found: trials and seconds until every stage of the winner's plan had a config within
+            ``NEAR`` of its best; None where that cannot be told.
+    """
+
+    problem_id: str
+    winner: StoredWinner
+    trials: int
+    right: int
+    seconds: float
+    final: bool
+    found: tuple[int, float] | None
+
+
+def tuned_problems(path: Path) -> Iterator[TunedProblem]:
+    """The problems of a database that have measured winners, in the order they were tuned."""
+    with open_database(path, create=False, writable=False) as database:
+        store = Store(database, note=console.note)
+        winners = [w for w in store.winners() if w.provenance == "measured"]
+        rows = []
+        for winner in winners:
+            trials = store.trials(target=winner.target, problem_id=winner.problem_id)
+            trials = sorted(trials, key=lambda trial: trial.created)
+            if trials:
+                rows.append((winner, trials))
+    for winner, trials in sorted(rows, key=lambda row: row[1][0].created):
+        yield TunedProblem(
+            problem_id=winner.problem_id,
+            winner=winner,
+            trials=len(trials),
+            right=sum(trial.outcome.status == "ok" for trial in trials),
+            seconds=(trials[-1].created - trials[0].created).total_seconds(),
+            final=any(
+                t.id == winner.trial_id and FINALISTS_TIMED in t.outcome.resources for t in trials
+            ),
+            found=_found(winner, trials),
+        )
+
+
+def _found(winner: StoredWinner, trials: Sequence[Trial]) -> tuple[int, float] | None:
+    stages = winner.variant["stages"]
+    own = [trial for trial in trials if trial.key.plan == winner.variant["plan"]]
+    if len(stages) == 1:
+        scopes: Iterable[list[Trial]] = [[t for t in own if t.key.scope == "plan"]]
+    else:
+        interface = winner.variant["interface"].items()
+        scopes = (
+            [t for t in own if t.key.stage == stage and t.key.interface.items() <= interface]
+            for stage in stages
+        )
+    places = [_first_near(scope) for scope in scopes]
+    if not places or None in places:
+        return None
+    last = max((trial for trial in places if trial is not None), key=lambda t: t.created)
+    return trials.index(last) + 1, (last.created - trials[0].created).total_seconds()
+
+
+def _first_near(trials: Sequence[Trial]) -> Trial | None:
+    """The first trial within ``NEAR`` of the best of them."""
+    timed = [(t.outcome.median, t) for t in trials if t.outcome.median is not None]
+    best = min((seconds for seconds, _ in timed), default=0.0)
+    return next((trial for seconds, trial in timed if seconds <= NEAR * best), None)
+
+
+def main() -> None:
+    database, workload = Path(sys.argv[1]), sys.argv[2]
+    final = {p.problem_id for p in tuned_problems(database) if p.final}
+    left = [p.id() for p in workload_named(workload).problems if p.id() not in final]
+    for problem_id in left:
+        console.say(f"{problem_id} had no finals yet")
+    raise SystemExit(UNFINISHED if left else 0)
+
+
+if __name__ == "__main__":
+    main()
