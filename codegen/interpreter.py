@@ -1,4 +1,4 @@
-"""Triton's interpreter, mended to round fp32 to bf16 as GPUs do."""
+"""Triton's interpreter, mended to round fp32 to bf16 as GPUs do and to loop under any NumPy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ def interpreting() -> bool:
     import triton
 
     return bool(triton.knobs.runtime.interpret)
+
+
+def mend_interpreter() -> None:
+    """Make the interpreter compute what GPUs do on every supported Triton, once a process."""
+    round_bf16_to_nearest()
+    index_by_one_element()
 
 
 def round_bf16_to_nearest() -> None:
@@ -36,3 +42,24 @@ def round_bf16_to_nearest() -> None:
 
     convert.rounds_to_nearest = True  # type: ignore[attr-defined]
     interpreter._convert_float = convert
+
+
+def index_by_one_element() -> None:
+    """Let a loop's bound be a loaded or computed value, once a process.
+
+    Triton 3.6 asks ``int`` of an array of one element, which NumPy has refused since 2.4
+    (triton-lang/triton#9171, mended in 3.7): every ``range`` over such a value would fail.
+    """
+    import triton
+    from triton.runtime import interpreter
+
+    theirs = interpreter._patch_lang_tensor
+    if not triton.__version__.startswith("3.6.") or hasattr(theirs, "indexes_by_one_element"):
+        return
+
+    def patch(tensor: Any, scope: Any) -> None:
+        theirs(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    patch.indexes_by_one_element = True  # type: ignore[attr-defined]
+    interpreter._patch_lang_tensor = patch

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.dtype import DTYPES, DType
 from gdn_ops.codegen.problem import Problem
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """The run-time sizes of one call.
 
     Args:

@@ -2,105 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from gdn_ops.call import DIFFERENTIABLE, Call, check_decay
 from gdn_ops.capture import refuse_capture
-from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.interpreter import interpreting, round_bf16_to_nearest
+from gdn_ops.codegen.interpreter import interpreting, mend_interpreter
 from gdn_ops.codegen.kernels import KERNELS
-from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import render
 from gdn_ops.codegen.schedule import RESULTS, running
-from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tensor import TENSORS, Sizes
+from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.errors import CompileError, LaunchError
 from gdn_ops.precision import exact
-from gdn_ops.results_path import cache_folder
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 
 GIVEN = (*DIFFERENTIABLE, "do", "dht")
 
 ALL = frozenset(RESULTS)
 
-MOST_PROGRAMS = 65535
-"""Of a CUDA grid's second and third dimension."""
 PER_TOKEN = ("q", "k", "v", "g", "beta")
-
-
-@dataclass(slots=True)
-class Workspace:
-    """What the stages of one call exchange: tensors and run-time numbers by name."""
-
-    sizes: Sizes
-    values: dict[str, Any] = field(default_factory=dict)
-
-
-class StageLauncher:
-    """One stage of a variant, rendered and imported; compiled when first launched."""
-
-    def __init__(self, spec: KernelSpec, problem: Problem, config: Config, interpret: bool) -> None:
-        self.name = spec.name
-        self.spec, self.problem, self.config = spec, problem, dict(config)
-        self.source = render(spec, problem, config, interpret=interpret)
-        self.arguments = spec.arguments(problem, config)
-        self.outputs = spec.outputs(problem, config)
-        module = load_module(spec.name, self.source, cache_folder())
-        self.function: Callable[..., Any] = getattr(module, spec.name)
-        launch = {axis.name for axis in spec.axes if axis.launch}
-        self.options = {name: value for name, value in config.items() if name in launch}
-
-    def launch(self, workspace: Workspace) -> None:
-        """Run the stage on a workspace that holds its inputs; its outputs stand there then."""
-        values = workspace.values
-        if self.spec.language == "torch":
-            arguments = [values[name] for name in self.arguments]
-            values.update(zip(self.outputs, self.function(*arguments), strict=True))
-            return
-        self.allocate(workspace, values["q"].device)
-        arguments = [values[name] for name in self.arguments]
-        grid = self.spec.grid(self.problem, self.config, workspace.sizes)
-        if 0 in grid:
-            return
-        if max(grid[1:], default=0) > MOST_PROGRAMS:
-            raise LaunchError(
-                f"stage {self.name} of {self.config} takes {max(grid[1:])} programs in a dimension "
-                f"that holds {MOST_PROGRAMS}; give fewer tokens a call, or a variant of longer "
-                "chunks by gdn_ops.using."
-            )
-        if self.config.get("loads") == "descriptor":
-            _give_triton_an_allocator()
-        try:
-            self.function[grid](*arguments, **self.options)  # type: ignore[index]
-        except Exception as error:
-            if not type(error).__module__.startswith("triton"):
-                raise
-            raise self._told(error, values["q"].device) from error
-
-    def _told(self, error: Exception, device: torch.device) -> Exception:
-        """One of Triton's own errors in our words."""
-        kind = CompileError if "Compil" in type(error).__name__ else LaunchError
-        return kind(
-            f"stage {self.name} with {self.config} did not run on {device}: {error} "
-            "Run `gdn tune` for this device, or gdn_ops.using('torch')."
-        )
-
-    def allocate(self, workspace: Workspace, device: torch.device) -> None:
-        """Make the stage's outputs where they are not there yet; a torch stage makes its own."""
-        for name in self.outputs:
-            if name in workspace.values:
-                continue
-            tensor = TENSORS[name]
-            dtype = torch_dtype(tensor.element(self.problem, self.config))
-            shape = tensor.dims(self.problem, self.config, workspace.sizes)
-            workspace.values[name] = torch.empty(shape, dtype=dtype, device=device)
 
 
 Steps = list[tuple[StageLauncher, list[str]]]
@@ -123,7 +46,8 @@ class Launcher:
             StageLauncher(KERNELS[name], problem, variant.config(name), interpret)
             for name, _ in variant.stages
         )
-        self._triton = any(stage.spec.language == "triton" for stage in self.stages)
+        languages = {stage.spec.language for stage in self.stages}
+        self._triton, self._torch = "triton" in languages, "torch" in languages
         # plain PyTorch looks for tokens and slots on the host
         self._waits = not self._triton and (problem.varlen or problem.op == "pool")
         self._steps: dict[tuple[frozenset[str], frozenset[str]], Steps] = {}
@@ -174,7 +98,7 @@ class Launcher:
     ) -> dict[str, Any]:
         if self._waits:
             refuse_capture(call.q.device, f"plan {self.variant.plan}, which waits for the GPU,")
-        with _device_of(call.q), exact(call.q.device.type):
+        with _device_of(call.q), exact(call.q.device.type) if self._torch else nullcontext():
             workspace = self.workspace(call)
             if given:
                 workspace.values.update({n: self._laid_out(x) for n, x in given.items()})
@@ -251,7 +175,7 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     if interpret is None:
         interpret = _triton_interprets(variant)
     if interpret:
-        round_bf16_to_nearest()
+        mend_interpreter()
     if problem.op == "pool":
         from gdn_ops.serving.launcher import PoolLauncher
 
@@ -286,13 +210,3 @@ def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
     if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)
     return nullcontext()
-
-
-def _give_triton_an_allocator() -> None:
-    """Descriptors made in a kernel live in memory of the current device that we must supply."""
-    import triton
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    triton.set_allocator(
-        lambda size, alignment, stream: torch.empty(size, device=device, dtype=torch.int8)
-    )

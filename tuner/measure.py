@@ -16,8 +16,9 @@ from gdn_ops.call import Call
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch import Launcher, StageLauncher, Workspace, bind
+from gdn_ops.launch import Launcher, bind
 from gdn_ops.serving.pool_call import PoolCall
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.baseline import reference_run
 from gdn_ops.tuner.expected import inputs_of
 from gdn_ops.tuner.inputs import Layout, random_call

@@ -25,7 +25,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return reverse.SPEC.grid(problem, config, replace(sizes, N=sizes.NS))
+    return reverse.SPEC.grid(problem, config, sizes._replace(N=sizes.NS))
 
 
 SPEC = replace(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels.state_walk import state_grid
 from gdn_ops.codegen.problem import Problem
@@ -32,4 +30,4 @@ def tokens_of_a_row(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def segment_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     """A program a segment, value head and slice of value channels."""
-    return state_grid(problem, config, replace(sizes, N=sizes.NS))
+    return state_grid(problem, config, sizes._replace(N=sizes.NS))

@@ -6,9 +6,10 @@ import torch
 
 from gdn_ops.call import Call
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.launch import Launcher, Workspace
+from gdn_ops.launch import Launcher
 from gdn_ops.packing import packing_of
 from gdn_ops.serving.pool_call import PoolCall
+from gdn_ops.stage_launcher import Workspace
 
 PER_TOKEN = ("q", "k", "v", "g", "beta")
 

@@ -1,10 +1,10 @@
-"""The mended interpreter rounds fp32 to bf16 exactly as PyTorch and GPUs do."""
+"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, and loops as they do."""
 
 import torch
 import triton
 import triton.language as tl
 
-from gdn_ops.codegen.interpreter import round_bf16_to_nearest
+from gdn_ops.codegen.interpreter import mend_interpreter
 
 
 @triton.jit
@@ -14,7 +14,7 @@ def _store(x, y, N: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 def test_bf16_is_rounded_to_nearest_even() -> None:
-    round_bf16_to_nearest()
+    mend_interpreter()
     special = torch.tensor(
         [0.0, -0.0, float("inf"), -float("inf"), 1.00390625, 1.01171875, 3.99999]
     )
@@ -25,3 +25,19 @@ def test_bf16_is_rounded_to_nearest_even() -> None:
     nan = torch.full((16,), float("nan"))
     _store[(1,)](nan, y, 16)
     assert y[:16].isnan().all()
+
+
+@triton.jit
+def _sum_to(n, y):  # type: ignore[no-untyped-def]
+    total = 0
+    for i in range(tl.load(n) + 1):
+        total += i
+    tl.store(y, total)
+
+
+def test_a_loops_bound_is_a_value_of_the_kernel() -> None:
+    """Under Triton 3.6 with NumPy 2.4 or later it was refused."""
+    mend_interpreter()
+    y = torch.zeros(1, dtype=torch.int32)
+    _sum_to[(1,)](torch.tensor([6], dtype=torch.int32), y)
+    assert y.item() == 21

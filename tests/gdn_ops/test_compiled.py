@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import gdn_ops
-from gdn_ops.launch import StageLauncher, Workspace
 from gdn_ops.layers import GatedDeltaNet
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 from tests.gdn_ops.calls import call
 from tests.gdn_ops.test_gradients import leaves
 

@@ -16,9 +16,9 @@ from gdn_ops.codegen.kept import input_bytes
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import UnknownName
-from gdn_ops.launch import StageLauncher, Workspace
 from gdn_ops.mode import MODE
 from gdn_ops.ops import bound
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 from tests.close import assert_close
 from tests.gdn_ops.calls import call
 from tests.gdn_ops.test_gradients import check, leaves, reference

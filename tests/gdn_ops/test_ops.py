@@ -220,7 +220,7 @@ def test_a_wrong_host_copy_of_the_offsets_is_refused_on_the_cpu(
 
 
 def test_more_chunks_than_a_grid_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdn_ops.launch.MOST_PROGRAMS", 1)
+    monkeypatch.setattr("gdn_ops.stage_launcher.MOST_PROGRAMS", 1)
     with (
         gdn_ops.using("split"),
         torch.no_grad(),

@@ -13,8 +13,8 @@ import torch
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch import StageLauncher, Workspace
 from gdn_ops.serving.pool_call import PoolCall
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.inputs import random_call
 from gdn_ops.tuner.measure import run
 from gdn_ops.tuner.recipes import Recipe

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from gdn_ops import launch
+from gdn_ops import stage_launcher
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch import Launcher, StageLauncher, Workspace
+from gdn_ops.launch import Launcher
+from gdn_ops.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.accuracy import NO_NUMBER
 from gdn_ops.tuner.verify import Verdict, run, verify
 
@@ -91,7 +92,7 @@ def test_a_recurrent_variant_is_right_in_the_interpreter(problem: Problem) -> No
 
 
 def test_a_flipped_sign_in_a_rendered_kernel_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = launch.render
+    right = stage_launcher.render
 
     def flipped(spec: Any, problem: Any, config: Any, *, interpret: bool) -> str:
         source = right(spec, problem, config, interpret=interpret)
@@ -100,7 +101,7 @@ def test_a_flipped_sign_in_a_rendered_kernel_is_wrong(monkeypatch: pytest.Monkey
         assert " += " in source
         return source.replace(" += ", " -= ", 1)
 
-    monkeypatch.setattr(launch, "render", flipped)
+    monkeypatch.setattr(stage_launcher, "render", flipped)
     verdict = verify(TINY, Variant.of("split", TINY, SMALL_CHUNKS), interpret=True)
     assert verdict.status == "wrong"
     assert "of o, bar" in verdict.message

@@ -82,7 +82,9 @@ class CudaTimer:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            why = next(iter(str(error).splitlines()), type(error).__name__)
+            # the end of a broken capture raises in place of what broke it
+            chain = [e for e in (error.__context__, error) if e is not None]
+            why = ", then ".join(next(iter(str(e).splitlines()), type(e).__name__) for e in chain)
             raise CaptureError(
                 f"a call cannot be captured in a CUDA graph: {why}; a kernel variant must not wait "
                 "for the GPU, and eager times do not compare with graphs'. This process' CUDA "
