@@ -19,28 +19,33 @@ from bench import UNFINISHED
 from bench.compare.cases import GRIDS, Case
 from bench.compare.child import Child
 from bench.compare.measuring import Pace
-from bench.compare.ours import ours
+from bench.compare.ours import KEEPING, ours
 from bench.compare.peers import PEERS
 from bench.compare.plot import write_plot
 from bench.compare.report import OURS, markdown, methods, seconds
 from bench.compare.roofline import roofline
+from bench.compare.warming import warm
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.device import target_of
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner import console
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.fingerprint import cpu_model
 from gdn_ops.tuner.session import device_named
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+WARMERS, WARM_SHARE = 8, 1 / 3
+"""Processes that compile ahead on a GPU, and their share of the time at the most."""
 
 
 def main() -> None:
     arguments = _arguments()
     device = torch.device(arguments.device)
     target = target_of(device)
-    names = _contenders(arguments.only, arguments.plans)
     cases = list(GRIDS[arguments.grid]())
+    names = _contenders(arguments.only, arguments.plans, any(c.op == "backward" for c in cases))
     count = len(cases) if arguments.cases is None else min(arguments.cases, len(cases))
     stem = (arguments.out or RESULTS / "compare") / f"{target.name}-{arguments.grid}"
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +59,13 @@ def main() -> None:
         pace=Pace(rounds=arguments.rounds, seconds=arguments.seconds),
     )  # fmt: skip
     end = time.monotonic() + 60 * arguments.minutes
+    if device.type == "cuda":
+        compiled = [name for name in names if name != "transformers"]
+        for why in warm(
+            compiled, cases[len(measured) : count], device=str(device),
+            seconds=WARM_SHARE * 60 * arguments.minutes, workers=min(WARMERS, cores()),
+        ):  # fmt: skip
+            console.note(f"not compiled ahead: {why}")
     try:
         for case in cases[len(measured) : count]:
             if time.monotonic() > end:
@@ -95,10 +107,10 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _contenders(only: str, plans: str) -> list[str]:
-    """Ours, our plans, and the peers that are installed."""
+def _contenders(only: str, plans: str, gradients: bool) -> list[str]:
+    """Ours, with gradients also keeping what peers keep, our plans, and the peers installed."""
     wanted = [name.strip() for name in only.split(",") if name.strip()] or list(PEERS)
-    own = [ours().name]
+    own = [ours().name, *([KEEPING] if gradients else [])]
     try:
         own += [ours(plan_named(plan.strip()).name).name for plan in plans.split(",") if plan]
     except GdnError as error:

@@ -1,43 +1,86 @@
-"""The process that measures: it may crash or hang, which costs one case."""
+"""The process that measures: it may crash or hang, which costs one contender of one case."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
 from bench.compare.cases import Case
-from bench.compare.measuring import Pace, Uncapturable, measure
-from bench.compare.ours import ours
+from bench.compare.contender import Contender
+from bench.compare.measuring import Lost, Pace, Uncapturable, measure
+from bench.compare.ours import KEEPING, keeping_inverse, ours
 from bench.compare.peers import PEERS
 
-SECONDS = 180.0
-"""For one case of one process, compiling included; then it is killed."""
+SECONDS = 300.0
+"""For one contender of a case, from its first compilation on; then the process is killed."""
+
+Find = Callable[[Sequence[str]], list[Contender]]
+"""The contenders of some names; a function of a module, for another process runs it."""
+
+
+def named(names: Sequence[str]) -> list[Contender]:
+    """The contenders of some names: peers, ``ours``, ``ours PLAN``, or ours keeping the inverse."""
+    found = []
+    for name in names:
+        if name == KEEPING:
+            found.append(keeping_inverse())
+        elif name.startswith("ours"):
+            found.append(ours(name.removeprefix("ours").strip()))
+        else:
+            found.append(PEERS[name])
+    return found
 
 
 class Child:
-    """Measures case after case in one process, and in a new one where that ends."""
+    """Measures case after case in one process, and in a new one where that ends.
 
-    def __init__(self, contenders: Sequence[str], *, device: str, threads: int, pace: Pace) -> None:
-        self._settings = (tuple(contenders), device, threads, pace)
+    A contender at whose turn the process dies or hangs has failed that case, which is measured
+    again without it; one that hung is left out from there on.
+
+    Args:
+        contenders: names that ``find`` knows.
+        seconds: for a contender of a case.
+    """
+
+    def __init__(
+        self,
+        contenders: Sequence[str],
+        *,
+        device: str,
+        threads: int,
+        pace: Pace,
+        find: Find = named,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._names, self._seconds = tuple(contenders), seconds
+        self._settings = (find, self._names, device, threads, pace)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._eager: set[str] = set()
+        self._eager: dict[tuple[str, bool], set[str]] = {}
+        self._hung: dict[str, str] = {}
 
     def measure(self, case: Case) -> dict[str, Any]:
         """What ``measuring.measure`` returns, or ``failed`` and why."""
-        for _ in range(1 + len(self._settings[0])):
-            answer = self._ask(case)
-            name = answer.get("uncapturable")
-            if name is None:
-                return answer
-            self._eager.add(name)
+        lost = dict(self._hung)
+        while True:
+            said, name, content = self._ask(case, frozenset(lost))
+            if said == "measured":
+                rows = {n: {"failed": why} for n, why in lost.items()}
+                return {**content, "contenders": {**content["contenders"], **rows}}
             self.close()
-        return {"failed": "no contender can be captured"}
+            if said == "uncapturable" and name not in self._eager_of(case):
+                self._eager_of(case).add(name)
+            elif name and name not in lost:
+                lost[name] = content
+                if said == "hung":
+                    self._hung[name] = f"{content} at {case.name}, and was not tried again"
+            else:
+                return {"failed": content}
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -46,48 +89,52 @@ class Child:
             self._process.join()
         self._process = self._pipe = None
 
-    def _ask(self, case: Case) -> dict[str, Any]:
-        if self._pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
-                target=_serve, args=(theirs, *self._settings), daemon=True
-            )
-            self._process.start()
-            theirs.close()
+    def _eager_of(self, case: Case) -> set[str]:
+        """Who was not to be captured in such a call; of other calls that says nothing."""
+        return self._eager.setdefault((case.op, case.packed), set())
+
+    def _ask(self, case: Case, without: frozenset[str]) -> tuple[str, str, Any]:
+        """What was the last the process said, of which contender, and the answer or why not."""
+        name = ""
         try:
-            self._pipe.send((case, frozenset(self._eager)))
-            if self._pipe.poll(SECONDS):
-                answer: dict[str, Any] = self._pipe.recv()
-                return answer
-            why = f"no answer in {SECONDS:.0f} s"
+            pipe = self._pipe or self._started()
+            pipe.send((case, frozenset(self._eager_of(case)), without))
+            while pipe.poll(self._seconds):
+                said, name, content = pipe.recv()
+                if said != "at":
+                    return said, name, content
+            return "hung", name, f"no answer in {self._seconds:.0f} s"
         except (EOFError, OSError) as error:
-            why = f"the process died ({error or 'no message'})"
-        self.close()
-        return {"failed": why}
+            return "died", name, f"the process died ({error or 'no message'})"
+
+    def _started(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, *self._settings), daemon=True)
+        self._process.start()
+        theirs.close()
+        return self._pipe
 
 
-def named(names: Sequence[str]) -> list[Any]:
-    """The contenders of some names; ``ours`` or ``ours PLAN`` for ours."""
-    return [
-        ours(name.removeprefix("ours").strip()) if name.startswith("ours") else PEERS[name]
-        for name in names
-    ]
-
-
-def _serve(pipe: Connection, names: Sequence[str], device: str, threads: int, pace: Pace) -> None:
+def _serve(
+    pipe: Connection, find: Find, names: Sequence[str], device: str, threads: int, pace: Pace
+) -> None:
     # what a peer's compiler prints belongs to no table
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    contenders = named(names)
+    contenders = find(names)
     while True:
-        case, eager = pipe.recv()
+        case, eager, without = pipe.recv()
         try:
             answer = measure(
-                case, contenders, device=torch.device(device), threads=threads, pace=pace,
-                eager=eager,
+                case, [c for c in contenders if c.name not in without],
+                device=torch.device(device), threads=threads, pace=pace, eager=eager,
+                at=lambda name: pipe.send(("at", name, "")),
             )  # fmt: skip
         except Uncapturable as error:
-            answer = {"uncapturable": str(error)}
+            pipe.send(("uncapturable", str(error), "neither captured nor called eagerly"))
+        except Lost as error:
+            pipe.send(("lost", error.name, error.why))
         except Exception as error:
-            answer = {"failed": f"{type(error).__name__}: {error}"[:400]}
-        pipe.send(answer)
+            pipe.send(("failed", "", f"{type(error).__name__}: {error}"[:400]))
+        else:
+            pipe.send(("measured", "", answer))

@@ -30,6 +30,7 @@ class Contender:
         install: how to get it.
         refuses: why it cannot make a case's call on a kind of device; empty if it can.
         bind: the call of a case's inputs.
+        eager: ops whose calls no CUDA graph can hold.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Contender:
     install: str
     refuses: Callable[[Case, torch.device], str]
     bind: Callable[[Case, Inputs], Bound]
+    eager: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import ceil
 
@@ -39,18 +39,23 @@ class Inputs:
     dht: Tensor
     cu_seqlens: Tensor | None
 
-    @property
-    def bytes(self) -> int:
-        tensors = (self.q, self.k, self.v, self.g, self.beta, self.h0, self.do)
-        return sum(x.numel() * x.element_size() for x in tensors)
+    def tensors(self, op: str) -> dict[str, Tensor]:
+        """What a call of an op reads, by name."""
+        cotangents = ("do", "dht") if op == "backward" else ()
+        names = ("q", "k", "v", "g", "beta", "h0", *cotangents)
+        return {name: getattr(self, name) for name in names}
+
+    def bytes(self, op: str) -> int:
+        """Bytes that a call of an op reads."""
+        return sum(x.numel() * x.element_size() for x in self.tensors(op).values())
 
     def heads(self, count: int) -> Inputs:
-        """The same of the first key heads alone, for what is too large to check whole."""
-        values = count * self.v.shape[2] // self.q.shape[2]
+        """The same of the last key heads alone, for what is too large to check whole."""
+        keys, values = -count, -count * self.v.shape[2] // self.q.shape[2]
         return Inputs(
-            q=self.q[:, :, :count], k=self.k[:, :, :count], v=self.v[:, :, :values],
-            g=self.g[:, :, :values], beta=self.beta[:, :, :values], h0=self.h0[:, :values],
-            do=self.do[:, :, :values], dht=self.dht[:, :values], cu_seqlens=self.cu_seqlens,
+            q=self.q[:, :, keys:], k=self.k[:, :, keys:], v=self.v[:, :, values:],
+            g=self.g[:, :, values:], beta=self.beta[:, :, values:], h0=self.h0[:, values:],
+            do=self.do[:, :, values:], dht=self.dht[:, values:], cu_seqlens=self.cu_seqlens,
         )  # fmt: skip
 
 
@@ -79,3 +84,13 @@ def inputs_of(case: Case, device: torch.device, *, seed: int = 0) -> Inputs:
         dht=normal(N, case.HV, D, D) / 8,
         cu_seqlens=torch.tensor(edges, dtype=torch.int32, device=device) if case.packed else None,
     )
+
+
+def input_sets(case: Case, device: torch.device, first: Inputs, count: int) -> list[Inputs]:
+    """So many inputs of a case, the first of which is at hand.
+
+    They share ``cu_seqlens``, as the layers of a model do: libraries know packed sequences again by
+    that tensor, and read it on the host where they do not, which no CUDA graph allows.
+    """
+    more = (inputs_of(case, device, seed=i) for i in range(1, count))
+    return [first, *(replace(x, cu_seqlens=first.cu_seqlens) for x in more)]

@@ -1,4 +1,4 @@
-"""Ours: what the dispatcher runs, and single plans beside it."""
+"""Ours: what the dispatcher runs, single plans beside it, and gradients that keep the inverse."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.compare.cases import Case
 from bench.compare.contender import Bound, Contender, Outputs
 from bench.compare.inputs import Inputs
 from gdn_ops.call import Call
+from gdn_ops.codegen.handover import Handover, hand_over
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.device import target_of
 from gdn_ops.dispatch import choose_forced
@@ -19,6 +20,9 @@ from gdn_ops.errors import GdnError
 from gdn_ops.launch import Launcher, bind
 from gdn_ops.ops.bound import choice_for
 from gdn_ops.packing import packing_of
+
+KEEPING = "ours keeping inverse"
+"""Gradients as the dispatcher runs them where the forward kept the gate's sums and the inverse."""
 
 
 def problem_of(case: Case) -> Problem:
@@ -57,17 +61,55 @@ def _launcher_choice(plan: str, case: Case, device: torch.device) -> Launcher:
     return bind(problem, chosen.variant)
 
 
-def _bind(plan: str, case: Case, x: Inputs) -> Bound:
+def _call(case: Case, x: Inputs) -> Call:
     packing = None if x.cu_seqlens is None else packing_of(x.cu_seqlens, x.q.shape[1])
     call = Call(x.q, x.k, x.v, x.g, x.beta, case.D**-0.5, h0=x.h0, packing=packing)
+    return replace(call, do=x.do, dht=x.dht) if case.op == "backward" else call
+
+
+def _bind(plan: str, case: Case, x: Inputs) -> Bound:
+    call = _call(case, x)
     if case.op == "backward":
-        call = replace(call, do=x.do, dht=x.dht)
         gradients = _launcher_choice(plan, case, x.q.device).gradients
         return lambda: gradients(call)
     if plan:
         launcher = _launcher_choice(plan, case, x.q.device)
         return lambda: _named(*launcher(call))
     return partial(_public, case, x)
+
+
+def keeping_inverse() -> Contender:
+    """``ours`` under ``gdn_ops.keeping("inverse")``: what other libraries keep, too."""
+    return replace(ours(), name=KEEPING, refuses=_keeping_refuses, bind=_keeping_bind)
+
+
+def _handover(case: Case, device: torch.device) -> tuple[Problem, Handover, Launcher]:
+    """The forward problem, what its variant leaves, and the launcher of its gradients."""
+    problem = problem_of(replace(case, op="forward"))
+    gradients = problem_of(case)
+    forward, backward = choice_for(problem, device), choice_for(gradients, device)
+    left = hand_over(
+        "inverse", forward.variant, problem, backward.variant, gradients, forward.target
+    )
+    return problem, left, bind(gradients, backward.variant)
+
+
+def _keeping_refuses(case: Case, device: torch.device) -> str:
+    if case.op != "backward":
+        return "it is the same as ours"
+    try:
+        _, left, _ = _handover(case, device)
+    except GdnError as error:
+        return str(error)
+    return left.why
+
+
+def _keeping_bind(case: Case, x: Inputs) -> Bound:
+    problem, left, backward = _handover(case, x.q.device)
+    call = _call(case, x)
+    _, _, kept = bind(problem, left.forward).leaving(call, left.names)
+    given = dict(zip(left.names, kept, strict=True))
+    return lambda: backward.gradients(call, given=given)
 
 
 def _public(case: Case, x: Inputs) -> Outputs:

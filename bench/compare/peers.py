@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def _fla(case: Case, x: Inputs) -> Bound:
         )
     call: dict[str, Any] = {
         "q": x.q, "k": x.k, "v": x.v, "g": x.g, "beta": x.beta, "scale": scale,
-        "initial_state": x.h0, "output_final_state": True, "cu_seqlens": _long(x.cu_seqlens),
+        "initial_state": x.h0, "output_final_state": True, "cu_seqlens": x.cu_seqlens,
     }  # fmt: skip
     if case.op == "forward":
         forward = chunk.chunk_gated_delta_rule_fwd
@@ -82,30 +83,19 @@ def _flashinfer_refuses(case: Case, device: torch.device) -> str:
         return "it has no backward"
     if case.D != 128 or case.dtype == "fp32":
         return "it has head dim 128 in 16 bits alone"
+    if device.type == "cuda" and find_spec("cutlass") is None:
+        return "its kernels need nvidia-cutlass-dsl, which is not installed"
     return _gpu_only(case, device)
 
 
 def _flashinfer(case: Case, x: Inputs) -> Bound:
+    if case.op == "decode":
+        return _flashinfer_decode(case, x)
+    from flashinfer.gdn_prefill import chunk_gated_delta_rule
+
     H, HV, D = case.H, case.HV, case.D
     # it takes the decay itself, and states [V, K]
     alpha, state = x.g.exp().view(-1, HV), x.h0.transpose(-1, -2).contiguous()
-    if case.op == "decode":
-        from flashinfer.gdn_decode import gated_delta_rule_decode
-
-        raw = torch.logit(x.beta.clamp(1e-6, 1 - 1e-6))
-        # its gate comes raw: this one's decay is exp(g), but for g above the softplus' reach
-        a = torch.log(torch.expm1(-x.g.clamp(max=-1e-6)))
-        zeros = x.g.new_zeros(HV)
-
-        def step() -> Outputs:
-            o, ht = gated_delta_rule_decode(
-                x.q, x.k, x.v, x.h0, zeros, a, zeros, raw, use_qk_l2norm=False
-            )
-            return {"o": o, "ht": ht}
-
-        return step
-    from flashinfer.gdn_prefill import chunk_gated_delta_rule
-
     cu = x.cu_seqlens
     if cu is None:
         cu = torch.tensor([0, case.tokens], dtype=torch.int32, device=x.q.device)
@@ -114,9 +104,27 @@ def _flashinfer(case: Case, x: Inputs) -> Bound:
     def run() -> Outputs:
         o, ht = chunk_gated_delta_rule(
             **flat, g=alpha, beta=x.beta.view(-1, HV), scale=D**-0.5, initial_state=state,
-            output_final_state=True, cu_seqlens=cu,
+            output_final_state=True, cu_seqlens=cu, max_seqlen=max(case.lengths),
         )  # fmt: skip
         return {"o": o.view_as(x.v), "ht": ht.transpose(-1, -2)}
+
+    return run
+
+
+def _flashinfer_decode(case: Case, x: Inputs) -> Bound:
+    from flashinfer.gdn_decode import gated_delta_rule_decode
+
+    # gate and strength come raw, in 16 bits; g = -softplus(a), but for g above the softplus' reach
+    a = torch.log(torch.expm1(-x.g.clamp(max=-1e-6))).to(x.q.dtype)
+    b = torch.logit(x.beta.clamp(1e-6, 1 - 1e-6)).to(x.q.dtype)
+    zeros = x.g.new_zeros(case.HV)
+    state = x.h0.clone()  # it is updated in place
+
+    def run() -> Outputs:
+        o, ht = gated_delta_rule_decode(
+            x.q, x.k, x.v, state, zeros, a, zeros, b, use_qk_l2norm=False
+        )
+        return {"o": o, "ht": ht}
 
     return run
 
@@ -166,10 +174,6 @@ def _any(case: Case, device: torch.device) -> str:
     return ""
 
 
-def _long(x: torch.Tensor | None) -> torch.Tensor | None:
-    return None if x is None else x.long()
-
-
 def _named(o: torch.Tensor, ht: torch.Tensor) -> Outputs:
     return {"o": o, "ht": ht}
 
@@ -178,14 +182,16 @@ PEERS = {
     peer.name: peer
     for peer in (
         Contender("FLA", "fla", "flash-linear-attention",
-                  "pip install --no-deps flash-linear-attention fla-core einops",
+                  "pip install flash-linear-attention; on Hopper with Triton before 3.7.1 its "
+                  "backward needs TileLang and nvcc: pip install tilelang",
                   _gpu_only, _fla),
         Contender("FlashQLA", "flash_qla", "flash-qla",
-                  "pip install --no-deps flash-qla tilelang apache-tvm-ffi",
+                  "pip install flash-qla; it compiles with nvcc and g++",
                   _flash_qla_refuses, _flash_qla),
         Contender("FlashInfer", "flashinfer", "flashinfer-python",
-                  "pip install flashinfer-python", _flashinfer_refuses, _flashinfer),
+                  "pip install 'flashinfer-python[cu13]'", _flashinfer_refuses, _flashinfer),
+        # in a graph its chunks are thousands of kernels, and its gradients of another stream
         Contender("transformers", "transformers", "transformers", "pip install transformers",
-                  _transformers_refuses, _transformers),
+                  _transformers_refuses, _transformers, ("forward", "backward")),
     )
 }  # fmt: skip

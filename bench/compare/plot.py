@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-
-import plotly.graph_objects as go
 
 from bench.compare.report import OURS, Measured, seconds
 
@@ -14,7 +13,12 @@ def write_plot(measured: Measured, names: Sequence[str], method: str, file: Path
     """Write an HTML page: above the line of 1 ours is the faster one.
 
     A line of dashes is the roofline: how many times faster than ours the case could be at most.
+    Without Plotly there is no page, and the tables say the same.
     """
+    if find_spec("plotly") is None:
+        return
+    import plotly.graph_objects as go
+
     figure = go.Figure()
     cases = [case.name for case, _ in measured]
     for name in names:

@@ -8,15 +8,37 @@ from typing import Any
 
 from bench.compare.cases import Case
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.accuracy import NO_NUMBER
 
 OURS = "ours"
 Measured = Sequence[tuple[Case, Mapping[str, Any]]]
 
+WRONG = 0.05
+"""An error above this is no rounding, in 16 bits neither: the time is that of something else."""
+
+TIMED = """All get the same tensors: q and k of length one, gates as log decays, beta in 0..1,
+states in and out. What each library makes of them is timed, sums of the gates and copies too, but
+for what a model keeps: tables of packed sequences (by `cu_seqlens`), and FlashInfer's own forms of
+decays and states. Forwards of ours are the public call with its checks and dispatch. FLA and
+FlashQLA are called by the functions beneath their public ones, as FlashQLA's own benchmark does,
+which spares them the time of autograd on the host; a CUDA graph has no time of the host. Backwards
+get what the forward kept: of FLA the gate's sums and A, of FlashQLA these and the states at its
+cuts, of `ours` the inputs alone, of `ours keeping inverse` what FLA's gets. FlashInfer decodes in
+place, with gate and sigmoid; the others write a new state. transformers' queries and keys are
+repeated for their value heads within its time, as its layers do."""
+
+
+def wrong(answer: Mapping[str, Any], name: str) -> str:
+    """The output of a contender that is not the rule's, and how far it is off; empty if none is."""
+    own = answer.get("contenders", {}).get(name, {}).get("errors", {})
+    off = [f"{output} is off by {_shown(error)}" for output, error in own.items() if error > WRONG]
+    return ", ".join(off)
+
 
 def seconds(answer: Mapping[str, Any], name: str, method: str) -> float | None:
-    """The median of a contender, None where it has none."""
+    """The median of a contender, None where it has none or is wrong."""
     times = answer.get("contenders", {}).get(name, {}).get("times", {})
-    return times[method]["median"] if method in times else None
+    return times[method]["median"] if method in times and not wrong(answer, name) else None
 
 
 def methods(measured: Measured) -> list[str]:
@@ -33,7 +55,7 @@ def methods(measured: Measured) -> list[str]:
 
 def markdown(measured: Measured, names: Sequence[str], heading: str) -> str:
     """Everything as Markdown: a table a method, then errors, then what could not be timed."""
-    parts = [heading]
+    parts = [heading, TIMED]
     for method in methods(measured):
         parts += [
             f"## {method}",
@@ -44,6 +66,8 @@ def markdown(measured: Measured, names: Sequence[str], heading: str) -> str:
               _errors(measured, names)]  # fmt: skip
     if missing := _missing(measured, names):
         parts += ["## Not timed", missing]
+    if doubts := _doubts(measured):
+        parts += ["## Doubts", doubts]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,7 +120,7 @@ def _errors(measured: Measured, names: Sequence[str]) -> str:
                 cell = worst.setdefault((f"{case.op} {case.dtype}", output), {})
                 cell[name] = max(cell.get(name, 0.0), error)
     for (op, output), by_name in worst.items():
-        cells = [f"{by_name[name]:.1e}" if name in by_name else "-" for name in names]
+        cells = [_shown(by_name[name]) if name in by_name else "-" for name in names]
         rows.append(f"| {op} | {output} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -109,7 +133,17 @@ def _missing(measured: Measured, names: Sequence[str]) -> str:
             reasons[key] = reasons.get(key, 0) + 1
         for name in names:
             own = answer.get("contenders", {}).get(name, {})
-            why = own.get("refused") or own.get("failed")
+            why = own.get("refused") or own.get("failed") or wrong(answer, name)
             if why:
                 reasons[name, why] = reasons.get((name, why), 0) + 1
     return "\n".join(f"- {name}, {count} cases: {why}" for (name, why), count in reasons.items())
+
+
+def _doubts(measured: Measured) -> str:
+    """What the timer doubts: a throttled or shared GPU, a warm cache."""
+    flags = [f for _, a in measured for f in a.get("conditions", {}).get("flags", ())]
+    return "\n".join(f"- {flags.count(flag)} cases: {flag}" for flag in dict.fromkeys(flags))
+
+
+def _shown(error: float) -> str:
+    return "NaN" if error >= NO_NUMBER else f"{error:.1e}"

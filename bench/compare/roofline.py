@@ -13,17 +13,17 @@ def roofline(case: Case, target: Target) -> float | None:
 
     None where the target's rates are not known. Products of the chunkwise form with chunks of 64
     tokens: of a key head K K^T and Q K^T, both on the triangle; of a value head K S, Q S, K^T N,
-    and on the triangle A x, P n. Gradients: 2.5 times.
+    and on the triangle A x, P n. Gradients of the inputs alone: 2.5 times.
     """
     if not target.bandwidth:
         return None
     size = 4 if case.dtype == "fp32" else 2
     T, H, HV, D = case.tokens, case.H, case.HV, case.D
-    tokens = T * size * (2 * H * D + 2 * HV * D) + T * HV * 8
+    tokens = T * size * (2 * H * D + 2 * HV * D) + T * HV * 8  # v and o, or v and do
     states = len(case.lengths) * HV * D * D * 4 * 2
     if case.op == "backward":
-        tokens += T * size * (2 * H * D + 2 * HV * D) + T * HV * 8
-        states *= 2
+        tokens += T * size * (2 * H * D + HV * D) + T * HV * 8
+        states = states // 2 * 3  # h0, dht, dh0
     seconds = (tokens + states) / target.bandwidth
     rate = target.flops_fp32 if case.dtype == "fp32" else target.flops_16
     if case.op != "decode" and rate:

@@ -14,14 +14,17 @@ from bench.compare import __main__ as command
 from bench.compare.accuracy import errors, reference_of
 from bench.compare.cases import GRIDS, Case, cut
 from bench.compare.contender import Contender
-from bench.compare.inputs import inputs_of
+from bench.compare.inputs import input_sets, inputs_of
 from bench.compare.measuring import Pace, measure
-from bench.compare.ours import ours
+from bench.compare.ours import KEEPING, keeping_inverse, ours
 from bench.compare.peers import PEERS
+from bench.compare.plot import write_plot
 from bench.compare.report import markdown
 from bench.compare.roofline import roofline
 from bench.published import published
+from gdn_ops import using
 from gdn_ops.codegen.targets import target_named
+from tests.bench.odd_peers import contender, doubling
 
 CPU = torch.device("cpu")
 TINY = {case.op: case for case in GRIDS["tiny"]()}
@@ -60,6 +63,77 @@ def test_a_failing_peer_costs_only_its_own_row() -> None:
     assert answer["contenders"]["broken"]["failed"] == "RuntimeError: no such kernel"
 
 
+def test_sets_of_packed_inputs_share_what_libraries_know_them_by() -> None:
+    case = next(case for case in GRIDS["tiny"]() if case.packed)
+    first = inputs_of(case, CPU)
+    sets = input_sets(case, CPU, first, 3)
+    assert sets[0] is first and all(x.cu_seqlens is first.cu_seqlens for x in sets)
+    assert len({float(x.v.sum()) for x in sets}) == 3
+
+
+def test_what_a_call_does_not_read_is_no_part_of_its_inputs() -> None:
+    case = TINY["forward"]
+    x = inputs_of(case, CPU)
+    read = 40 * (2 * 16 + 2 * 16 + 2 * 2) * 4 + x.h0.nbytes
+    assert x.bytes("forward") == read
+    assert x.bytes("backward") == read + x.do.nbytes + x.dht.nbytes
+
+
+def test_gradients_from_a_kept_inverse_are_right() -> None:
+    case = TINY["backward"]
+    x, kept = inputs_of(case, CPU), keeping_inverse()
+    assert kept.name == KEEPING and "plan torch" in kept.refuses(case, CPU)
+    assert kept.refuses(TINY["forward"], CPU) == "it is the same as ours"
+    with using("split"), torch.no_grad():
+        assert kept.refuses(case, CPU) == ""
+        found = errors(kept.bind(case, x)(), reference_of(case, x))
+    assert max(found.values()) < 1e-4
+
+
+def test_the_last_heads_are_those_that_are_checked() -> None:
+    case = replace(TINY["forward"], H=2, HV=4)
+    x = inputs_of(case, CPU)
+    reference = reference_of(case, x)
+    assert reference["o"].shape[2] == reference["ht"].shape[1] == 2
+    right = ours().bind(case, x)()
+    assert max(errors(right, reference).values()) < 1e-5
+    for name, heads in (("o", 2), ("ht", 1)):
+        first, last = (right[name].clone() for _ in range(2))
+        first.select(heads, 0).zero_()
+        last.select(heads, 3).zero_()
+        assert errors({**right, name: first}, reference)[name] < 1e-5
+        assert errors({**right, name: last}, reference)[name] > 0.1
+
+
+def test_a_wrong_output_has_no_time() -> None:
+    case = TINY["decode"]
+    peers = [ours(), contender("odd", doubling)]
+    answer = measure(case, peers, device=CPU, threads=1, pace=Pace(rounds=5, seconds=0.05))
+    text = markdown([(case, answer)], ["ours", "odd"], "# heading")
+    assert "- odd, 1 cases: o is off by 1.0e+00, ht is off by 1.0e+00" in text
+    assert "x odd" not in text
+
+
+def test_no_number_is_no_small_error() -> None:
+    reference = {"o": torch.ones(1, 4, 1, 2)}
+    found = errors({"o": torch.full((1, 4, 1, 2), torch.nan)}, reference)
+    row = {"errors": found, "times": {"cuda-graph": {"median": 1e-3}}}
+    text = markdown([(TINY["decode"], {"contenders": {"FLA": row}})], ["ours", "FLA"], "#")
+    assert "| - | NaN |" in text and "FLA, 1 cases: o is off by NaN" in text
+
+
+def test_what_the_timer_doubts_is_told() -> None:
+    doubted = {"contenders": {}, "conditions": {"flags": ["throttled GPU: power cap"]}}
+    text = markdown([(TINY["decode"], doubted)] * 2, ["ours"], "#")
+    assert "- 2 cases: throttled GPU: power cap" in text
+
+
+def test_there_is_no_page_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.compare.plot.find_spec", lambda name: None)
+    write_plot([], ["ours"], "cuda-graph", tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
 def times(seconds: float) -> dict[str, Any]:
     return {"errors": {"o": 1e-3}, "times": {"cuda-graph": {"median": seconds}}}
 
@@ -84,6 +158,14 @@ def test_the_roofline_counts_bytes_of_a_decode_step() -> None:
     floor = roofline(case, h200)
     assert floor is not None and states / h200.bandwidth < floor < 1.02 * states / h200.bandwidth
     assert roofline(case, target_named("cpu")) is None
+
+
+def test_the_roofline_of_gradients_writes_none_of_the_outputs() -> None:
+    target = replace(target_named("h200"), flops_16=0.0)
+    case = Case("backward", "8k", (8192,), 16, 32)
+    tokens = 8192 * (2 * (2 * 2 * 16 + 3 * 32) * 128 + 16 * 32)
+    states = 3 * 32 * 128 * 128 * 4
+    assert roofline(case, target) == pytest.approx((tokens + states) / target.bandwidth)
 
 
 def test_the_roofline_counts_flops_of_key_heads_once() -> None:
