@@ -101,7 +101,7 @@ def _not_outclassed(
     for plan in plans:
         if attempts.context.target.gpu and plan == FALLBACK and plan not in seconds:
             # it may wait for the GPU, so that no graph holds it; as the fallback it needs no time
-            text = f"  plan {plan} is left: its default cannot be timed"
+            text = f"  plan {plan} is left: its default was not timed"
             attempts.context.report(Note(text=text))
         elif plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
             text = f"  plan {plan} is left: its default takes {seconds_text(seconds[plan])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.device import target_of
+from gdn_ops.tuner import gate_cases
 from gdn_ops.tuner.verify import verify
 from tests.close import assert_close
 from tests.gdn_ops.calls import call, expected
@@ -24,9 +26,13 @@ pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or interpreting(), reason="needs a GPU and TRITON_INTERPRET=0"
 )
 
-USUAL = Problem(
-    op="forward", H=4, HV=8, K=128, V=128, dtype="bf16", tokens=4096, sequences=2, final_state=True
+SMALL = os.environ.get("GDN_GPU_TESTS") == "small"
+"""Sizes and repeats for a GPU that is played, see ``tests.stand_in``."""
+DIMS: dict[str, Any] = (
+    {"H": 1, "HV": 2, "K": 32, "V": 32} if SMALL else {"H": 4, "HV": 8, "K": 128, "V": 128}
 )
+REPEATS = 2 if SMALL else 30
+USUAL = Problem(op="forward", **DIMS, dtype="bf16", tokens=4096, sequences=2, final_state=True)
 PROBLEMS = {
     "bf16": USUAL,
     "fp32": replace(USUAL, dtype="fp32"),
@@ -44,19 +50,30 @@ PROBLEMS = {
     "backward without gate": replace(USUAL, op="backward", rule=Rule("none", True)),
     "backward fp32": replace(USUAL, op="backward", dtype="fp32"),
 }
+if SMALL:  # the others differ in what the kernels compute, which is tested elsewhere
+    PROBLEMS = {name: PROBLEMS[name] for name in ("bf16", "packed, raw gate", "decode", "backward")}
 KERNEL_PLANS = tuple(name for name in PLANS if name != "torch")
 
 
 @pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
+def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, tokens in (("MEDIUM", 20), ("SEVERAL", 37), ("LONG", 70)):
+        monkeypatch.setattr(gate_cases, name, tokens if SMALL else getattr(gate_cases, name))
     gdn_ops.refresh()
     yield
     gdn_ops.refresh()
 
 
+def variant_of(plan: str, problem: Problem) -> Variant:
+    """The plan's default; of a played GPU with short chunks, and few of them in a segment."""
+    short = {"BT": 16, "SEG": 4} if SMALL else {}
+    axes = [axis.name for axis in PLANS[plan].axes]
+    return Variant.of(plan, problem, {name: value for name, value in short.items() if name in axes})
+
+
 def runs(plan: str, problem: Problem) -> bool:
     target = target_of(torch.device("cuda", torch.cuda.current_device()))
-    return not Variant.default(plan, problem).reasons(problem, target)
+    return not variant_of(plan, problem).reasons(problem, target)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -65,7 +82,9 @@ def test_the_gate_passes_and_thirty_runs_agree(plan: str, name: str) -> None:
     problem = PROBLEMS[name]
     if not runs(plan, problem):
         pytest.skip(f"plan {plan} does not compute {problem.op} here")
-    verdict = verify(problem, Variant.default(plan, problem), device="cuda", repeats=30)
+    if SMALL and plan in ("segmented", "recurrent") and name not in ("bf16", "decode"):
+        pytest.skip(f"plan {plan} takes too long in the interpreter")
+    verdict = verify(problem, variant_of(plan, problem), device="cuda", repeats=REPEATS)
     assert verdict.status == "ok", verdict.message
 
 
@@ -77,13 +96,17 @@ def on_gpu(arguments: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", [{"T": 37}, {"B": 1, "T": 80, "offsets": [0, 5, 5, 70, 80]}])
 def test_a_captured_call_replays(plan: str, case: dict[str, Any]) -> None:
     if plan == "segmented":  # which wants sequences longer than a segment
-        case = {**case, "T": case["T"] + 1100}
+        case = {**case, "T": case["T"] + (80 if SMALL else 1100)}
     if plan == "segmented" and "offsets" in case:
         case = {**case, "offsets": [*case["offsets"], case["T"]]}
     arguments = call(**case)
+    problem = Problem(
+        op="forward", H=2, HV=4, K=16, V=32, dtype="fp32", tokens=2 * case["T"], sequences=2,
+        varlen="offsets" in case, initial_state=True, final_state=True,
+    )  # fmt: skip
     o_ref, ht_ref = expected(arguments)
     given = on_gpu(arguments)
-    with gdn_ops.using(plan), torch.no_grad():
+    with gdn_ops.using(variant_of(plan, problem)), torch.no_grad():
         gdn_ops.chunk_gated_delta_rule(**given)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -110,7 +133,7 @@ def test_a_first_call_inside_a_capture_is_refused() -> None:
 
 @pytest.mark.parametrize("plan", ["split"])
 def test_gradients_of_a_call(plan: str) -> None:
-    arguments = call(T=150, K=64, V=64)
+    arguments = call(B=1, T=70, H=1, HV=2) if SMALL else call(T=150, K=64, V=64)
     wide = {n: arguments[n].double().requires_grad_() for n in ("q", "k", "v", "g", "beta")}
     o_ref, _ = gdn_ops.reference.recurrent_reference(**wide)
     given = on_gpu(arguments) | {"initial_state": None}
@@ -127,7 +150,8 @@ def test_gradients_of_a_call(plan: str) -> None:
 
 
 def test_a_sequence_has_the_same_bits_alone_and_in_a_batch() -> None:
-    arguments = on_gpu(call(B=3, T=200, K=64, V=64, dtype=torch.bfloat16, state=False))
+    sizes: dict[str, Any] = {"T": 70, "H": 1, "HV": 2} if SMALL else {"T": 200, "K": 64, "V": 64}
+    arguments = on_gpu(call(B=3, **sizes, dtype=torch.bfloat16, state=False))
     names = ("q", "k", "v", "g", "beta")
     with gdn_ops.using("split"), gdn_ops.batch_invariant(), torch.no_grad():
         batch, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
