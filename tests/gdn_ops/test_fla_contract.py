@@ -93,8 +93,12 @@ def reference(x: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def check(name: str, ref: Tensor, got: Tensor, dtype: torch.dtype) -> None:
-    # small heads and few tokens average little of rounding away, and one q k may nearly cancel
-    assert_close(name, ref, got, 1e-4 if dtype == torch.float32 else 1.5e-2)
+    # small heads and few tokens average little of rounding away
+    bar = 1e-5 if dtype == torch.float32 else 1.5e-2
+    # one q k may nearly cancel: then rounding is measured by what did not
+    if ref.numel() and (ref - got.double()).square().mean().sqrt() <= 0.05 * bar:
+        return
+    assert_close(name, ref, got, bar)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
