@@ -66,7 +66,7 @@ class StageLauncher:
             values.update(zip(self.outputs, self.function(*arguments), strict=True))
             return
         device = values["q"].device
-        layout = self._allocated(workspace, device)
+        layout = self.allocate(workspace, device)
         if not layout.programs:
             return
         if self.config.get("loads") == "descriptor":
@@ -86,11 +86,8 @@ class StageLauncher:
             "Run `gdn tune` for this device, or gdn_ops.using('torch')."
         )
 
-    def allocate(self, workspace: Workspace, device: torch.device) -> None:
+    def allocate(self, workspace: Workspace, device: torch.device) -> _Layout:
         """Make the stage's outputs where they are not there yet; a torch stage makes its own."""
-        self._allocated(workspace, device)
-
-    def _allocated(self, workspace: Workspace, device: torch.device) -> _Layout:
         values, sizes = workspace.values, workspace.sizes
         layout = self._layouts.get(sizes)
         if layout is None:

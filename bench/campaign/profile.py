@@ -6,13 +6,15 @@ Reads the folder's comparisons, and runs itself under ncu: ``python -m ... FOLDE
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from bench.campaign.comparisons import comparisons
 from bench.compare.cases import GRIDS, Case
 from bench.compare.inputs import inputs_of
 from bench.compare.ours import ours
@@ -60,17 +62,15 @@ def ncu(log: Path) -> list[str]:
 def worst(folder: Path) -> tuple[float, str, int, Case] | None:
     """Of all comparisons in a folder the case with the least time of a peer over ours."""
     found: list[tuple[float, str, int, Case]] = []
-    for grid, cases in GRIDS.items():
-        for file in folder.glob(f"*-{grid}.json"):
-            rows = json.loads(file.read_text())["rows"]
-            for number, (case, row) in enumerate(zip(cases(), rows, strict=False)):
-                ratio = _ratio(row)
-                if ratio is not None:
-                    found.append((ratio, grid, number, case))
+    for grid, measured in comparisons(folder):
+        for number, (case, row) in enumerate(measured):
+            ratio = _ratio(row)
+            if ratio is not None:
+                found.append((ratio, grid, number, case))
     return min(found, key=lambda item: item[0], default=None)
 
 
-def _ratio(row: dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]]) -> float | None:
+def _ratio(row: Mapping[str, Any]) -> float | None:
     medians = {
         name: next(iter(own["times"].values()))["median"]
         for name, own in row.get("contenders", {}).items()

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.campaign.aims import AIMS, reached
 from bench.campaign.ceilings import told
+from bench.campaign.comparisons import comparisons
 from bench.campaign.spaces import write_spaces
 from bench.campaign.tuning import tuned_problems
-from bench.compare.cases import GRIDS
-from bench.compare.report import Measured
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner import console
 from gdn_ops.tuner.cost.judged import judged
@@ -50,14 +48,6 @@ def main() -> None:
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [columns, ("---",) * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def comparisons(folder: Path) -> Iterator[tuple[str, Measured]]:
-    """Each grid that was compared, with its rows."""
-    for grid, cases in GRIDS.items():
-        for file in sorted(folder.glob(f"*-{grid}.json")):
-            rows = json.loads(file.read_text())["rows"]
-            yield grid, list(zip(cases(), rows, strict=False))
 
 
 def _machine(folder: Path) -> list[str]:
