@@ -1,0 +1,1 @@
+"""Whether two revisions render the same kernels: ``python -m bench.rendered BASE [HEAD]``."""
