@@ -12,7 +12,7 @@ import torch
 
 from bench import cpu, host, training
 from bench.rows import markdown
-from gdn_ops.device import target_of
+from gdn_ops.dispatch.device import target_of
 
 RESULTS = Path(__file__).parent / "results"
 

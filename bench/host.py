@@ -12,7 +12,7 @@ import torch
 import gdn_ops
 from bench.inputs import layer_inputs
 from bench.rows import Row
-from gdn_ops.ops.bound import BOUND
+from gdn_ops.dispatch.bindings import BOUND
 
 
 class _Idle:

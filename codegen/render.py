@@ -31,12 +31,13 @@ def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: boo
     Raises:
         TemplateError: naming template, line and cause.
     """
+    file = f"{spec.template}.py.jinja"
     variables = context(spec, problem, config) | {"INTERPRET": interpret}
     try:
-        return _environment().get_template(spec.template).render(variables)
+        return _environment().get_template(file).render(variables)
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", None)
-        where = f"{spec.template}, line {line}" if line else spec.template
+        where = f"{file}, line {line}" if line else file
         raise TemplateError(
             f"{where} did not render for {problem.id()} with {dict(config)}: {error}"
         ) from error
@@ -49,7 +50,7 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
     return {
         "NAME": spec.name,
         "LABEL": textwrap.fill(label(spec, config), 100),
-        "TEMPLATE": spec.template,
+        "TEMPLATE": f"{spec.template}.py.jinja",
         "DOC": spec.doc,
         "EQUATION": spec.maths(problem).rstrip().strip("\n"),
         "ARGUMENTS": spec.arguments(problem, config),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gdn_ops.codegen.axis import Axis, Config, Value, defaults
 from gdn_ops.codegen.problem import Problem
@@ -42,11 +43,12 @@ class KernelSpec:
     """One template and everything the tuner, the launcher and the tests must know about it.
 
     Args:
-        name: the stage, the stem of ``templates/<name>.py.jinja`` and the rendered function.
+        name: the stage, and the name of the rendered function.
+        template: the file under ``templates/`` without ``.py.jinja``, e.g. ``triton/scan``; stages
+            may share one. Its folder is the language: ``triton`` or ``torch``.
         doc: one line: what the stage computes.
         equation: the maths, for the rendered file's docstring.
         linear: the same of a rule without the delta, where it is another.
-        language: ``triton`` or ``torch``.
         axes: the stage's own axes.
         shared: names of the plan's interface axes that the template reads.
         inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
@@ -60,13 +62,13 @@ class KernelSpec:
     """
 
     name: str
+    template: str
     doc: str
     equation: str
     axes: tuple[Axis, ...]
     inputs: NamesOf
     outputs: NamesOf
     linear: str = ""
-    language: str = "triton"
     shared: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
     numbers: NamesOf = field(default=_no_names)
@@ -75,9 +77,10 @@ class KernelSpec:
     refusals: ReasonsOf = field(default=_no_reasons)
     adapted: DefaultsOf = field(default=_no_changes)
 
-    @property
-    def template(self) -> str:
-        return f"{self.name}.py.jinja"
+    @cached_property
+    def language(self) -> str:
+        """What the template emits: ``triton`` or ``torch``."""
+        return self.template.split("/")[0]
 
     def maths(self, problem: Problem) -> str:
         """The equation of a problem's rule."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.problem import Problem
     from gdn_ops.codegen.rule import Rule
     from gdn_ops.codegen.variant import Variant
-    from gdn_ops.explanation import Explanation, explain
-    from gdn_ops.mode import batch_invariant, keeping, using
+    from gdn_ops.dispatch.bindings import refresh
+    from gdn_ops.dispatch.explanation import Explanation, explain
+    from gdn_ops.dispatch.mode import batch_invariant, keeping, using
     from gdn_ops.ops import (
         chunk_delta_rule,
         chunk_gated_delta_product,
@@ -32,15 +33,14 @@ if TYPE_CHECKING:
         fused_recurrent_kda,
         fused_recurrent_simple_gla,
     )
-    from gdn_ops.ops.bound import refresh
     from gdn_ops.warming import warmup
 
 _HOMES = {
-    "Explanation": "explanation",
+    "Explanation": "dispatch.explanation",
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
     "Variant": "codegen.variant",
-    "batch_invariant": "mode",
+    "batch_invariant": "dispatch.mode",
     "chunk_delta_rule": "ops",
     "chunk_gated_delta_product": "ops",
     "chunk_gated_delta_rule": "ops",
@@ -48,14 +48,14 @@ _HOMES = {
     "chunk_kda": "ops",
     "chunk_retention": "ops",
     "chunk_simple_gla": "ops",
-    "explain": "explanation",
+    "explain": "dispatch.explanation",
     "fused_recurrent_gated_delta_rule": "ops",
     "fused_recurrent_gla": "ops",
     "fused_recurrent_kda": "ops",
     "fused_recurrent_simple_gla": "ops",
-    "keeping": "mode",
-    "refresh": "ops.bound",
-    "using": "mode",
+    "keeping": "dispatch.mode",
+    "refresh": "dispatch.bindings",
+    "using": "dispatch.mode",
     "warmup": "warming",
 }
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import torch
 
-from gdn_ops.call import Call
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.device import local_device
-from gdn_ops.dispatch import Choice
+from gdn_ops.dispatch.bindings import choice_for, launcher_for
+from gdn_ops.dispatch.choice import Choice
+from gdn_ops.dispatch.device import local_device
 from gdn_ops.errors import InvalidInput
-from gdn_ops.launch import Launcher
-from gdn_ops.ops.bound import choice_for, launcher_for
-from gdn_ops.packing import packing_of
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.launcher import Launcher
+from gdn_ops.launch.packing import packing_of
+from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.serving.warm_call import warm_call
-from gdn_ops.torch_dtype import torch_dtype
 
 WARM_TOKENS = 256
 """Enough for two chunks of the largest size; compiled kernels do not depend on the length."""

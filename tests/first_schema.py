@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import NullPool
 
-from gdn_ops.tuner import db, migrations
+from gdn_ops.tuner.store import db, migrations
 from tests.problems import FORWARD
 
 HASH = "0123456789abcdef"

@@ -8,10 +8,10 @@ from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.db import open_database
-from gdn_ops.tuner.fingerprint import Environment
-from gdn_ops.tuner.store import Store
-from gdn_ops.tuner.store_records import NewWinner, Outcome, Trial, TrialKey
+from gdn_ops.tuner.measure.fingerprint import Environment
+from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.records import NewWinner, Outcome, Trial, TrialKey
+from gdn_ops.tuner.store.store import Store
 from tests.problems import FORWARD
 
 ENVIRONMENT = Environment(

@@ -14,7 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.launch.torch_dtype import torch_dtype
 
 
 def run_stage(

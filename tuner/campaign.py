@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.tuner import finals
-from gdn_ops.tuner.attempts import Attempts, Context
 from gdn_ops.tuner.interruption import Interrupted, Interruption
-from gdn_ops.tuner.problem_tuning import tune_problem
-from gdn_ops.tuner.progress import Note, ProblemBegan, ProblemEnded
-from gdn_ops.tuner.search import Options
-from gdn_ops.tuner.stage_tuning import share
-from gdn_ops.tuner.store_records import StoredWinner
+from gdn_ops.tuner.report.progress import Note, ProblemBegan, ProblemEnded
+from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.search.problem_tuning import tune_problem
+from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.search.stage_tuning import share
+from gdn_ops.tuner.search.trial_runner import Attempts, Context
+from gdn_ops.tuner.store.records import StoredWinner
 
 
 @dataclass

@@ -21,7 +21,7 @@ from bench.campaign.stage import Ended, Stage, run
 from bench.campaign.stages import Campaign, stages_of
 from bench.compare.cases import GRIDS
 from gdn_ops.codegen.errors import GdnError
-from gdn_ops.tuner import console
+from gdn_ops.tuner.report import console
 from gdn_ops.tuner.session import device_named
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from gdn_ops.device import target_of
-from gdn_ops.tuner import console
-from gdn_ops.tuner.interleaving import interleaved
-from gdn_ops.tuner.statistics import estimate
-from gdn_ops.tuner.timers import timer_of
+from gdn_ops.dispatch.device import target_of
+from gdn_ops.tuner.measure.interleaving import interleaved
+from gdn_ops.tuner.measure.statistics import estimate
+from gdn_ops.tuner.measure.timers import timer_of
+from gdn_ops.tuner.report import console
 
 ROUNDS = 7
 

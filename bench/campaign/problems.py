@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.compare.cases import GRIDS, Case
 from bench.compare.ours import problem_of
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.tuner.workloads import buckets
+from gdn_ops.tuner.spaces.workloads import buckets
 
 REPRESENTATIVE = ((32768,), (8192,), (2048,), (1024,) * 8)
 """Of the long forward grid these lengths are tuned for every geometry of heads; the others are

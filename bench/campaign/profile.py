@@ -20,7 +20,7 @@ from bench.compare.inputs import inputs_of
 from bench.compare.ours import ours
 from bench.compare.report import OURS
 from gdn_ops.codegen.kernels import KERNELS
-from gdn_ops.tuner import console
+from gdn_ops.tuner.report import console
 
 SECTIONS = (
     "SpeedOfLight", "MemoryWorkloadAnalysis", "ComputeWorkloadAnalysis", "Occupancy",

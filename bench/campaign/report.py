@@ -18,8 +18,8 @@ from bench.campaign.comparisons import comparisons
 from bench.campaign.spaces import write_spaces
 from bench.campaign.tuning import tuned_problems
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner import console
 from gdn_ops.tuner.cost.judged import judged
+from gdn_ops.tuner.report import console
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ import torch
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.device import target_of
-from gdn_ops.launch import bind
-from gdn_ops.tuner import console
-from gdn_ops.tuner.inputs import Layout, random_call
+from gdn_ops.dispatch.device import target_of
+from gdn_ops.launch.launcher import bind
+from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
+from gdn_ops.tuner.report import console
 
 FORWARD = Problem(
     op="forward", H=2, HV=4, K=128, V=128, dtype="bf16", tokens=300, sequences=3, varlen=True,

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gdn_ops.tuner import console
-from gdn_ops.tuner.db import open_database
-from gdn_ops.tuner.store import Store
-from gdn_ops.tuner.store_records import Trial
+from gdn_ops.tuner.report import console
+from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.records import Trial
+from gdn_ops.tuner.store.store import Store
 
 INVALIDITY = {
     "ok": "correct",

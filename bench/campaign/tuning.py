@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import UNFINISHED
-from gdn_ops.tuner import console
-from gdn_ops.tuner.db import open_database
-from gdn_ops.tuner.gate import FINALISTS_TIMED
-from gdn_ops.tuner.store import Store
-from gdn_ops.tuner.store_records import StoredWinner, Trial
-from gdn_ops.tuner.workloads import workload_named
+from gdn_ops.tuner.report import console
+from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
+from gdn_ops.tuner.spaces.workloads import workload_named
+from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.records import StoredWinner, Trial
+from gdn_ops.tuner.store.store import Store
 
 NEAR = 1.03
 """A stage is found when a config of it is this near to the best that was seen."""

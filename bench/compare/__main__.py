@@ -27,12 +27,12 @@ from bench.compare.roofline import roofline
 from bench.compare.warming import warm
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.variant import plan_named
-from gdn_ops.device import target_of
+from gdn_ops.dispatch.device import target_of
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner import console
-from gdn_ops.tuner.cores import cores
-from gdn_ops.tuner.fingerprint import cpu_model
+from gdn_ops.tuner.measure.fingerprint import cpu_model
+from gdn_ops.tuner.report import console
 from gdn_ops.tuner.session import device_named
+from gdn_ops.tuner.workers.cores import cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 

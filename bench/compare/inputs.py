@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.compare.cases import Case
 from gdn_ops.codegen.dtype import DTYPES
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.launch.torch_dtype import torch_dtype
 
 DECAYING = 0.75
 """Share of the heads whose state decays, a little a token; the others keep it for ever."""

@@ -12,9 +12,9 @@ from bench.compare.accuracy import errors, reference_of
 from bench.compare.cases import Case
 from bench.compare.contender import Bound, Contender, Outputs
 from bench.compare.inputs import Inputs, input_sets, inputs_of
-from gdn_ops.tuner.interleaving import interleaved
-from gdn_ops.tuner.statistics import estimate
-from gdn_ops.tuner.timers import CaptureError, Sampler, Timer, timer_of
+from gdn_ops.tuner.measure.interleaving import interleaved
+from gdn_ops.tuner.measure.statistics import estimate
+from gdn_ops.tuner.measure.timers import CaptureError, Sampler, Timer, timer_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,15 @@ import gdn_ops
 from bench.compare.cases import Case
 from bench.compare.contender import Bound, Contender, Outputs
 from bench.compare.inputs import Inputs
-from gdn_ops.call import Call
-from gdn_ops.codegen.handover import Handover, hand_over
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.device import target_of
-from gdn_ops.dispatch import choose_forced
+from gdn_ops.codegen.saved_tensors import Handover, hand_over
+from gdn_ops.dispatch.bindings import choice_for
+from gdn_ops.dispatch.choice import choose_forced
+from gdn_ops.dispatch.device import target_of
 from gdn_ops.errors import GdnError
-from gdn_ops.launch import Launcher, bind
-from gdn_ops.ops.bound import choice_for
-from gdn_ops.packing import packing_of
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.packing import packing_of
 
 KEEPING = "ours keeping inverse"
 """Gradients as the dispatcher runs them where the forward kept the gate's sums and the inverse."""

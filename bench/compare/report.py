@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.compare.cases import Case
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner.accuracy import NO_NUMBER
+from gdn_ops.tuner.verify.accuracy import NO_NUMBER
 
 OURS = "ours"
 Measured = Sequence[tuple[Case, Mapping[str, Any]]]

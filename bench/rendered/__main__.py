@@ -59,10 +59,7 @@ def collected(revision: str | None) -> dict[str, list[object]]:
 
 def _collect(tree: Path) -> dict[str, list[object]]:
     # not ``-m``: an older revision has no such module, and its own gdn_ops must be the one found
-    script = (
-        f"import sys; sys.path.insert(0, {str(tree)!r}); "
-        f"exec(open({str(COLLECT)!r}).read())"
-    )
+    script = f"import sys; sys.path.insert(0, {str(tree)!r}); exec(open({str(COLLECT)!r}).read())"
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=tree, check=True, capture_output=True, text=True
     )

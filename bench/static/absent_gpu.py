@@ -10,7 +10,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from gdn_ops.codegen.compile import BACKENDS
+from gdn_ops.codegen.compiled.compile import BACKENDS
 from gdn_ops.codegen.target import Target
 
 

@@ -21,13 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.static.launch import Launch, Needs
 from bench.static.recorder import Call, recording
-from gdn_ops.codegen.compile import cause, compiled_of
+from gdn_ops.codegen.compiled.compile import cause, compiled_of
+from gdn_ops.codegen.compiled.resources import Resources, resources_of
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.resources import Resources, resources_of
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.launch.torch_dtype import torch_dtype
 
 BT = 64
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gdn_ops.codegen.compiled.resources import Resources
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,21 +10,21 @@ import torch
 from bench.static.launch import Counted, Launch, Needs
 from bench.static.recorder import recording
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.handover import KEEPS, handed_over
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
+from gdn_ops.codegen.saved_tensors import KEEPS, handed_over
 from gdn_ops.codegen.schedule import running
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.codegen.traffic import stage_bytes
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.results_path import cache_folder
-from gdn_ops.torch_dtype import torch_dtype
-from gdn_ops.tuner.offline import CompileRow, compile_variants
+from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
 
 
 def variants(problem: Problem, target: Target) -> list[Variant]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.state_walk import EXP, exp_reasons, state_grid, state_tiles
-from gdn_ops.codegen.kernels.tiles import narrowed, register_reasons, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.state_walk import EXP, exp_reasons, state_grid, state_tiles
+from gdn_ops.codegen.tiling.tiles import narrowed, register_reasons, twin_reasons
 
 # wide tiles of k and few columns of the state leave the registers to the inverse
 BK = Axis("BK", (32, 64, 128), 128, "key channels of a tile of the state")
@@ -88,6 +88,7 @@ def _adapted(problem: Problem) -> Mapping[str, Value]:
 
 SPEC = KernelSpec(
     name="fused1",
+    template="triton/fused1",
     doc="each chunk's gate, inverse and outputs, chunk after chunk, and the state after the last.",
     equation="""
     gc_t = sum of g_s over the tokens s <= t of the chunk,  G_ij = exp(gc_i - gc_j)

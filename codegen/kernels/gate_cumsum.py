@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.kernels.gate_tiles import BH, gates_of_program, gates_of_token
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.gate_tiles import BH, gates_of_program, gates_of_token
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -33,6 +33,7 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 SPEC = KernelSpec(
     name="gate_cumsum",
+    template="triton/gate_cumsum",
     doc="the log decay summed from the first token of each chunk.",
     equation="""
     gc_t = sum of g_s over the tokens s <= t of the chunk

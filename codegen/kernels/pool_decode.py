@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.dtype import DTYPES
-from gdn_ops.codegen.kernels.decode_tiles import decode_tiles
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, narrowed, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.decode_tiles import decode_tiles
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count, narrowed, register_reasons, tile, twin_reasons
 
 BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels of one program")
 SPAN = Axis("SPAN", (16, 32, 64, 128, 256), 32, "channels of a V-first state's row, read at once")
@@ -97,6 +97,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 SPEC = KernelSpec(
     name="pool_decode",
+    template="triton/pool_decode",
     doc="tokens on states in slots of a pool, in place, with every activation.",
     equation="""
     S <- exp(g) S

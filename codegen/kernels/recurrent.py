@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.codegen.kernels.decode_tiles import decode_tiles
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import count, register_reasons, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.decode_tiles import decode_tiles
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile, twin_reasons
 
 BV = Axis("BV", (8, 16, 32, 64, 128), 16, "value channels of one program")
 VEC = Axis("VEC", (1, 2, 4), 4, "value channels side by side in a thread, as the state is loaded")
@@ -75,6 +75,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 SPEC = KernelSpec(
     name="recurrent",
+    template="triton/recurrent",
     doc="the rule token by token, with the state in registers.",
     equation="""
     S <- exp(g) S

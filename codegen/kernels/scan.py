@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.state_walk import (
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.state_walk import (
     BK,
     BV,
     EXP,
@@ -15,10 +18,7 @@ from gdn_ops.codegen.kernels.state_walk import (
     state_grid,
     state_tiles,
 )
-from gdn_ops.codegen.kernels.tiles import register_reasons, twin_reasons
-from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -48,6 +48,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 SPEC = KernelSpec(
     name="scan",
+    template="triton/scan",
     doc="what each token reads, chunk after chunk, and the state after the last.",
     equation="""
     n = A (beta (v - exp(gc) (k S)))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import scan
-from gdn_ops.codegen.kernels.segment_sizes import segment_grid, segment_tables
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.tiling.segment_sizes import segment_grid, segment_tables
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -23,6 +23,7 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 SPEC = replace(
     scan.SPEC,
     name="segment_scan",
+    template="triton/segment_scan",
     doc="what each token reads, chunk by chunk of a segment, and the final state.",
     shared=(*scan.SPEC.shared, "SEG"),
     inputs=_inputs,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.codegen.kernels.launch_axes import launch_axes
-from gdn_ops.codegen.kernels.tiles import LEAST, count, narrowed, tile, twin_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import LEAST, count, narrowed, tile, twin_reasons
 
 BK = Axis("BK", (16, 32, 64, 128), 64, "key channels of a tile")
 NC = Axis("NC", (1, 2, 4), 4, "blocks a side of the chunk's matrix")
@@ -136,6 +136,7 @@ def _adapted(problem: Problem) -> Mapping[str, Value]:
 
 SPEC = KernelSpec(
     name="solve",
+    template="triton/solve",
     doc="the inverse of each chunk's unit lower triangular matrix.",
     equation="""
     A = (I + L)^-1,  L_ij = beta_i (k_i . k_j) for i > j, else 0

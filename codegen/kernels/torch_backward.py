@@ -57,6 +57,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 SPEC = KernelSpec(
     name="torch_backward",
+    template="torch/torch_backward",
     doc="the gradients of the chunkwise rule in plain PyTorch.",
     equation="""
     in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
@@ -80,7 +81,6 @@ SPEC = KernelSpec(
     dK = M^T Q + diag(d_last,i) V dS^T
     dS <- d_last dS + (diag(d_i) Q)^T dr
     """,
-    language="torch",
     axes=(AXES["BT"], AXES["AHEAD"], SOLVE, AXES["dot"]),
     inputs=_inputs,
     outputs=_outputs,

@@ -75,6 +75,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 SPEC = KernelSpec(
     name="torch_chunk",
+    template="torch/torch_chunk",
     doc="the chunkwise rule in plain PyTorch.",
     equation="""
     in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
@@ -90,7 +91,6 @@ SPEC = KernelSpec(
     O = scale diag(d_i) Q S + P V
     S <- d_last S + (diag(d_last,i) K)^T V
     """,
-    language="torch",
     axes=(
         Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
         Axis("AHEAD", (1, 4, 16, 64), 4, "chunks whose A and P are made together"),

@@ -25,13 +25,13 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 SPEC = KernelSpec(
     name="torch_pool",
+    template="torch/torch_pool",
     doc="tokens on states in slots of a pool, in place, in plain PyTorch.",
     equation="""
     u = beta (v - exp(g) S^T k)
     o = scale (exp(g) S^T q + (k . q) u)
     S <- exp(g) S + k u^T
     """,
-    language="torch",
     axes=(),
     inputs=_inputs,
     outputs=pool_outputs,

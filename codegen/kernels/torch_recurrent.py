@@ -26,6 +26,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 SPEC = KernelSpec(
     name="torch_recurrent",
+    template="torch/torch_recurrent",
     doc="the rule token by token in plain PyTorch.",
     equation="""
     u = beta (v - exp(g) S^T k)
@@ -36,7 +37,6 @@ SPEC = KernelSpec(
     o = scale (exp(g) S^T q + (k . q) v)
     S <- exp(g) S + k v^T
     """,
-    language="torch",
     axes=(),
     inputs=rule_inputs,
     outputs=rule_outputs,

@@ -18,8 +18,8 @@ def _stages(problem: Problem) -> tuple[str, ...]:
     solved = (*(("gate_cumsum",) if gated else ()), "solve")
     if problem.op != "backward":
         return (*solved, "scan")
-    total = ("total",) if problem.group > 1 or problem.gate_in_kernel else ()
-    return (*solved, "states", "reverse", *(("dgate",) if gated else ()), *total)
+    total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
+    return (*solved, "chunk_h_only", "bwd_scan", *(("bwd_gate",) if gated else ()), *total)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:

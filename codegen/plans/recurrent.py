@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.codegen.kernels.tiles import twin_reasons
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans.refusal import kernel_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tiling.tiles import twin_reasons
 
 SLICE = Axis("slice", (16, 32, 64, 128, 256), 64, "value channels of a program of the gradients")
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
     if problem.op == "backward":
-        read = ("walk_v_old",) if problem.rule.delta else ()
-        return (*read, "walk_dv", "walk_dqk", "walk_total")
+        read = ("recurrent_bwd_v_old",) if problem.rule.delta else ()
+        return (*read, "recurrent_bwd_dv", "recurrent_bwd_dqk", "recurrent_bwd_total")
     return ("pool_decode",) if problem.op == "pool" else ("recurrent",)
 
 

@@ -15,14 +15,14 @@ AXES = (BT, STORE, gate_free(False), SEG)
 
 def _stages(problem: Problem) -> tuple[str, ...]:
     gated = problem.rule.gate != "none"
-    solved = ("gate_cumsum", "solve", "growth") if gated else ("solve",)
-    chained = (*solved, "transition", "chain")
+    solved = ("gate_cumsum", "solve", "segment_bound") if gated else ("solve",)
+    chained = (*solved, "segment_map", "segment_carry")
     if problem.op != "backward":
         return (*chained, "segment_scan")
     # M goes before h comes
-    walked = ("dtransition", "dchain", "segment_states", "segment_reverse")
-    total = ("total",) if problem.group > 1 or problem.gate_in_kernel else ()
-    return (*chained, *walked, *(("dgate",) if gated else ()), *total)
+    walked = ("segment_bwd_map", "segment_bwd_carry", "segment_chunk_h", "segment_bwd_scan")
+    total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
+    return (*chained, *walked, *(("bwd_gate",) if gated else ()), *total)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:

@@ -14,14 +14,15 @@ AXES = (BT, STORE, gate_free(True))
 
 def _stages(problem: Problem) -> tuple[str, ...]:
     gated = problem.rule.gate != "none"
-    paired = ("pairs",) if problem.rule.gate == "vector" else ()
-    solved = ("solve", "wu") if problem.rule.delta else ()
-    forward = (*(("gate_cumsum",) if gated else ()), *paired, *solved, "state")
+    paired = ("chunk_scores",) if problem.rule.gate == "vector" else ()
+    solved = ("solve", "chunk_wu") if problem.rule.delta else ()
+    forward = (*(("gate_cumsum",) if gated else ()), *paired, *solved, "chunk_h")
     if problem.op != "backward":
-        return (*forward, "output")
+        return (*forward, "chunk_o")
     total = problem.group > 1 or problem.gate_in_kernel
-    gate = ("dgate",) if gated else ()
-    return (*forward, "dlocal", "dstate", "grads", *gate, *(("total",) if total else ()))
+    gate = ("bwd_gate",) if gated else ()
+    summed = ("bwd_total",) if total else ()
+    return (*forward, "bwd_dv_local", "bwd_dh", "bwd_dqkvg", *gate, *summed)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:

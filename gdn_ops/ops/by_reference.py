@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale
 from gdn_ops.ops.prologue import cleared
-from gdn_ops.packing import packing_of
 from gdn_ops.reference import chunkwise_reference
 
 

@@ -13,7 +13,7 @@ from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.launch.torch_dtype import torch_dtype
 
 IO_NAMES = {torch_dtype(DTYPES[name]): name for name in IO_DTYPES}
 FLOATS = (torch.float64, *IO_NAMES)

@@ -7,13 +7,13 @@ from contextlib import suppress
 
 import torch
 
-from gdn_ops.call import Call
+from gdn_ops.dispatch.bindings import BOUND, bind_signature
+from gdn_ops.dispatch.mode import MODE
 from gdn_ops.errors import InvalidInput
-from gdn_ops.mode import MODE
-from gdn_ops.ops.bound import BOUND, bind_signature
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
-from gdn_ops.packing import packing_of
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
 """A_log and dt_bias of a gate that comes raw."""

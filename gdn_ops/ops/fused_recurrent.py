@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
+from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
@@ -18,7 +19,6 @@ from gdn_ops.ops.gated_delta_rule import (
     renamed,
 )
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, wide
-from gdn_ops.packing import packing_of
 from gdn_ops.reference import log_decay
 
 

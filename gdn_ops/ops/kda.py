@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.checks import Arguments, check_arguments
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
-from gdn_ops.packing import packing_of
 from gdn_ops.reference import log_decay
 
 

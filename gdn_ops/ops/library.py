@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gdn_ops.call import DIFFERENTIABLE, Call
-from gdn_ops.mode import MODE, mode_numbered, number_of
-from gdn_ops.ops.bound import backward_launcher
+from gdn_ops.dispatch.bindings import backward_launcher
+from gdn_ops.dispatch.mode import MODE, mode_numbered, number_of
+from gdn_ops.launch.call import DIFFERENTIABLE, Call
+from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, problem_of
 from gdn_ops.ops.dispatched import dispatched
-from gdn_ops.packing import packing_of
 
 
 @torch.library.custom_op("gdn_ops::rule", mutates_args=())

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import torch
 
-from gdn_ops.mode import MODE
-from gdn_ops.ops.bound import BOUND, bind_signature
+from gdn_ops.dispatch.bindings import BOUND, bind_signature
+from gdn_ops.dispatch.mode import MODE
+from gdn_ops.launch.packing import packing_of
+from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.ops.checks import checked_scale
-from gdn_ops.packing import packing_of
 from gdn_ops.serving.checks import PoolArguments, check_values, problem_of_pool, verifies
-from gdn_ops.serving.pool_call import PoolCall
 
 
 def pool_rule(

@@ -6,8 +6,8 @@ import torch
 
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.serving.pool_call import PoolCall
-from gdn_ops.torch_dtype import torch_dtype
+from gdn_ops.launch.pool_call import PoolCall
+from gdn_ops.launch.torch_dtype import torch_dtype
 
 
 def warm_call(

@@ -22,10 +22,10 @@ from bench.campaign.stages import Campaign, stages_of
 from bench.campaign.tuning import main as check_finals
 from bench.campaign.tuning import tuned_problems
 from bench.compare.cases import GRIDS
-from gdn_ops.tuner.attempts import Attempts
-from gdn_ops.tuner.problem_tuning import tune_problem
-from gdn_ops.tuner.search import Options
-from tests.tuner.recorded import PROBLEM, RecordedHarness, bench, toy_plans
+from gdn_ops.tuner.search.problem_tuning import tune_problem
+from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.search.trial_runner import Attempts
+from tests.tuner.search.recorded import PROBLEM, RecordedHarness, bench, toy_plans
 
 
 def python(code: str, **more: Any) -> Command:
@@ -223,7 +223,7 @@ def test_the_worst_case_of_all_grids_is_profiled(tmp_path: Path) -> None:
     assert case == list(GRIDS["short"]())[1]
     argv = ncu(tmp_path / "log")
     assert argv[:3] == ["ncu", "--clock-control", "none"], "the clocks stay as they are"
-    assert "total" not in argv[4].removeprefix("regex:^(").removesuffix(")$").split("|")
+    assert "bwd_total" not in argv[4].removeprefix("regex:^(").removesuffix(")$").split("|")
 
 
 def test_a_report_says_what_was_not_measured(

@@ -15,8 +15,8 @@ from bench.compare.inputs import Inputs
 from bench.compare.measuring import Lost, Pace, Uncapturable, measure
 from bench.compare.ours import ours
 from bench.compare.warming import warm
-from gdn_ops.tuner.timers import CaptureError, Run, Sampler
-from gdn_ops.tuner.timers.cpu import CpuTimer
+from gdn_ops.tuner.measure.timers import CaptureError, Run, Sampler
+from gdn_ops.tuner.measure.timers.cpu import CpuTimer
 from tests.bench.odd_peers import changing, contender, found
 
 CPU = torch.device("cpu")

@@ -16,10 +16,10 @@ from bench.static import __main__ as command
 from bench.static import fla, ours, report
 from bench.static.launch import Counted, Launch
 from bench.static.recorder import Call, recording
-from gdn_ops.codegen.occupancy import Occupancy
+from gdn_ops.codegen.compiled.occupancy import Occupancy
+from gdn_ops.codegen.compiled.resources import Resources
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.resources import Resources
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.traffic import variant_bytes
 from gdn_ops.codegen.variant import Variant
@@ -151,7 +151,7 @@ def test_sums_over_value_heads_are_launches_of_pytorch() -> None:
     ("keep", "spared"),
     [
         ("inverse", {"gate_cumsum", "solve"}),
-        ("states", {"gate_cumsum", "solve", "wu", "state"}),
+        ("states", {"gate_cumsum", "solve", "chunk_wu", "chunk_h"}),
     ],
 )
 def test_a_backward_makes_nothing_again_that_was_kept(keep: str, spared: set[str]) -> None:

@@ -44,12 +44,12 @@ def test_what_shapes_a_source_changes_its_stage_alone() -> None:
     plain = source_hashes(FORWARD, Variant.of("split", FORWARD))
     config = next(
         {axis.name: value}
-        for axis in KERNELS["state"].axes
+        for axis in KERNELS["chunk_h"].axes
         if not axis.launch
         for value in axis.values
-        if value != KERNELS["state"].default(FORWARD)[axis.name]
+        if value != KERNELS["chunk_h"].default(FORWARD)[axis.name]
     )
-    other = source_hashes(FORWARD, Variant.of("split", FORWARD, stages={"state": config}))
-    assert {name for name in plain if plain[name] != other[name]} == {"state"}
+    other = source_hashes(FORWARD, Variant.of("split", FORWARD, stages={"chunk_h": config}))
+    assert {name for name in plain if plain[name] != other[name]} == {"chunk_h"}
     heads = source_hashes(replace(FORWARD, V=2 * FORWARD.V), Variant.of("split", FORWARD))
-    assert heads["output"] != plain["output"]
+    assert heads["chunk_o"] != plain["chunk_o"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gdn_ops.codegen.kept import kept_by_choice
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.saving_cost import kept_by_choice
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.traffic import stage_bytes, variant_bytes
 from gdn_ops.codegen.variant import Variant
@@ -24,9 +24,9 @@ def moved(problem: Problem, plan: str = "split", **interface: object) -> float:
 
 
 def test_a_stage_counted_by_hand() -> None:
-    config = {"BT": 64, "store": "io", "gate_free": True, **KERNELS["wu"].default(GROUPED)}
+    config = {"BT": 64, "store": "io", "gate_free": True, **KERNELS["chunk_wu"].default(GROUPED)}
     k, v, beta, A, gc, w, u = 256 / 2, 256, 4, 128, 4, 256, 256
-    assert stage_bytes(KERNELS["wu"], GROUPED, config) == k + v + beta + A + gc + w + u
+    assert stage_bytes(KERNELS["chunk_wu"], GROUPED, config) == k + v + beta + A + gc + w + u
 
 
 def test_the_table_of_the_docs() -> None:

@@ -20,7 +20,7 @@ HOSTILE: list[tuple[Any, type[Exception]]] = [
     ({"plan": "../split"}, UnknownName),
     ({"plan": ["split"]}, InvalidConfig),
     ({"plan": "split", "interface": [64]}, InvalidConfig),
-    ({"plan": "split", "stages": {"state": 5}}, InvalidConfig),
+    ({"plan": "split", "stages": {"chunk_h": 5}}, InvalidConfig),
     ({"plan": "split", "stages": {"nothing": {}}}, UnknownName),
     ("split", InvalidConfig),
     (None, InvalidConfig),
@@ -37,7 +37,7 @@ def test_round_trip(plan: str) -> None:
 def test_missing_axes_take_their_default() -> None:
     """A row written before an axis existed stays usable."""
     data = Variant.default("split", FORWARD).to_json()
-    del data["interface"]["gate_free"], data["stages"]["state"]["loads"]
+    del data["interface"]["gate_free"], data["stages"]["chunk_h"]["loads"]
     assert Variant.from_json(data, FORWARD) == Variant.default("split", FORWARD)
 
 

@@ -16,11 +16,11 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.device import target_of
-from gdn_ops.tuner import gate_cases
-from gdn_ops.tuner.verify import verify
+from gdn_ops.dispatch.device import target_of
+from gdn_ops.tuner.verify import gate_cases
+from gdn_ops.tuner.verify.accuracy_gate import verify
 from tests.close import assert_close
-from tests.gdn_ops.calls import call, expected
+from tests.gdn_ops.ops.calls import call, expected
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or interpreting(), reason="needs a GPU and TRITON_INTERPRET=0"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.errors import LaunchError
-from gdn_ops.tuner.harness import _status
 from gdn_ops.tuner.session import require_room
-from gdn_ops.tuner.worker_pool import Job, JobResult
+from gdn_ops.tuner.workers.harness import _status
+from gdn_ops.tuner.workers.worker_pool import Job, JobResult
 
 ROOT = Path(__file__).parents[2]
 

@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    from gdn_ops.tuner import console
-    from gdn_ops.tuner.progress import first_line
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.progress import first_line
 
     try:
         code = app(arguments or sys.argv[1:] or ["--help"], prog_name="gdn", standalone_mode=False)

@@ -49,15 +49,15 @@ def bench(
         raise InvalidInput(f"--db {db} goes with --model; without it winners are looked up.")
     import torch
 
-    from gdn_ops.device import target_of
-    from gdn_ops.dispatch import choose
+    from gdn_ops.dispatch.choice import choose
+    from gdn_ops.dispatch.device import target_of
     from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner import console
-    from gdn_ops.tuner.cores import cores
-    from gdn_ops.tuner.harness import Effort, WorkerHarness
     from gdn_ops.tuner.interruption import Interruption
+    from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named, thread_count
-    from gdn_ops.tuner.workloads import workload_named
+    from gdn_ops.tuner.spaces.workloads import workload_named
+    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:
         raise InvalidInput(f"--rounds {rounds} says little; give at least 5.")
@@ -105,8 +105,8 @@ def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
     import torch
 
     from gdn_ops.results_path import databases, expanded
-    from gdn_ops.tuner import console
     from gdn_ops.tuner.cost.judged import judged
+    from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import thread_count
 
     torch.set_num_threads(thread_count(thread_count_of))

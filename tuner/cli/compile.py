@@ -13,7 +13,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.cli import problem_options as option
 from gdn_ops.tuner.cli.numbers import above_zero
-from gdn_ops.tuner.offline import CompileRow
+from gdn_ops.tuner.workers.offline import CompileRow
 
 
 def compile(
@@ -52,8 +52,8 @@ def compile(
         gdn compile --target b200 --stage state --configs corners
     """
     from gdn_ops.codegen.targets import target_named
-    from gdn_ops.tuner import console
-    from gdn_ops.tuner.offline import compile_variants, rank
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.workers.offline import compile_variants, rank
 
     above_zero("--timeout", timeout)
     if jobs is not None:
@@ -107,7 +107,7 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
 
 def _traffic(plan: str, problem: Problem, target: Target) -> str:
     """What the plan's default variant moves through memory; a backward, by what is kept for it."""
-    from gdn_ops.codegen.kept import kept_by_choice
+    from gdn_ops.codegen.saving_cost import kept_by_choice
     from gdn_ops.codegen.traffic import variant_bytes
     from gdn_ops.codegen.variant import Variant
 

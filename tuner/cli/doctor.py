@@ -23,7 +23,7 @@ def doctor() -> int:
 
         gdn doctor
     """
-    from gdn_ops.tuner import console
+    from gdn_ops.tuner.report import console
 
     faults: list[str] = []
     rows = [*_software(faults), *_targets(), *_storage(faults)]
@@ -51,7 +51,7 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
 def _targets() -> Iterator[tuple[str, str, str]]:
     import torch
 
-    from gdn_ops.device import target_of
+    from gdn_ops.dispatch.device import target_of
 
     cpu = target_of(torch.device("cpu"))
     yield "cpu", cpu.name, f"{torch.get_num_threads()} threads"
@@ -66,9 +66,9 @@ def _targets() -> Iterator[tuple[str, str, str]]:
 
 def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.codegen.errors import ResultsError
-    from gdn_ops.results_file import exists
+    from gdn_ops.dispatch.results_file import exists
+    from gdn_ops.dispatch.winners import read_winners
     from gdn_ops.results_path import cache_folder, shipped_database, user_database
-    from gdn_ops.winners import read_winners
 
     for name, path in (("own results", user_database()), ("shipped results", shipped_database())):
         if not exists(path):

@@ -47,8 +47,8 @@ def explain(
 
         gdn explain --gate vector --raw-gate
     """
-    from gdn_ops.explanation import explain as explain_problem
-    from gdn_ops.tuner import console
+    from gdn_ops.dispatch.explanation import explain as explain_problem
+    from gdn_ops.tuner.report import console
 
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,

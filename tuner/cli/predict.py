@@ -43,13 +43,13 @@ def predict(
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner import console
-    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.cost.model import CostModel
     from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.prediction import predict as predicted
-    from gdn_ops.tuner.worker_pool import WorkerPool
-    from gdn_ops.tuner.workloads import buckets, workload_named
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
+    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
     row = target_named(target)
     if not row.gpu:
@@ -82,9 +82,9 @@ def predict(
 
 def _store(best: list[Prediction], target: str, arch: str, path: Path) -> int:
     """Store the predictions that no measured winner stands against."""
-    from gdn_ops.tuner.db import open_database
-    from gdn_ops.tuner.store import Store
-    from gdn_ops.tuner.store_records import NewWinner
+    from gdn_ops.tuner.store.db import open_database
+    from gdn_ops.tuner.store.records import NewWinner
+    from gdn_ops.tuner.store.store import Store
 
     kept = 0
     with open_database(path, create=True) as database:

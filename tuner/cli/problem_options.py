@@ -73,7 +73,7 @@ def problem_from(facts: dict[str, Any]) -> Problem:
     Raises:
         InvalidInput, UnknownName: a fact is outside the contract.
     """
-    from gdn_ops.tuner.workloads import problem_of
+    from gdn_ops.tuner.spaces.workloads import problem_of
 
     if facts.get("op") == "decode":
         usual: dict[str, Any] = {"sequences": 8, "initial_state": True, "final_state": True}

@@ -68,7 +68,7 @@ def render(
     """
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.render import render as render_stage
-    from gdn_ops.tuner import console
+    from gdn_ops.tuner.report import console
 
     facts = option.given_facts(
         H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
@@ -93,7 +93,7 @@ def _chosen(
     """The variant to render, and which of its stages."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.explanation import explain
+    from gdn_ops.dispatch.explanation import explain
     from gdn_ops.tuner.cli.axis_values import variant_with
 
     if name is None:
@@ -133,7 +133,7 @@ def _note_refusals(
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.codegen.targets import target_named
-    from gdn_ops.tuner import console
+    from gdn_ops.tuner.report import console
 
     triton = any(KERNELS[stage].language == "triton" for stage in stages)
     where = target_named(target or (USUAL_GPU if triton else "cpu"))
@@ -148,7 +148,7 @@ def _note_refusals(
 def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.tuner import console
+    from gdn_ops.tuner.report import console
 
     homes = [("all stages", PLANS[variant.plan].axes, dict(variant.interface))]
     homes += [(stage, KERNELS[stage].axes, variant.config(stage)) for stage in stages]

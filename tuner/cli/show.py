@@ -9,7 +9,7 @@ import typer
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
-from gdn_ops.winners import Winner
+from gdn_ops.dispatch.winners import Winner
 
 
 def show(
@@ -30,10 +30,10 @@ def show(
 
         gdn show --target h200
     """
-    from gdn_ops.results_file import exists
+    from gdn_ops.dispatch.results_file import exists
+    from gdn_ops.dispatch.winners import load_winners, read_winners
     from gdn_ops.results_path import databases, expanded
-    from gdn_ops.tuner import console
-    from gdn_ops.winners import load_winners, read_winners
+    from gdn_ops.tuner.report import console
 
     if db is not None:
         db = expanded(db, "--db")
@@ -70,7 +70,7 @@ def _check_target(name: str, stored: set[str]) -> None:
         return
     import torch
 
-    from gdn_ops.device import target_of
+    from gdn_ops.dispatch.device import target_of
 
     devices = [torch.device("cpu")]
     if torch.cuda.is_available():

@@ -15,9 +15,9 @@ from gdn_ops.tuner.cli.numbers import not_negative
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.campaign import Result
-    from gdn_ops.tuner.search import Options
+    from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.session import Request
-    from gdn_ops.tuner.workloads import Workload
+    from gdn_ops.tuner.spaces.workloads import Workload
 
 INTERRUPTED = 130
 
@@ -108,8 +108,9 @@ def _run(
 ) -> int:
     """Tune, print what came of it, and return the exit code."""
     from gdn_ops.results_path import expanded, user_database
-    from gdn_ops.tuner import console, session
-    from gdn_ops.tuner.workloads import buckets
+    from gdn_ops.tuner import session
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.spaces.workloads import buckets
 
     request = session.Request(
         workload=chosen.name,
@@ -131,7 +132,7 @@ def _run(
 
 def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
     """The workload that was named, or the one problem that was described."""
-    from gdn_ops.tuner.workloads import Workload, workload_named
+    from gdn_ops.tuner.spaces.workloads import Workload, workload_named
 
     if name is not None and facts:
         raise InvalidInput(
@@ -147,7 +148,7 @@ def _options(
     chosen: Workload, *, trials: int | None, seed: int, again: bool, plans: str, strategy: str
 ) -> Options:
     from gdn_ops.codegen.variant import plan_named
-    from gdn_ops.tuner.search import Options
+    from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
     if strategy not in (AUTO, *STRATEGIES):
@@ -167,10 +168,10 @@ def _options(
 def _check_kernels(problems: Sequence[Problem]) -> None:
     """Show the half of the job that needs no GPU: the Triton kernels interpreted and compiled."""
     from gdn_ops.codegen.targets import target_named
-    from gdn_ops.tuner import console
-    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
-    from gdn_ops.tuner.kernel_check import check_kernels
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.workers.kernel_check import check_kernels
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()
     problem = max(problems, key=lambda problem: (problem.dtype == "bf16", problem.tokens))
@@ -188,7 +189,7 @@ def _print(request: Request, result: Result) -> None:
     """The winners as a table, what failed, and what to do next."""
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner import console
+    from gdn_ops.tuner.report import console
 
     by_id = {problem.id(): problem for problem in request.problems}
     rows = []

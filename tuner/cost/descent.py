@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.tuner.space import Point, Space
+from gdn_ops.tuner.spaces.space import Point, Space
 
 Descent = Generator[list[Config], list[float], Config]
 """Asks for configs' seconds, is sent them, and ends with the fastest of them."""

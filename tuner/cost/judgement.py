@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.search import ranked_seconds
-from gdn_ops.tuner.store_records import Trial
+from gdn_ops.tuner.search.space_search import ranked_seconds
+from gdn_ops.tuner.store.records import Trial
 
 FEWEST = 4
 """Variants below which an order says nothing."""

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.compiled.resources import Resources
+from gdn_ops.codegen.compiled.trips import source_loops, trips
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
-from gdn_ops.codegen.resources import Resources
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.traffic import stage_bytes
-from gdn_ops.codegen.trips import source_loops, trips
 
 LAUNCH = 2.5e-6
 """Seconds between the ends of two kernels of a CUDA graph."""
@@ -122,7 +122,7 @@ def _numbers(spec: KernelSpec, config: Config, sizes: Sizes) -> Mapping[str, int
     T = min(sizes.T, int(config["BT"]) * int(config["SEG"]))
     last = sizes.NS // sizes.N - 1
     # the chunk that a walk begins at, or behind, where no decay hides what is beyond its segment
-    begin = -1 if spec.name == "transition" else -(-T // int(config["BT"])) - 1
+    begin = -1 if spec.name == "segment_map" else -(-T // int(config["BT"])) - 1
     return {"T": T, "i_w": begin, "first": 0, "last": last}
 
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 import torch
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.compiled.resources import Resources
 from gdn_ops.codegen.errors import CompileError, UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.resources import Resources
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.kernel_time import kernel_time
 from gdn_ops.tuner.cost.rates import cpu_rates
 from gdn_ops.tuner.cost.torch_time import torch_seconds
-from gdn_ops.tuner.offline import compile_job, row_of
-from gdn_ops.tuner.worker_pool import WorkerPool
+from gdn_ops.tuner.workers.offline import compile_job, row_of
+from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 
 class CostModel:
@@ -50,7 +50,7 @@ class CostModel:
         """What one stage should take on a GPU; errors as of ``seconds``."""
         spec = KERNELS[stage]
         if spec.language != "triton":
-            if stage == "total":  # sums of what other stages wrote; far below their times
+            if stage == "bwd_total":  # sums of what other stages wrote; far below their times
                 return 0.0
             raise UnsupportedProblem(
                 f"the cost model knows compiled kernels on {self.target.name}, not {stage} in "

@@ -12,10 +12,10 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
-from gdn_ops.tuner.space import Interface, Space, plans_for
+from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
+from gdn_ops.tuner.spaces.space import Interface, Space, plans_for
 
 INTERFACES = 2
 """Interfaces of a plan that are looked at, the default first."""

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import UnknownName
-from gdn_ops.tuner.space import Space
-from gdn_ops.tuner.store_records import Outcome
+from gdn_ops.tuner.spaces.space import Space
+from gdn_ops.tuner.store.records import Outcome
 
 STRATEGIES = {
     "enumeration": "gdn_ops.tuner.strategies.enumeration",

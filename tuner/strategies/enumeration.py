@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.space import Point, Space
-from gdn_ops.tuner.store_records import Outcome
+from gdn_ops.tuner.spaces.space import Point, Space
+from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import Start
 
 

@@ -1,0 +1,1 @@
+"""What reads compiled code: resources, machine code, loops and occupancy."""

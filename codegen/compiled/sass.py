@@ -1,0 +1,110 @@
+"""NVIDIA machine code, as the tools that come with Triton print it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+
+from gdn_ops.codegen.compiled.loops import Line, Mix, loops_of
+from gdn_ops.codegen.compiled.machine_code import MachineCode
+from gdn_ops.codegen.errors import UnreadableCode
+
+_USAGE = re.compile(r"\bREG:(\d+) STACK:(\d+) SHARED:(\d+)")
+_OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)", re.MULTILINE)
+_LINE = re.compile(
+    r"^(?:(\.L_x_\d+):|\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*))$", re.M
+)
+_TO = re.compile(r"`\((\.L_x_\d+)\)")
+_GROUP = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)\.(\S+)")
+_WARP = re.compile(r"HMMA\.(\d{4,5})\.(\S+)")
+_WARP_SHAPES = {"16816": 16 * 8 * 16, "1688": 16 * 8 * 8, "1684": 16 * 8 * 4}
+GROUP_WARPS = 4
+_WAITS = ("BAR.SYNC", "WARPGROUP.DEPBAR", "SYNCS.PHASECHK")
+_COPIES = ("LDGSTS", "UTMALDG", "UTMASTG", "UTMAREDG", "UBLKCP")
+
+
+def machine_code(cubin: bytes) -> MachineCode:
+    """Read the kernel in a cubin.
+
+    Raises:
+        UnreadableCode: Triton's wheel lacks the tools, they cannot read this architecture, or
+            there is no folder for passing files.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(cubin)
+            file.flush()
+            usage = _output("cuobjdump", "--dump-resource-usage", file.name)
+            # without the data flow of registers, which takes longer than all the rest
+            listing = _output("nvdisasm", "--print-code", "--no-dataflow", file.name)
+    except OSError as error:
+        raise UnreadableCode(
+            f"the kernel cannot be laid out for the disassembler: {error}; "
+            "set TMPDIR to a writable folder."
+        ) from error
+    return parse(usage, listing)
+
+
+def parse(usage: str, listing: str) -> MachineCode:
+    """Read what ``cuobjdump --dump-resource-usage`` and ``nvdisasm --print-code`` printed."""
+    found = _USAGE.search(usage)
+    if found is None:
+        raise UnreadableCode(
+            f"cuobjdump printed no resource usage: {usage[:200]!r}; update Triton."
+        )
+    registers, stack, shared = map(int, found.groups())
+    opcodes = Counter(_OPCODE.findall(listing))
+    del opcodes["NOP"]
+    return MachineCode(
+        registers=registers,
+        stack=stack,
+        shared=shared,
+        instructions=opcodes.total(),
+        matrix={name: n for name, n in sorted(opcodes.items()) if name.endswith("MMA")},
+        copies={name: n for name, n in sorted(opcodes.items()) if name in _COPIES},
+        local=opcodes["LDL"] + opcodes["STL"],
+        loops=loops_of(_lines(listing)),
+    )
+
+
+def _lines(listing: str) -> Iterator[Line]:
+    for label, opcode, operands in _LINE.findall(listing):
+        if label:
+            yield Line(label=label)
+        elif opcode != "NOP":
+            to = _TO.search(operands) if opcode.startswith("BRA") else None
+            yield Line(branch=to[1] if to else "", mix=_mix(opcode))
+
+
+def _mix(opcode: str) -> Mix:
+    """What one instruction of a warp keeps busy."""
+    flops, tf32 = 0.0, "TF32" in opcode
+    if found := _GROUP.match(opcode):
+        m, n, k, _ = found.groups()
+        flops = 2.0 * int(m) * int(n) * int(k) / GROUP_WARPS
+    elif found := _WARP.match(opcode):
+        flops = 2.0 * _WARP_SHAPES.get(found[1], 0)
+    return Mix(
+        instructions=1,
+        flops_16=0.0 if tf32 else flops,
+        flops_tf32=flops if tf32 else 0.0,
+        special=int(opcode.startswith("MUFU")),
+        waits=int(opcode.startswith(_WAITS)),
+    )
+
+
+def _output(tool: str, *arguments: str) -> str:
+    from triton import knobs
+
+    try:
+        path = getattr(knobs.nvidia, tool).path
+        return subprocess.run([path, *arguments], check=True, capture_output=True, text=True).stdout
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        said = (str(getattr(error, "stderr", "") or "").strip() or str(error)).splitlines()[-1]
+        raise UnreadableCode(
+            f"{tool} did not read the kernel: {said}; install Triton's own wheel, "
+            f"or set TRITON_{tool.upper()}_PATH to a newer {tool}."
+        ) from error

@@ -1,0 +1,85 @@
+"""Stage dstate: the gradient of the state after every chunk, walked from the last to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
+from gdn_ops.codegen.tiling.tiles import narrowed
+
+VECTOR = """\
+    dh = dS after the chunk
+    dv_new = dv_local + (exp(gl - gc) k) dS,  gl = gc of the chunk's last token
+    dS <- diag(exp(gl)) dS + scale (exp(gc) q)^T do"""
+"""The maths of a vector gate; of the delta rule the last line goes on."""
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    if problem.rule.gate != "vector":
+        return state_tiles(problem, config)
+    delta = problem.rule.delta
+    equation = f"{VECTOR} - w^T dv_new" if delta else VECTOR.replace("dv_new", "dv")
+    return {**state_tiles(problem, config), "EQUATION": equation}
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate != "none" else ()
+    final = ("dht",) if problem.final_state else ()
+    packed = ("cu_seqlens", "chunk_offsets") if problem.varlen else ()
+    reads = ("w",) if problem.rule.delta else ()
+    return ("q", "k", *reads, *gate, "do", "dv_local", *final, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    written = "dv_new" if problem.rule.delta else "dv"
+    return (written, "dh", "dh0") if problem.initial_state else (written, "dh")
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """A pipeline's tiles of more than 128 key channels are over what many GPUs may share.
+
+    Of fp32 products, which run on the vector units, wider tiles and a [K, V] state spill. With
+    vector gates more is held a token, and a pipeline of any width spills.
+    """
+    vector = problem.rule.gate == "vector"
+    deep = {"num_stages": 1} if vector or problem.K > 128 else {}
+    if problem.dtype != "fp32":
+        return {"num_warps": 8, **deep} if vector else deep
+    return {"BV": narrowed(BV, 16, problem.V), "layout": "VK", "num_warps": 8, **deep}
+
+
+SPEC = KernelSpec(
+    name="bwd_dh",
+    template="triton/bwd_dh",
+    doc="the gradients of the state after each chunk and of what each token writes.",
+    equation="""
+    dh = dS after the chunk
+    dv_new = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
+    dS <- exp(gl) dS + scale (exp(gc) q)^T do - w^T dv_new
+    """,
+    linear="""
+    dh = dS after the chunk
+    dv = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
+    dS <- exp(gl) dS + scale (exp(gc) q)^T do
+    """,
+    shared=("BT", "store"),
+    axes=(
+        BK,
+        BV,
+        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how the tiles of tokens are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=2),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=state_grid,
+    context=_context,
+    refusals=state_refusals,
+    adapted=_adapted,
+)

@@ -1,0 +1,134 @@
+"""Stage grads: the gradients of q, k, v, beta and gc, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import TENSORS, Sizes
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile, twin_reasons
+
+BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
+STAGES = 2
+WIDEST = 128
+VECTOR = """\
+    dX = A^T dv_new,  dv = beta dX,  P = scale tril(do v_new^T),  L = -strict_tril(dX v_new^T)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    Z_i = sum of L_ij G_ij k_j - exp(gc_i) (h dX_i),  D_j = exp(gl - gc_j) (dh v_new_j)
+    W_j = sum of G_ij (P_ij q_i + L_ij beta_i k_i) + D_j,  dk = beta Z + W
+    dbeta = rowsum(dX v) + rowsum(k Z)
+    dgc = q dq + k (beta Z - W), at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
+VECTOR_LINEAR = """\
+    P = scale tril(do v^T),  D_j = exp(gl - gc_j) (dh v_j)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    dk_j = sum of G_ij P_ij q_i + D_j
+    dgc = q dq - k dk, at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
+
+
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
+    return {
+        "BK": tile(int(config["BK"]), problem.K),
+        "BV": tile(int(config["BV"]), problem.V),
+    }
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    gated = problem.rule.gate == "scalar" and not config["gate_free"]
+    DQ = TENSORS[_outputs(problem, config)[0]].element(problem, config)
+    doc = {} if problem.rule.delta else {"DOC": "the gradients of q, k and gc."}
+    if problem.rule.gate == "vector":
+        doc["EQUATION"] = VECTOR if problem.rule.delta else VECTOR_LINEAR
+    levels = int(config["BT"]).bit_length() - 1
+    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, "LEVELS": levels, **doc}
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate != "none" else ()
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    if not problem.rule.delta:
+        return ("q", "k", "v", *gate, "h", "do", "dh", *packed)
+    saved = ("beta", "A", "h", "v_new")
+    return ("q", "k", "v", *gate, *saved, "do", "dh", "dv_new", *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    keys = ("dq_heads", "dk_heads") if problem.group > 1 else ("dq", "dk")
+    gate = ("dgc",) if problem.rule.gate != "none" else ()
+    values = ("dv", "dbeta") if problem.rule.delta else ()
+    return (*keys, *values, *gate)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    return (sizes.B * problem.HV, sizes.NT)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    rows, tiles = int(config["BT"]), _tiles(problem, config)
+    tensor_memory = 100 <= target.capability < 120 and int(config["num_warps"]) >= 4
+    if tensor_memory and WIDEST in (tiles["BK"], tiles["BV"]):
+        # seen with Triton 3.7: "parent layout must have at least rank >= 2"
+        reasons.append(f"tiles of {WIDEST} channels do not compile for {target.arch}; use 64 or 32")
+    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
+    if not tensor_memory:
+        what = f"two gradients of {rows} x {rows} and one of {rows} x {tiles['BV']}"
+        values = rows * (2 * rows + tiles["BV"])
+        reasons += register_reasons(what, values, config, target)
+        what = f"three gradients of {rows} x {tiles['BK']} and one of {rows} x {tiles['BV']}"
+        values = rows * (3 * tiles["BK"] + tiles["BV"])
+        reasons += register_reasons(what, values, config, target)
+    if count(problem.V, tiles["BV"]) == 1 and config["num_stages"] != STAGES:
+        reasons.append(
+            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
+            f"BV={config['BV']} takes V={problem.V} in one tile and leaves no loop to pipeline"
+        )
+    return reasons
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Beside the gates of a tile a pipeline's loads spill; one tile has none."""
+    piped = problem.rule.gate == "vector" and count(problem.V, tile(int(BV.default), problem.V)) > 1
+    return {"num_stages": 1} if piped else {}
+
+
+SPEC = KernelSpec(
+    name="bwd_dqkvg",
+    template="triton/bwd_dqkvg",
+    doc="the gradients of q, k, v, beta and gc.",
+    equation="""
+    dX = A^T dv_new,  dv = beta dX
+    P = scale tril(do v_new^T . G),  L = -strict_tril(dX v_new^T . G),  G_ij = exp(gc_i - gc_j)
+    dq = scale exp(gc) (do h^T) + P k
+    Z = L k - exp(gc) (A^T (dv_new h^T)),  D = exp(gl - gc) (v_new dh^T),  gl = gc of the last token
+    W = P^T q + L^T (beta k) + D,  dk = beta Z + W
+    dbeta = rowsum(dX v) + rowsum(k Z)
+    dgc = rowsum(q dq) + rowsum(k (beta Z - W)), at the last token + sum(k D) + exp(gl) sum(h dh)
+    A is first multiplied by G where it is gate-free
+    """,
+    linear="""
+    P = scale tril(do v^T . G),  G_ij = exp(gc_i - gc_j)
+    dq = scale exp(gc) (do h^T) + P k
+    D = exp(gl - gc) (v dh^T),  gl = gc of the last token,  dk = P^T q + D
+    dgc = rowsum(q dq) - rowsum(k dk), at the last token + sum(k D) + exp(gl) sum(h dh)
+    """,
+    shared=("BT", "store", "gate_free"),
+    axes=(
+        BK,
+        BV,
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how all tiles are read"),
+        *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_stages=STAGES),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+    adapted=_adapted,
+)

@@ -1,0 +1,100 @@
+"""Stage output: what every token reads from the state and from its own chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, register_reasons, tile, twin_reasons
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
+STAGES = 2
+
+
+def _tiles(problem: Problem, config: Config) -> dict[str, int]:
+    width = tile(int(config["BK"]), problem.K)
+    return {
+        "BK": width,
+        "BV": tile(int(config["BV"]), problem.V),
+        "NK": count(problem.K, width),
+    }
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    if problem.rule.gate != "vector":
+        return _tiles(problem, config)
+    written = "v_new" if problem.rule.delta else "v"
+    equation = f"    o = scale (exp(gc) q) S + P {written}"
+    return {**_tiles(problem, config), "EQUATION": equation}
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    written = "v_new" if problem.rule.delta else "v"
+    if problem.rule.gate == "vector":
+        return ("q", written, "h", "gc", "P", *packed)
+    gate = ("gc",) if problem.rule.gate == "scalar" else ()
+    return ("q", "k", written, "h", *gate, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("o",)
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    slices = count(problem.V, tile(int(config["BV"]), problem.V))
+    return (sizes.B * problem.HV, sizes.NT, slices)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = [
+        *twin_reasons(BK, config, problem.K),
+        *twin_reasons(BV, config, problem.V),
+    ]
+    tiles = _tiles(problem, config)
+    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
+    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+        rows, columns = int(config["BT"]), tiles["BV"]
+        what = f"an output of {rows} x {columns} with the scores of a chunk, {rows} x {rows},"
+        reasons += register_reasons(what, rows * (rows + columns), config, target)
+    if tiles["NK"] == 1 and config["num_stages"] != STAGES:
+        reasons.append(
+            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
+            f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
+        )
+    return reasons
+
+
+SPEC = KernelSpec(
+    name="chunk_o",
+    template="triton/chunk_o",
+    doc="what each token reads from the state and from its chunk.",
+    equation="""
+    o = scale (exp(gc) (q S) + tril(q k^T . G) v_new),  G_ij = exp(gc_i - gc_j)
+    """,
+    linear="""
+    o = scale (exp(gc) (q S) + tril(q k^T . G) v),  G_ij = exp(gc_i - gc_j)
+    """,
+    shared=("BT", "store"),
+    axes=(
+        BK,
+        BV,
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v_new, h are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=STAGES),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T", "scale"),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+    adapted=partial(narrow_fp32, BK, BV),
+)

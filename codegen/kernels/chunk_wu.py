@@ -1,0 +1,102 @@
+"""Stage wu: A times the weighted keys and values of each chunk, w and u of the WY form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, tile, twin_reasons
+
+BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels of a tile")
+STAGES = 2
+VECTOR = "    w = A (beta exp(gc) k),  u = A (beta v)"
+"""The maths of a vector gate, whose A has the decay in it."""
+
+
+def _tiles(problem: Problem, config: Config) -> tuple[int, int]:
+    return tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
+
+
+def _one_tile(problem: Problem, config: Config) -> bool:
+    width_k, width_v = _tiles(problem, config)
+    return count(problem.K, width_k) == count(problem.V, width_v) == 1
+
+
+def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+    width_k, width_v = _tiles(problem, config)
+    gated = problem.rule.gate == "scalar" and not config["gate_free"]
+    plain = {"EQUATION": VECTOR} if problem.rule.gate == "vector" else {}
+    return {"GATED": gated, "BK": width_k, "BV": width_v, **plain}
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    if _one_tile(problem, config) and config["num_stages"] != STAGES:
+        reasons.append(
+            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: one tile takes "
+            f"K={problem.K} and one V={problem.V}, which leaves no loop to pipeline"
+        )
+    BT = int(config["BT"])
+    width_k, width_v = _tiles(problem, config)
+    registers = BT * (BT + max(width_k, width_v)) // (target.warp * int(config["num_warps"]))
+    if 0 < target.registers_thread < registers:
+        reasons.append(
+            f"A of {BT} x {BT} and a tile of w or u take {registers} registers a thread of the "
+            f"{target.registers_thread} there are; use more than num_warps={config['num_warps']} "
+            "or narrower tiles"
+        )
+    return reasons
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("gc",) if problem.rule.gate != "none" else ()
+    packed = ("cu_seqlens", "chunk_indices") if problem.varlen else ()
+    return ("k", "v", "beta", "A", *gate, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("w", "u")
+
+
+def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
+    return (sizes.B * problem.HV, sizes.NT)
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    """Beside tiles of fp32 and of a vector gate a pipeline's loads spill."""
+    narrow = narrow_fp32(BK, BV, problem)
+    if problem.dtype != "fp32" or problem.rule.gate != "vector" or _one_tile(problem, narrow):
+        return narrow
+    return {**narrow, "num_stages": 1}
+
+
+SPEC = KernelSpec(
+    name="chunk_wu",
+    template="triton/chunk_wu",
+    doc="what each token reads from the state (w) and writes into it (u), its chunk solved.",
+    equation="""
+    w = A (beta exp(gc) k),  u = A (beta v)
+    A is first multiplied by exp(gc_i - gc_j) where it is gate-free
+    """,
+    shared=("BT", "store", "gate_free"),
+    axes=(
+        BK,
+        BV,
+        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v and A are read"),
+        *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3), default_stages=STAGES),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    scalars=("T",),
+    grid=_grid,
+    context=_context,
+    refusals=_refusals,
+    adapted=_adapted,
+)

@@ -1,0 +1,73 @@
+"""Stage chain: the state before each segment, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tiling.launch_axes import launch_axes
+from gdn_ops.codegen.tiling.segment_sizes import tokens_of_a_row
+from gdn_ops.codegen.tiling.state_walk import BK, state_grid, state_tiles
+from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
+
+BV = Axis("BV", (16, 32, 64, 128), 16, "value channels of one program")
+
+# ieee is left out: of products on the vector units ptxas spills 5 KB a thread
+MERGE = Axis("merge_dot", ("tf32", "tf32x3", "bf16x3", "bf16x6"), "bf16x3", "precision of M S")
+
+
+def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    gate = ("whole",) if problem.rule.gate == "scalar" else ()
+    initial = ("h0",) if problem.initial_state else ()
+    packed = ("segment_offsets",) if problem.varlen else ()
+    return ("M", "h_local", *gate, *initial, *packed)
+
+
+def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
+    return ("h_start",)
+
+
+def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    tiles = state_tiles(problem, config)
+    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    what = f"two states of {rows} x {columns}"
+    reasons = [
+        *twin_reasons(BK, config, problem.K),
+        *twin_reasons(BV, config, problem.V),
+        *register_reasons(what, 2 * rows * columns, config, target),
+    ]
+    if config["merge_dot"] == "bf16x3" and problem.dtype == "fp32":
+        reasons.append("merge_dot=bf16x3 keeps 16 bits of fp32 states; use bf16x6 or tf32x3")
+    return reasons
+
+
+def _adapted(problem: Problem) -> Mapping[str, Value]:
+    return {"merge_dot": "bf16x6"} if problem.dtype == "fp32" else {}
+
+
+SPEC = KernelSpec(
+    name="segment_carry",
+    template="triton/segment_carry",
+    doc="the state before each segment, one after another.",
+    equation="""
+    h_start of a sequence's first segment = h0, or 0
+    h_start of the next = M h_start + h_local, in fp32; M is 0 where it was not made whole
+    """,
+    shared=("BT", "SEG"),
+    axes=(
+        BK,
+        BV,
+        MERGE,
+        *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=1),
+    ),
+    inputs=_inputs,
+    outputs=_outputs,
+    numbers=tokens_of_a_row,
+    grid=state_grid,
+    context=state_tiles,
+    refusals=_refusals,
+    adapted=_adapted,
+)

@@ -1,0 +1,1 @@
+"""What kernels share to cut heads, chunks and segments into tiles."""

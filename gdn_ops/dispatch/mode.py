@@ -1,0 +1,116 @@
+"""Mode: how the calls inside a ``with`` are dispatched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gdn_ops.codegen.errors import UnknownName, shown
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.saved_tensors import KEEPS
+from gdn_ops.codegen.variant import Variant, plan_named
+from gdn_ops.errors import InvalidInput
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """How calls are dispatched; one object for each way, for every call hashes it.
+
+    Args:
+        forced: the plan (its default variant) or the variant they run on; None: the best known.
+        invariant: the choice does not depend on the sizes of a call.
+        keep: what stays in memory for the gradients, one of ``KEEPS``.
+    """
+
+    forced: str | Variant | None = None
+    invariant: bool = False
+    keep: str = "inputs"
+
+
+mode_of = lru_cache(maxsize=1024)(Mode)
+USUAL = mode_of(None, False, "inputs")
+
+MODE: ContextVar[Mode] = ContextVar("gdn_ops_mode", default=USUAL)
+
+_NUMBERED: dict[int, Mode] = {}
+
+
+@contextmanager
+def using(forced: str | Variant) -> Iterator[None]:
+    """Run every call inside on one plan (its default variant) or one variant.
+
+    The gradients of a call run on the same plan.
+
+    Raises:
+        InvalidInput: neither a name nor a variant is given.
+        UnknownName: no plan has that name.
+    """
+    if isinstance(forced, str):
+        plan_named(forced)
+    elif not isinstance(forced, Variant):
+        raise InvalidInput(
+            f"using({shown(forced)}) names nothing; give a plan's name ({', '.join(PLANS)}) "
+            "or a Variant."
+        )
+    with _mode(mode_of(forced, MODE.get().invariant, MODE.get().keep)):
+        yield
+
+
+@contextmanager
+def batch_invariant() -> Iterator[None]:
+    """Let a sequence inside give the same bits alone, in a batch, and packed with others.
+
+    Every plan computes a sequence without regard to its neighbours; what differs is which variant
+    is the fastest for a size. Here one is chosen for all sizes, of prefill, of decode (one token a
+    sequence, not packed) and of gradients each. No variant uses atomics, so calls also repeat. On a
+    GPU the ``torch`` plan, which runs where nothing was tuned, is no better than cuBLAS, whose
+    products may depend on the batch.
+    """
+    with _mode(mode_of(MODE.get().forced, True, MODE.get().keep)):
+        yield
+
+
+@contextmanager
+def keeping(keep: str) -> Iterator[None]:
+    """Choose what the calls inside keep in memory for their gradients: less memory, or less time.
+
+    It is the call that counts, not where its gradients are taken. ``explain`` of a call tells the
+    bytes of each choice, and why a plan keeps nothing but its inputs where it cannot do more. A
+    call inside torch.compile always keeps its inputs alone. Where torch.utils.checkpoint runs a
+    call again, put this inside the function that it is given.
+
+    Args:
+        keep: ``inputs``, the default, from which the backward makes everything again; ``inverse``,
+            the gate's sums and the inverse of each chunk too; or ``states``, every tensor too that
+            the forward makes and the backward reads.
+
+    Raises:
+        UnknownName: it is none of these.
+    """
+    if not isinstance(keep, str) or keep not in KEEPS:
+        raise UnknownName.of("choice of what to keep", keep, KEEPS)
+    with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
+        yield
+
+
+def number_of(mode: Mode) -> int:
+    """A number for a mode, as long as the process lives; ``mode_numbered`` gives the mode back."""
+    _NUMBERED[id(mode)] = mode
+    return id(mode)
+
+
+def mode_numbered(number: int) -> Mode:
+    """The mode of a number that ``number_of`` gave."""
+    return _NUMBERED[number]
+
+
+@contextmanager
+def _mode(mode: Mode) -> Iterator[None]:
+    token = MODE.set(mode)
+    try:
+        yield
+    finally:
+        MODE.reset(token)

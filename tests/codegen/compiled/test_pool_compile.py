@@ -1,0 +1,61 @@
+"""Stage pool_decode in every layout: it compiles for every GPU and spills nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.kernels.pool_decode import SPEC
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner.workers.offline import compile_job, row_of
+from gdn_ops.tuner.workers.worker_pool import WorkerPool
+
+DECODE = Problem(
+    op="pool", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=32, sequences=32,
+    initial_state=True, final_state=True, gate_in_kernel=True, dt_bias=True,
+    qk_l2norm=True, beta_sigmoid=True, state_v_first=True,
+)  # fmt: skip
+VERIFY = replace(DECODE, verify=True, varlen=True, tokens=128)
+TARGETS = ("a100", "h200", "b200", "mi300x")
+IN_FLIGHT = 40_000
+"""Bytes of states that an SM of an H200 must wait for at a time to run at its bandwidth."""
+PROBLEMS = [
+    replace(problem, state_dtype=dtype, state_v_first=v_first)
+    for problem in (DECODE, VERIFY)
+    for dtype in ("fp32", "bf16")
+    for v_first in (True, False)
+]
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
+    folder = tmp_path_factory.mktemp("compile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GDN_CACHE_DIR", str(folder / "rendered"))
+        with WorkerPool(2, threads=1, cache=folder / "triton") as workers:
+            yield workers
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id())
+def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem) -> None:
+    config = SPEC.default(problem)
+    jobs = [
+        compile_job(
+            "recurrent", SPEC.name, config, problem=problem, target=target_named(name), timeout=300
+        )
+        for name in TARGETS
+    ]
+    rows = [row_of(result) for result in workers.run(jobs)]
+    assert sorted(row.target for row in rows) == sorted(TARGETS)
+    for row in rows:
+        assert row.status == "ok", (row.target, row.message, row.reasons)
+        assert row.resources is not None
+        assert row.resources.stack == 0, row
+        if row.target == "h200":
+            # a program has its tile of the state in flight; docs/maths.md, "Decode"
+            tile = int(config["BV"]) * problem.K * DTYPES[problem.state_dtype].bytes
+            assert row.resources.occupancy.blocks * tile >= IN_FLIGHT, row

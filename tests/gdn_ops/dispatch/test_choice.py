@@ -1,0 +1,183 @@
+"""Dispatch: the order of the look-up, refusals with reasons, and what explain says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gdn_ops
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import bindings
+from gdn_ops.dispatch.choice import choose, choose_forced
+from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.errors import InvalidInput, UnknownName, UnsupportedProblem
+from tests.gdn_ops.ops.calls import call
+from tests.problems import DECODE, FORWARD
+
+H200, H100, A100 = (target_named(name) for name in ("h200", "h100", "a100"))
+
+
+def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change: Any) -> Winner:
+    variant = Variant.of("split", problem, {"BT": 32})
+    facts: dict[str, Any] = {
+        "problem_id": problem.bucket().id(), "facts": problem.bucket().facts(), "target": target,
+        "arch": arch, "variant_id": variant.id, "variant": variant.to_json(), "median": 1e-3,
+        "low": 9e-4, "high": 1.1e-3, "reference": 5e-3, "provenance": "measured", "trial_id": 7,
+        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "sources": None,
+        "created": "2026-01-01T00:00:00", "database": Path("results.db"),
+    }  # fmt: skip
+    return Winner(**(facts | change))
+
+
+def test_order_exact_then_nearest_then_same_arch_then_predicted_then_torch() -> None:
+    near = replace(FORWARD, tokens=1024)
+    rows = {
+        "exact": winner(FORWARD),
+        "nearest": winner(near),
+        "same arch": winner(FORWARD, target="h100"),
+        "predicted": winner(FORWARD, provenance="predicted"),
+    }
+    for how in ("exact", "nearest", "same arch", "predicted"):
+        assert choose(FORWARD, H200, WinnerTable(tuple(rows.values()))).how == how
+        del rows[how]
+    choice = choose(FORWARD, H200, WinnerTable(()))
+    assert (choice.how, choice.variant.plan) == ("fallback", "torch")
+
+
+def test_a_winner_of_another_arch_is_not_used() -> None:
+    table = WinnerTable((winner(FORWARD, target="a100", arch="sm_80"),))
+    assert choose(FORWARD, H200, table).how == "fallback"
+
+
+def test_a_row_that_cannot_run_is_passed_over_with_its_reason() -> None:
+    bad = winner(FORWARD, variant={"plan": "split", "interface": {"BT": 63}}, variant_id="bad")
+    good = winner(FORWARD, target="h100")
+    choice = choose(FORWARD, H200, WinnerTable((bad, good)))
+    assert choice.winner is good
+    assert "BT=63 is none of the axis' values" in choice.refused[0].reasons[0]
+
+
+def test_gradients_are_a_problem_of_their_own() -> None:
+    problem = FORWARD.backward(final_state=False)
+    rows = (winner(FORWARD), winner(problem))
+    choice = choose(problem, H200, WinnerTable(rows))
+    assert (choice.winner, choice.how) == (rows[1], "exact")
+    assert "bwd_dh" in dict(choice.variant.stages)
+    assert choose(problem, H200, WinnerTable(rows[:1])).how == "fallback"
+
+
+@pytest.mark.parametrize("plan", ["fused1"])
+def test_a_plan_without_gradients_says_so(plan: str) -> None:
+    with pytest.raises(UnsupportedProblem, match=f"plan {plan} has no backward yet; plan split"):
+        choose_forced(FORWARD.backward(final_state=False), H200, plan)
+
+
+def test_no_plan_says_every_reason() -> None:
+    with pytest.raises(UnsupportedProblem) as error:
+        choose(replace(FORWARD, op="pool", rule=Rule("scalar", False)), H200, WinnerTable(()))
+    for plan in ("split", "recurrent", "torch"):
+        assert f"plan {plan}" in str(error.value)
+
+
+def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = WinnerTable((winner(FORWARD),))
+    monkeypatch.setattr("gdn_ops.dispatch.choice.stored_winners", lambda: table)
+    text = str(gdn_ops.explain(FORWARD, target="h200"))
+    assert "exact winner: row 7 of results.db" in text
+    assert "measured 1.00 ms [900 us, 1.10 ms], 5.00 times the reference's speed" in text
+    assert "BT=32" in text and "plan torch: row 7 was the fastest" in text
+
+
+def test_explain_takes_a_call_as_it_is_made() -> None:
+    arguments = call(T=20)
+    explanation = gdn_ops.explain(**arguments)
+    assert explanation.choice.problem.id().startswith("forward-scalar-delta-N2-L40-H2-HV4-K16-V32")
+    assert explanation.variant.plan == "torch"
+    with pytest.raises(UnknownName, match="unknown target 'h20000'"):
+        gdn_ops.explain(FORWARD, target="h20000")
+
+
+def test_using_forces_a_plan_and_only_inside() -> None:
+    arguments = call(T=20)
+    with gdn_ops.using("split"):
+        assert gdn_ops.explain(**arguments).choice.how == "forced"
+        assert gdn_ops.explain(**arguments).variant.plan == "split"
+    assert gdn_ops.explain(**arguments).variant.plan == "torch"
+    with (
+        pytest.raises(UnknownName, match="unknown plan 'spilt'; did you mean 'split'"),
+        gdn_ops.using("spilt"),
+    ):
+        pass
+    token = {n: arguments[n][:, :1] for n in ("q", "k", "v", "g", "beta")}
+    with gdn_ops.using("split"), pytest.raises(UnsupportedProblem, match="decode has one token"):
+        gdn_ops.fused_recurrent_gated_delta_rule(**token)
+
+
+def test_warmup_binds_what_calls_then_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = call(B=1, T=60)
+    problem = gdn_ops.explain(**arguments).choice.problem
+    problems = [problem, problem.backward(final_state=True), DECODE]
+    bindings.refresh()
+    choices = gdn_ops.warmup(problems, "cpu")
+    assert [c.variant.plan for c in choices] == ["torch"] * 3
+    monkeypatch.delattr(bindings, "bind")
+    v = arguments["v"].requires_grad_()
+    o, ht = gdn_ops.chunk_gated_delta_rule(**arguments)
+    assert ht is not None
+    (o.sum() + ht.sum()).backward()
+    assert v.grad is not None
+
+
+def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    bindings.refresh()
+    monkeypatch.setattr(bindings, "LIMIT", 3)
+    with torch.no_grad():
+        for T in range(1, 10):
+            gdn_ops.chunk_gated_delta_rule(**call(T=T, state=False))
+    assert len(bindings.BOUND) <= 3
+
+
+def test_the_warm_path_refuses_what_the_cold_one_does() -> None:
+    arguments = call(T=20)
+    with torch.no_grad():
+        gdn_ops.chunk_gated_delta_rule(**arguments)
+        for change in (
+            {"beta": arguments["beta"].int()},
+            {"k": arguments["k"].to("meta")},
+            {"g": arguments["g"].to("meta")},
+        ):
+            with pytest.raises(InvalidInput):
+                gdn_ops.chunk_gated_delta_rule(**(arguments | change))
+
+
+def test_a_strided_cu_seqlens_is_read_as_it_says() -> None:
+    offsets = torch.tensor([0, 99, 7, 99, 40])[::2]
+    arguments = call(B=1, T=40, offsets=[0, 7, 40])
+    with torch.no_grad(), gdn_ops.using("recurrent"):
+        o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
+        strided, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | {"cu_seqlens": offsets}))
+    assert torch.equal(o, strided)
+
+
+def test_names_stay_functions_after_their_modules_are_imported() -> None:
+    import importlib
+
+    importlib.import_module("gdn_ops.dispatch.explanation")
+    importlib.import_module("gdn_ops.warming")
+    assert callable(gdn_ops.explain) and callable(gdn_ops.warmup)
+
+
+def test_a_batch_invariant_choice_looks_at_no_size() -> None:
+    rows = tuple(winner(replace(FORWARD, tokens=tokens)) for tokens in (64, 8192))
+    table = WinnerTable(rows)
+    for size in ({"tokens": 64}, {"tokens": 512, "sequences": 4}, {"tokens": 64, "varlen": True}):
+        problem = replace(FORWARD, **size)
+        assert choose(problem, H200, table, invariant=True).winner is rows[1]
+    assert choose(replace(FORWARD, tokens=64), H200, table).winner is rows[0]

@@ -1,0 +1,145 @@
+"""torch.compile and torch.export see the rule as one operator, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gdn_ops
+from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
+from gdn_ops.layers import GatedDeltaNet
+from tests.gdn_ops.launch.test_gradients import leaves
+from tests.gdn_ops.ops.calls import call
+
+CASES: dict[str, dict[str, Any]] = {
+    "batch": {"T": 20},
+    "packed": {"B": 1, "T": 40, "offsets": [0, 5, 5, 33]},
+    "no gate": {"gate": "none", "T": 20, "B": 1},
+    "no state": {"state": False, "T": 20, "B": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_graphs_of_other_tests() -> None:
+    torch.compiler.reset()
+
+
+def whole_graph(function: Any) -> Any:
+    """Compiled without a break; generated code is not what is tested here, so none is made."""
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_compiled_call_equals_the_eager_one(name: str) -> None:
+    arguments = call(**CASES[name])
+
+    def rule(**given: Any) -> tuple[Tensor, Tensor]:
+        o, ht = gdn_ops.chunk_gated_delta_rule(**given)
+        assert ht is not None
+        return o * 2, ht
+
+    with torch.no_grad():
+        for wanted, got in zip(rule(**arguments), whole_graph(rule)(**arguments), strict=True):
+            assert torch.equal(wanted, got)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_compiled_call_has_the_eager_gradients(name: str) -> None:
+    arguments = call(**CASES[name])
+
+    def loss(**given: Any) -> Tensor:
+        o, ht = gdn_ops.chunk_gated_delta_rule(
+            **given, use_qk_l2norm_in_kernel=True, state_v_first=False
+        )
+        assert ht is not None
+        return o.square().sum() + ht.sum()
+
+    eager, compiled = leaves(arguments), leaves(arguments)
+    loss(**(arguments | eager)).backward()
+    whole_graph(loss)(**(arguments | compiled)).backward()
+    for leaf in eager:
+        torch.testing.assert_close(compiled[leaf].grad, eager[leaf].grad)
+
+
+def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages: list[str] = []
+    launch = StageLauncher.launch
+
+    def seen(stage: StageLauncher, workspace: Workspace) -> None:
+        stages.append(stage.name)
+        launch(stage, workspace)
+
+    monkeypatch.setattr(StageLauncher, "launch", seen)
+    arguments = call(B=1, T=10, H=1, HV=1, V=16)
+
+    @whole_graph
+    def loss(**given: Any) -> Tensor:
+        return gdn_ops.chunk_gated_delta_rule(**given)[0].sum()
+
+    # one graph for both, which no guard takes apart; everything is made again, as documented
+    with gdn_ops.using("split"), gdn_ops.keeping("states"):
+        split = loss(**(arguments | leaves(arguments)))
+    torch_plan = loss(**(arguments | leaves(arguments)))
+    stages.clear()
+    split.backward()
+    assert {"solve", "chunk_h", "bwd_dqkvg"} <= set(stages)
+    stages.clear()
+    with gdn_ops.using("split"):
+        torch_plan.backward()
+    assert stages == ["torch_backward"]
+
+
+def layer() -> GatedDeltaNet:
+    torch.manual_seed(0)
+    return GatedDeltaNet(hidden_size=32, head_dim=16, num_heads=2, num_v_heads=4, expand_v=1)
+
+
+def test_a_compiled_layer_trains_a_step_equal_to_eager() -> None:
+    x = torch.randn(2, 20, 32)
+    steps = []
+    for wrapped in (lambda module: module, whole_graph):
+        module = layer()
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        wrapped(module)(x)[0].square().mean().backward()
+        optimizer.step()
+        steps.append({n: p.detach().clone() for n, p in module.named_parameters()})
+    for name, parameter in steps[0].items():
+        torch.testing.assert_close(steps[1][name], parameter)
+
+
+def test_an_exported_layer_computes_the_same() -> None:
+    module, x = layer().eval(), torch.randn(1, 20, 32)
+    with torch.no_grad():
+        exported = torch.export.export(module, (x,))
+        torch.testing.assert_close(exported.module()(x)[0], module(x)[0])
+    assert any("gdn_ops.rule" in str(node.target) for node in exported.graph.nodes)
+
+
+def test_what_was_exported_to_infer_can_be_trained() -> None:
+    class Rule(torch.nn.Module):
+        def forward(self, **given: Tensor) -> Tensor:
+            return gdn_ops.chunk_gated_delta_rule(**given)[0]
+
+    x = call(T=20, B=1, state=False)
+    arguments = {name: x[name] for name in ("q", "k", "v", "g", "beta")}
+    with torch.no_grad():
+        exported = torch.export.export(Rule(), (), arguments).module()
+    eager, traced = leaves(arguments), leaves(arguments)
+    Rule()(**eager).square().sum().backward()
+    exported(**traced).square().sum().backward()
+    for name, leaf in eager.items():
+        assert torch.equal(leaf.grad, traced[name].grad), name
+
+
+def test_the_operators_keep_their_promises() -> None:
+    x = leaves(call(T=8, B=1))
+    arguments = (
+        x["q"], x["k"], x["v"], x["g"], x["beta"], None, None, x["initial_state"], None, None,
+        0.25, True,
+    )  # fmt: skip
+    torch.library.opcheck(torch.ops.gdn_ops.rule, arguments)

@@ -1,0 +1,177 @@
+"""The other commands: what they refuse in one line, what they say beside, what they print."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.choice import Choice
+from gdn_ops.dispatch.explanation import _explanation
+from gdn_ops.dispatch.winners import read_winners
+from gdn_ops.results_path import expanded
+from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.cli.doctor import _writable
+from gdn_ops.tuner.cli.render import _remedy
+from gdn_ops.tuner.report import console
+from gdn_ops.tuner.report.progress import LinesView, Note
+from gdn_ops.tuner.spaces.workloads import WORKLOADS
+from gdn_ops.tuner.workers.offline import CompileRow
+from tests.problems import FORWARD
+from tests.results import ENVIRONMENT, Bench
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bench", "tiny", "--seconds", "inf"], "--seconds is inf; give more than 0"),
+        (["bench", "tiny", "--seconds", "nan"], "--seconds is nan; give more than 0"),
+        (["compile", "--target", "h200", "--timeout", "inf"], "--timeout is inf; give more"),
+        (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; give more than 0"),
+        (["compile", "--target", "h200", "--plan", "torch"], "plan torch has no Triton kernels"),
+        (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
+        (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
+        (["show", "--target", "qqqqqq"], "unknown target 'qqqqqq'. Known: a10"),
+        (["show", "--db", "~nobody-by-this-name/r.db"], "--db is ~nobody-by-this-name/r.db"),
+        (["tune", "tiny", "--db", "~nobody-by-this-name/r.db"], "that home folder is unknown"),
+        (["explain", "--raw-gate", "--gate", "none"], "a rule without a gate"),
+        (["explain", "--tokens", "9" * 5000], "--tokens"),
+        (["render", "split", "--set", f"{'A' * 9999}=1"], "unknown axis of plan split 'AAA"),
+        (["render", "split", "--set", "A" * 9999], "sets nothing"),
+        (["render", "bwd_dh"], "; it is with --backward."),
+        (["render", "chunk_scores"], "; it is with --gate vector."),
+        (["render", "torch_chunk", "--decode"], "; it is with no options but sizes."),
+        (["render", "pool_decode"], "; calls of gdn_ops.serving run it, and no option makes one."),
+        (["render", "split", "--set", f"BT={'1' * 9999}"], "is none of the axis' values"),
+    ],
+)
+def test_bad_input_is_one_short_line_and_exit_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, error = capsys.readouterr()
+    assert says in error and not out
+    assert error.count("\n") == 1 and len(error) < 600, error
+
+
+def test_a_name_is_listed_once_among_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["render", "nonsense"]) == 2
+    known = capsys.readouterr().err.partition("Known: ")[2].rstrip(".\n").split(", ")
+    assert "recurrent" in known and len(known) == len(set(known))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["split", "--decode"], "on h200: plan split works on chunks"),
+        (["solve", "--dtype", "fp32", "--set", "dot=native"], "dot=native needs 16-bit"),
+        (["split", "--target", "cpu"], "on cpu: plan split is made of Triton kernels"),
+    ],
+)
+def test_source_that_is_never_run_is_printed_with_the_reason_beside(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["render", *arguments]) == 0
+    out, error = capsys.readouterr()
+    assert "@triton.jit" in out and "never run" not in out
+    assert "this is never run" in error and says in error and error.count("\n") == 1
+
+
+def test_source_that_runs_has_nothing_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("split", "torch", "solve"):
+        assert run(["render", name]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_every_stage_but_those_of_pools_is_printed_with_some_options() -> None:
+    remedies = {stage: _remedy(stage, FORWARD) for stage in KERNELS}
+    beyond = {stage for stage, remedy in remedies.items() if "gdn_ops.serving" in remedy}
+    assert beyond == {"pool_decode", "torch_pool"}
+
+
+def test_the_help_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tune", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}," in said or f"{name} (the default)," in said for name in WORKLOADS)
+
+
+def test_a_prediction_is_shown_without_what_only_measured_rows_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "r.db")
+    bench.win(predicted=True)
+    path = bench.close()
+    (winner,) = read_winners(path).winners
+    assert not winner.stale
+    assert run(["show", "--db", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "predicted" in out and "stale" not in out and ".." not in out
+    variant = Variant.default("torch", FORWARD)
+    choice = Choice(FORWARD, target_named("h200"), variant, "predicted", winner, ())
+    text = str(_explanation(choice))
+    assert f"because  predicted winner: stored in {path}" in text
+    assert "plan split: `gdn predict` found plan torch faster" in text
+    assert "None" not in text and "[" not in text and "stale" not in text
+
+
+def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(tmp_path / "r.db", replace(ENVIRONMENT, device=f"{ESCAPES} 9000"))
+    bench.win(target="my-own-gpu")
+    path = bench.close()
+    assert run(["show", "--db", str(path), "--target", "my-own-gpu"]) == 0
+    out = capsys.readouterr().out
+    assert "my-own-gpu" in out and "PU 9000" in out
+    assert not any(character in out for character in "\x1b\x07\x9b\x00")
+
+
+def test_what_is_printed_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say(ESCAPES)
+    console.fail(ESCAPES)
+    console.note(ESCAPES)
+    console.table(("a",), [(ESCAPES,)])
+    stream = io.StringIO()
+    LinesView(stream)(Note(text=ESCAPES))
+    live = io.StringIO()
+    view = console.LiveView(Console(file=live, width=80))
+    view(Note(text=ESCAPES))
+    text = "".join((*capsys.readouterr(), stream.getvalue(), live.getvalue()))
+    assert text.count("owned") == 6
+    assert not any(character in text for character in "\x1b\x07\x9b\x00")
+
+
+def test_compile_tells_the_traffic_of_a_backward_by_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = CompileRow(plan="split", stage="bwd_gate", target="h200", config={}, status="ok")
+    monkeypatch.setattr("gdn_ops.tuner.workers.offline.compile_variants", lambda *_, **__: [row])
+    assert run(["compile", "--target", "h200", "--backward"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "plan split, by its defaults: 9276 bytes a token of a value head" in said
+    assert ", 9008 with 132 of inverse kept, 6564 with 1156 of states kept" in said
+
+
+def test_a_folder_is_writable_if_a_file_can_be_made_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert _writable(tmp_path / "not" / "yet")
+    assert not _writable(tmp_path / "file" / "cache")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"], "nothing is left behind"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs a folder nobody may write to")
+def test_root_may_not_write_everywhere() -> None:
+    assert not _writable(Path("/proc/cache"))
+
+
+def test_a_home_folder_is_resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded(Path("~/r.db"), "--db") == tmp_path / "r.db"

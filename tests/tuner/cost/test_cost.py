@@ -1,0 +1,197 @@
+"""The cost model: what it counts, how it is judged, and what it is used for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.compiled.loops import Loop, Mix
+from gdn_ops.codegen.compiled.occupancy import Occupancy
+from gdn_ops.codegen.compiled.resources import Resources
+from gdn_ops.codegen.errors import UnsupportedProblem
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.traffic import stage_bytes
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.choice import choose
+from gdn_ops.dispatch.winners import WinnerTable, read_winners
+from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.cost.judgement import judge, spearman
+from gdn_ops.tuner.cost.kernel_time import LAUNCH, REACHED, expected_seconds, kernel_time
+from gdn_ops.tuner.cost.rates import Rates
+from gdn_ops.tuner.cost.tape import Tape
+from gdn_ops.tuner.cost.torch_time import torch_seconds
+from gdn_ops.tuner.store.models import utc_now
+from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
+from tests.results import Bench
+
+PROBLEM = Problem(op="forward", H=4, HV=8, K=64, V=64, dtype="fp32", tokens=512, sequences=1)
+BF16 = replace(PROBLEM, dtype="bf16", tokens=8192)
+RATES = Rates(flops={torch.float32: 1e11, torch.bfloat16: 4e11}, moved=2e10, fresh=1e9, op=5e-6)
+H200 = target_named("h200")
+
+
+def test_the_tape_counts_products_bytes_and_room() -> None:
+    a, b = (torch.empty(2, 8, 16, device="meta"), torch.empty(2, 16, 4, device="meta"))
+    with Tape() as tape:
+        c = torch.bmm(a, b)
+        c.transpose(1, 2).add_(1.0)
+    product, add = tape.ops
+    assert (product.flops, product.rows) == (2 * 2 * 8 * 16 * 4, 8)
+    assert (product.fresh, product.bytes) == (4 * 64, 4 * (256 + 128 + 64))
+    assert (add.flops, add.fresh, add.bytes) == (0.0, 0, 4 * 64)
+
+
+def test_more_tokens_and_smaller_chunks_cost_what_they_should() -> None:
+    usual = Variant.default("torch", PROBLEM)
+    seconds = torch_seconds(PROBLEM, usual, RATES)
+    double = torch_seconds(replace(PROBLEM, tokens=1024), usual, RATES)
+    assert 1.6 < double / seconds < 2.2
+    small = Variant.of("torch", PROBLEM, {}, {"torch_chunk": {"BT": 16, "AHEAD": 1}})
+    slow_calls = replace(RATES, op=1e-3)
+    assert torch_seconds(PROBLEM, small, slow_calls) > 2 * torch_seconds(PROBLEM, usual, slow_calls)
+
+
+def test_packed_sequences_are_refused_by_name() -> None:
+    packed = replace(PROBLEM, varlen=True, sequences=4)
+    with pytest.raises(UnsupportedProblem, match="lengths of its packed"):
+        torch_seconds(packed, Variant.default("torch", packed), RATES)
+
+
+def resources(*, instructions: int = 100, waits: int = 0, flops: float = 0.0) -> Resources:
+    mix = Mix(instructions=instructions, waits=waits, flops_16=flops)
+    return Resources(
+        warps=4, registers=64, stack=0, shared=0, tensor_memory=0, instructions=instructions,
+        matrix={}, copies={}, local=0, binary=1, seconds=0.0, cached=False,
+        occupancy=Occupancy(blocks=4, warps=16, fraction=0.25, limit="registers"),
+        loops=(Loop(-1, Mix()), Loop(0, mix)),
+    )  # fmt: skip
+
+
+def test_a_kernel_takes_the_slowest_of_its_resources_and_its_waits() -> None:
+    config = Variant.default("split", BF16).config("state")
+    light = kernel_time("chunk_h", BF16, config, H200, resources(instructions=1))
+    moved = stage_bytes_of("chunk_h", config)
+    assert light.memory == pytest.approx(moved / (REACHED["memory"] * H200.bandwidth))
+    assert light.bound == "memory"
+    assert light.seconds == pytest.approx(LAUNCH + light.memory)
+    busy = kernel_time("chunk_h", BF16, config, H200, resources(instructions=10**6))
+    assert busy.bound == "issue"
+    waiting = kernel_time("chunk_h", BF16, config, H200, resources(instructions=1, waits=20))
+    assert waiting.seconds == pytest.approx(light.seconds + waiting.chain)
+    chunks = 8192 / int(config["BT"])
+    assert waiting.chain == pytest.approx(chunks * 20 * 60 / (H200.flops_fp32 / 132 / 256))
+
+
+@pytest.mark.parametrize("sequences", [1, 4])
+@pytest.mark.parametrize("varlen", [False, True])
+def test_a_program_of_a_segment_waits_for_that_segment_alone(sequences: int, varlen: bool) -> None:
+    problem = replace(BF16, sequences=sequences, varlen=varlen)
+    variant = Variant.of("segmented", problem, {"BT": 64, "SEG": 8})
+    segments = 8192 // (64 * 8)
+    waiting, cycle = resources(waits=20), H200.sms * 256 / H200.flops_fp32
+    # a loop's passes, and the programs of a value head
+    expected = {
+        "segment_map": (8, 4 * segments),
+        "segment_carry": (segments // sequences - 1, 4 * sequences),
+        "segment_scan": (8, 2 * segments),
+    }
+    for stage, (passes, programs) in expected.items():
+        axes = {"BV": 16} if stage == "segment_carry" else {"BV": 32}
+        config = {**variant.config(stage), **axes}
+        found = kernel_time(stage, problem, config, H200, waiting)
+        rounds = ceil(ceil(programs * 8 / H200.sms) / 4)
+        assert found.chain == pytest.approx(rounds * passes * 20 * 60 * cycle), stage
+        assert found.issue > 0
+
+
+def stage_bytes_of(stage: str, config: Config) -> float:
+    return stage_bytes(KERNELS[stage], BF16, config) * BF16.tokens * BF16.HV
+
+
+def test_candidates_without_known_loops_come_last() -> None:
+    config = Variant.default("split", BF16).config("state")
+    known = resources().to_json()
+    assert expected_seconds("chunk_h", BF16, config, H200, known) < 1
+    assert expected_seconds("chunk_h", BF16, config, H200, {}) == float("inf")
+
+
+def test_spearman_with_equal_values() -> None:
+    assert spearman([1, 2, 3, 4], [10, 20, 30, 40]) == 1.0
+    assert spearman([1, 2, 3, 4], [4, 3, 2, 1]) == -1.0
+    assert spearman([1, 1, 2, 2], [1, 1, 2, 2]) == 1.0
+    assert spearman([1, 1, 1, 1], [1, 2, 3, 4]) == 0.0
+
+
+def trial(variant: Variant, seconds: float) -> Trial:
+    stages = {name: dict(config) for name, config in variant.stages}
+    key = TrialKey(
+        target="cpu", arch="x", problem_id=PROBLEM.id(), scope="plan", plan=variant.plan,
+        interface=dict(variant.interface), config=stages,
+    )  # fmt: skip
+    return Trial(
+        id=1, run_id=1, environment_id=1, key=key, variant_id=variant.id,
+        outcome=outcome(seconds), created=utc_now(),
+    )  # fmt: skip
+
+
+def outcome(seconds: float) -> Outcome:
+    return Outcome(status="ok", median=seconds, low=seconds, high=seconds)
+
+
+def test_a_judgement_names_correlation_and_regret() -> None:
+    variants = [
+        Variant.of("torch", PROBLEM, {}, {"torch_chunk": {"BT": BT}}) for BT in (16, 32, 64, 128)
+    ]
+    measured = dict(zip((v.id for v in variants), (4.0, 1.0, 2.0, 3.0), strict=True))
+    trials = [trial(variant, measured[variant.id]) for variant in variants]
+    facts = {PROBLEM.id(): PROBLEM.facts()}
+    (right,) = judge(trials, facts, lambda problem, variant: 2 * measured[variant.id])
+    assert (right.correlation, right.regret, right.ratio) == (1.0, 1.0, 2.0)
+    (wrong,) = judge(trials, facts, lambda problem, variant: -measured[variant.id])
+    assert (wrong.correlation, wrong.regret, wrong.variants) == (-1.0, 4.0, 4)
+    (blind,) = judge(trials, facts, lambda problem, variant: 1.0)
+    assert (blind.correlation, blind.regret) == (0.0, 2.5)  # a guess, in the mean
+    assert judge(trials[:3], facts, lambda problem, variant: 1.0) == []
+
+
+def test_predicted_winners_serve_a_gpu_until_one_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workload, db = tmp_path / "one.json", tmp_path / "predicted.db"
+    problem = '{"H": 1, "HV": 1, "K": 64, "V": 64, "dtype": "bf16", "sequences": 4, "op": "decode"}'
+    workload.write_text(f"[{problem}]")
+    command = ["predict", str(workload), "--target", "b200", "--db", str(db)]
+    assert run(command) == 0
+    assert not db.exists()  # nothing is stored unasked
+    assert run([*command, "--store"]) == 0
+    out = capsys.readouterr().out
+    assert "recurrent" in out and "Stored 1 of 1" in out
+    table = WinnerTable(read_winners(db).winners)
+    (winner,) = table.winners
+    assert (winner.provenance, winner.target) == ("predicted", "b200")
+    choice = choose(Problem.from_facts(winner.facts), target_named("b200"), table)
+    assert (choice.how, choice.variant.plan) == ("predicted", "recurrent")
+
+
+def test_bench_model_judges_every_stored_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = Bench(tmp_path / "rows.db")
+    db.store.add_problem(PROBLEM.id(), PROBLEM.facts())
+    for BT in (16, 32, 64, 128):
+        variant = Variant.of("torch", PROBLEM, {}, {"torch_chunk": {"BT": BT, "AHEAD": 1}})
+        db.record(trial(variant, BT * 1e-3).key, outcome(BT * 1e-3), variant=variant)
+    db.store.database.close()
+    command = ["bench", "--model", "--db", str(tmp_path / "rows.db")]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "4 variants of 1 problems: rank correlation" in out and PROBLEM.id() in out
+    assert run(["bench", *command[2:]]) == 2  # a database without --model
+    assert run(["bench", "--model", "--db", str(tmp_path / "none.db")]) == 1

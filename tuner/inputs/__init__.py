@@ -1,0 +1,1 @@
+"""Random inputs of problems, distributed as a model's are."""

@@ -1,0 +1,1 @@
+"""Measuring: timers, interleaving, statistics and the environment of a measurement."""

@@ -1,0 +1,218 @@
+"""Measure variants side by side: one interleaved run of a worker's job."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import torch
+
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.pool_call import PoolCall
+from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
+from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
+from gdn_ops.tuner.measure.baseline import reference_run
+from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
+from gdn_ops.tuner.measure.statistics import estimate
+from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
+from gdn_ops.tuner.verify.expected import inputs_of
+
+REFERENCE = "reference"
+
+
+def run(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure the variants of a worker's job.
+
+    Args:
+        job: problem (facts), variants (JSON), stage (a name, or None for end to end), reference,
+            device, threads, rounds, seconds, stop_above (seconds a call, or None), eager.
+
+    Raises:
+        GdnError: problem or variant cannot be read, rendered, compiled or launched.
+    """
+    problem = Problem.from_facts(job["problem"])
+    return measure(
+        problem,
+        [Variant.from_json(variant, problem) for variant in job["variants"]],
+        stage=job["stage"],
+        reference=job["reference"],
+        device=torch.device(job["device"]),
+        threads=job["threads"],
+        pace=Pace(job["rounds"], job["seconds"], job["stop_above"]),
+        eager=job["eager"],
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long an interleaved run goes on; see ``interleaved``."""
+
+    rounds: int
+    seconds: float
+    stop_above: float | None = None
+
+
+def measure(
+    problem: Problem,
+    variants: Sequence[Variant],
+    *,
+    stage: str | None = None,
+    reference: bool = False,
+    device: torch.device,
+    threads: int,
+    pace: Pace,
+    eager: bool = True,
+) -> dict[str, Any]:
+    """Time variants, or one stage of each, on random inputs in one interleaved run.
+
+    Args:
+        stage: time this stage alone, on what the first variant's earlier stages computed; the
+            variants must share their interface config.
+        reference: also time the chunkwise form in plain PyTorch (token by token for decode), of a
+            backward problem with its gradients by autograd.
+        eager: also time eager calls of the variants, where a CUDA graph's times rank them.
+
+    Returns:
+        ``rows``: of each variant ``id``, ``method``, ``samples`` (seconds a call), ``median``,
+        ``low``, ``high``, ``cut`` (it was hopeless) and, beside a CUDA graph's times, ``eager``,
+        those of eager calls; ``reference``, such a row or None; ``method`` of all variants;
+        ``conditions``.
+
+    Raises:
+        InvalidConfig: the variants do not share what a stage's timing needs.
+        CaptureError: a variant's calls cannot be captured in a CUDA graph; end this process.
+        UnknownName: they have no such stage.
+    """
+    begin = monotonic()
+    timer = timer_of(device, threads=threads)
+    launchers = {variant.id: bind(problem, variant) for variant in variants}
+    with torch.no_grad(), _no_collection():
+        calls = _calls(problem, timer, device)
+        runs = (
+            {name: _run_of(launcher, calls) for name, launcher in launchers.items()}
+            if stage is None
+            else _stage_runs(list(launchers.values()), calls, stage)
+        )
+        samplers = {
+            name: timer.samplers(each, len(calls), beside=eager) for name, each in runs.items()
+        }
+        if reference:
+            baseline = reference_run(problem, calls)
+            # it may wait for the GPU, so it is in no graph; it is no rival of the variants
+            samplers[REFERENCE] = timer.samplers(baseline, len(calls), eager=True)
+        spent = monotonic() - begin
+        rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent))
+    return {
+        "rows": [rows[name] for name in runs],
+        "reference": rows.get(REFERENCE),
+        "method": method,
+        "conditions": {**timer.conditions(), "sets": len(calls)},
+    }
+
+
+def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dict[str, Any], str]:
+    """Rows by contender, and the method of the variants' samples, which is one for all.
+
+    The reference's own row names its method. Beside it variants have their second method's times.
+    """
+    variants = [name for name in samplers if name != REFERENCE] or [REFERENCE]
+    method, *others = samplers[variants[0]]
+    limits = {} if pace.stop_above is None else dict.fromkeys(variants, pace.stop_above)
+    used = {name: next(iter(own)) for name, own in samplers.items()}
+    if mixed := {used[name] for name in variants} - {method}:
+        raise InvalidConfig(
+            f"variants timed by {method} and by {', '.join(sorted(mixed))} do not compare; "
+            "measure them apart."
+        )
+    samples = interleaved(
+        {name: own[used[name]] for name, own in samplers.items()},
+        rounds=pace.rounds,
+        seconds=pace.seconds,
+        stop_above=limits,
+    )
+    rows: dict[str, Any] = {}
+    for name, taken in samples.items():
+        cut = name in limits and is_cut(taken, limits[name])
+        rows[name] = {"id": name, "method": used[name], **_summary(taken), "cut": cut}
+    kept = [name for name in variants if others and not rows[name]["cut"]]
+    eager = interleaved(
+        {name: samplers[name][others[0]] for name in kept}, rounds=pace.rounds, seconds=0.0
+    )
+    for name, taken in eager.items():
+        rows[name]["eager"] = _summary(taken)
+    return rows, method
+
+
+def _summary(samples: list[float]) -> dict[str, Any]:
+    return {"samples": samples, **asdict(estimate(samples))}
+
+
+def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
+    """Argument sets of the same lengths and other values."""
+    layout = Layout.of(problem)
+    first = random_call(problem, device=device, layout=layout)
+    inputs = sum(x.nbytes for x in inputs_of(first).values())
+    if isinstance(first, PoolCall):
+        inputs += first.pool.nbytes
+    others = range(1, timer.argument_sets(inputs + first.v.nbytes))  # o is as large as v
+    return [first, *(random_call(problem, device=device, seed=i, layout=layout) for i in others)]
+
+
+def _run_of(launcher: Launcher, calls: list[Call]) -> Run:
+    """What one sample of a whole variant repeats."""
+    if launcher.problem.op == "backward":
+        return lambda i: launcher.gradients(calls[i])
+    return lambda i: launcher(calls[i])
+
+
+def _stage_runs(launchers: list[Launcher], calls: list[Call], stage: str) -> dict[str, Run]:
+    """A stage of each launcher on the same workspaces."""
+    first = launchers[0]
+    for launcher in launchers:
+        variant = launcher.variant
+        if (variant.plan, variant.interface) != (first.variant.plan, first.variant.interface):
+            raise InvalidConfig(
+                f"stage {stage} of {variant.id} ({variant}) and of {first.variant.id} "
+                f"({first.variant}) read different tensors; measure one interface at a time."
+            )
+    names = [each.name for each in first.stages]
+    if stage not in names:
+        raise UnknownName.of(f"stage of plan {first.variant.plan}", stage, names)
+    place = names.index(stage)
+    workspaces = [_prepared(first, call, place) for call in calls]
+    return {
+        launcher.variant.id: partial(_launch, launcher.stages[place], workspaces)
+        for launcher in launchers
+    }
+
+
+def _prepared(launcher: Launcher, call: Call, place: int) -> Workspace:
+    """A workspace on which the stages before ``place`` have run."""
+    workspace = launcher.workspace(call)
+    for stage in launcher.stages[:place]:
+        stage.launch(workspace)
+    return workspace
+
+
+def _launch(stage: StageLauncher, workspaces: list[Workspace], i: int) -> None:
+    stage.launch(workspaces[i])
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector out of the samples."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

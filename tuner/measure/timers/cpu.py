@@ -1,0 +1,65 @@
+"""Time on the CPU: pinned threads, batches of calls, the wall clock."""
+
+from __future__ import annotations
+
+import os
+from itertools import cycle
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+
+from gdn_ops.tuner.measure.timers import Run, Sampler, batch
+from gdn_ops.tuner.workers.cores import cores
+
+LARGE_SETS = 1 << 29
+"""Bytes of a set from which two are enough."""
+WARM_SECONDS = 0.02
+
+
+class CpuTimer:
+    """Samples eager calls; sets torch's thread count of the whole process."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.load = os.getloadavg()[0]
+
+    def argument_sets(self, set_bytes: int) -> int:
+        return 2 if set_bytes >= LARGE_SETS else 3
+
+    def samplers(
+        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+    ) -> dict[str, Sampler]:
+        arguments = cycle(range(sets))
+
+        def sample(calls: int = 1) -> float:
+            start = perf_counter_ns()
+            for _ in range(calls):
+                run(next(arguments))
+            return (perf_counter_ns() - start) / calls / 1e9
+
+        sample()  # renders, imports and allocates
+        fastest, spent = sample(), 0.0
+        while spent < WARM_SECONDS:
+            seconds = sample()
+            fastest, spent = min(fastest, seconds), spent + seconds
+        calls = batch(fastest, sets)
+        return {"cpu-eager": lambda: sample(calls)}
+
+    def conditions(self) -> dict[str, Any]:
+        available = cores()
+        load = os.getloadavg()[0]
+        flags = []
+        if torch.get_num_threads() > available:
+            flags.append(f"{torch.get_num_threads()} threads share {available} cores")
+        if self.load > available:
+            flags.append(
+                f"busy machine: load {self.load:.1f} on {available} cores before measuring"
+            )
+        return {
+            "threads": torch.get_num_threads(),
+            "cores": available,
+            "load_before": self.load,
+            "load_after": load,
+            "flags": flags,
+        }

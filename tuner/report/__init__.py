@@ -1,0 +1,1 @@
+"""What a person sees: progress, tables and errors in the terminal."""

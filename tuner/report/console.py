@@ -1,0 +1,168 @@
+"""The terminal: live progress, tables, errors. The only file that imports rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.report.printable import printable
+from gdn_ops.tuner.report.progress import (
+    Event,
+    LinesView,
+    Note,
+    ProblemBegan,
+    ProblemEnded,
+    SpaceTally,
+    Tally,
+    TrialEnded,
+    View,
+    WinnerStored,
+    line_of,
+    time_left,
+)
+
+RECENT = 3
+"""Trials shown below the table."""
+
+
+def say(text: str = "") -> None:
+    """Print a line as it is, without control characters."""
+    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(text: str) -> None:
+    """Print an error as one line on standard error."""
+    _on_stderr(text, style="red")
+
+
+def note(text: str) -> None:
+    """Print a remark as one line on standard error, so that it is not in what is piped on."""
+    _on_stderr(text, style="")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table; columns whose heading ends in ``>`` are numbers, set to the right.
+
+    A pipe gets the whole width that the rows need, a terminal its own.
+    """
+    shown = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    for column in columns:
+        number = column.endswith(">")
+        shown.add_column(
+            column.removesuffix(">"),
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+        )
+    for row in rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    console = _console()
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(shown)
+
+
+def source(code: str, *, language: str = "python") -> None:
+    """Print code, with colours on a terminal and untouched elsewhere."""
+    if sys.stdout.isatty():
+        _console().print(Syntax(code, language, background_color="default"))
+    else:
+        sys.stdout.write(code)
+
+
+def progress_view() -> View:
+    """The view that fits standard output: live on a terminal, else a line an event."""
+    return LiveView(_console()) if sys.stdout.isatty() else LinesView()
+
+
+class LiveView:
+    """A table of the searches of the problem under way, redrawn a few times a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._tally = Tally()
+        self._recent: list[str] = []
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        self._tally.add(event)
+        if isinstance(event, TrialEnded):
+            if event.fresh:
+                line = line_of(event, self._tally).strip()
+                self._recent = [*self._recent, line][-RECENT:]
+        elif isinstance(event, ProblemBegan):
+            self._recent = []
+        elif isinstance(event, WinnerStored):
+            if event.final:
+                self._keep(f"{event.winner.problem_id}: {event.text}")
+        elif isinstance(event, ProblemEnded | Note):
+            self._keep(line_of(event, self._tally).strip())
+
+    def _keep(self, line: str) -> None:
+        """Print a line that stays above what is redrawn."""
+        self._live.console.print(Text(printable(line)))
+
+    def _render(self) -> RenderableType:
+        problem = self._tally.problem
+        if problem is None:
+            return Text("looking at what is known")
+        left = "" if problem.deadline is None else f", {time_left(problem.deadline)} left for it"
+        head = f"problem {problem.number} of {problem.total}: {problem.problem_id}{left}"
+        parts: list[RenderableType] = [Text(head, style="bold"), self._spaces()]
+        if self._tally.finals:
+            parts.append(Text(f"finals: {self._tally.finals} variants, interleaved"))
+        for line in self._recent:
+            line = printable(line)
+            parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
+        return Group(*parts)
+
+    def _spaces(self) -> Table:
+        shown = Table(box=None, header_style="bold")
+        for column in ("search", "tried", "of", "right", "failed", "best"):
+            shown.add_column(column, justify="left" if column in ("search", "best") else "right")
+        shown.add_column("with", overflow="ellipsis", no_wrap=True)
+        for tally in list(self._tally.spaces.values())[-12:]:
+            shown.add_row(*_row(tally), style="" if tally.space == self._tally.current else "dim")
+        return shown
+
+
+def _row(tally: SpaceTally) -> tuple[str, ...]:
+    return (
+        tally.space,
+        str(tally.tried),
+        str(tally.configs) if tally.configs else "",
+        str(tally.valid),
+        str(tally.failed),
+        seconds_text(tally.best),
+        tally.best_text or ("the defaults" if tally.best is not None else ""),
+    )
+
+
+def _on_stderr(text: str, *, style: str) -> None:
+    line = " ".join(printable(text).split())
+    Console(stderr=True).print(Text(f"gdn: {line}", style=style), soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console()

@@ -1,0 +1,242 @@
+"""What a campaign reports while it runs, and the plain-text view of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, TextIO
+
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.report.printable import printable
+from gdn_ops.tuner.store.records import StoredWinner, Trial
+
+EVERY_SECONDS = 5.0
+"""Between two lines about known trials, which come by the hundred in a moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemBegan:
+    """``deadline`` is when its share of the time ends, on the monotonic clock."""
+
+    problem_id: str
+    number: int
+    total: int
+    deadline: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBegan:
+    """A search through ``configs`` valid configs, of which ``trials`` new ones may be tried."""
+
+    space: str
+    configs: int
+    trials: int
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded:
+    """A trial stands in the database; one that is not ``fresh`` was there before this run."""
+
+    space: str
+    trial: Trial
+    fresh: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalsBegan:
+    """The best variants are timed once more, interleaved."""
+
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerStored:
+    """A winner stands in the database; one that is not ``final`` did not go through finals."""
+
+    winner: StoredWinner
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemEnded:
+    """``outcome`` says in a line how; ``ok`` whether a winner stands."""
+
+    problem_id: str
+    outcome: str
+    ok: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    text: str
+
+
+Event = ProblemBegan | SearchBegan | TrialEnded | FinalsBegan | WinnerStored | ProblemEnded | Note
+Report = Callable[[Event], None]
+
+
+class View(Protocol):
+    """Shows events while a campaign runs; used as a context."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+@dataclass
+class SpaceTally:
+    """How far the search of one space is."""
+
+    space: str
+    configs: int
+    trials: int
+    strategy: str
+    statuses: Counter[str] = field(default_factory=Counter)
+    seen: set[int] = field(default_factory=set)
+    best: float | None = None
+    best_text: str = ""
+
+    @property
+    def tried(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def valid(self) -> int:
+        return self.statuses["ok"]
+
+    @property
+    def failed(self) -> int:
+        return self.tried - self.valid
+
+    def add(self, event: TrialEnded) -> bool:
+        """Count a trial once; whether it is the best so far."""
+        outcome = event.trial.outcome
+        if event.trial.id in self.seen:
+            return False
+        self.seen.add(event.trial.id)
+        self.statuses[outcome.status] += 1
+        if outcome.status != "ok" or outcome.median is None:
+            return False
+        if self.best is not None and outcome.median >= self.best:
+            return False
+        self.best, self.best_text = outcome.median, event.text
+        return True
+
+
+@dataclass
+class Tally:
+    """The state of a campaign, built from its events; what both views show."""
+
+    problem: ProblemBegan | None = None
+    spaces: dict[str, SpaceTally] = field(default_factory=dict)
+    current: str = ""
+    finals: int = 0
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, ProblemBegan):
+            self.problem, self.spaces, self.current, self.finals = event, {}, "", 0
+        elif isinstance(event, SearchBegan):
+            self.current = event.space
+            self.spaces.setdefault(
+                event.space,
+                SpaceTally(event.space, event.configs, event.trials, event.strategy),
+            )
+        elif isinstance(event, TrialEnded):
+            self.spaces.setdefault(event.space, SpaceTally(event.space, 0, 0, "")).add(event)
+        elif isinstance(event, FinalsBegan):
+            self.finals = len(event.variants)
+
+
+class LinesView:
+    """A line an event, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._tally = Tally()
+        self._known = 0
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> LinesView:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.flush()
+
+    def __call__(self, event: Event) -> None:
+        self._tally.add(event)
+        if isinstance(event, TrialEnded) and not event.fresh:
+            self._known += 1
+            if time.monotonic() - self._spoke < EVERY_SECONDS:
+                return
+        if self._known and (isinstance(event, TrialEnded) or self._known > 1):
+            known, self._known = self._known, 0
+            self._say(f"    {known} earlier trials taken over")
+        if not isinstance(event, TrialEnded) or event.fresh:
+            self._say(line_of(event, self._tally))
+
+    def _say(self, text: str) -> None:
+        self._spoke = time.monotonic()
+        print(printable(text), file=self._stream, flush=True)
+
+
+def line_of(event: Event, tally: Tally) -> str:
+    """An event in one line."""
+    match event:
+        case ProblemBegan():
+            left = "" if event.deadline is None else f", {time_left(event.deadline)} for it"
+            return f"problem {event.number} of {event.total}: {event.problem_id}{left}"
+        case SearchBegan():
+            return (
+                f"  {event.space}: {event.configs} configs, {event.strategy}, "
+                f"at most {event.trials} new trials"
+            )
+        case TrialEnded():
+            return _trial_line(event, tally.spaces[event.space])
+        case FinalsBegan():
+            return f"  finals: {len(event.variants)} variants and the reference, interleaved"
+        case WinnerStored():
+            return f"  winner{'' if event.final else ' so far'}: {event.text}"
+        case ProblemEnded():
+            return f"  {event.outcome}"
+        case Note():
+            return event.text
+
+
+def _trial_line(event: TrialEnded, tally: SpaceTally) -> str:
+    outcome = event.trial.outcome
+    result = seconds_text(outcome.median) if outcome.median is not None else ""
+    if outcome.status != "ok":
+        result = f"{outcome.status} {first_line(outcome.message)}".rstrip()
+    best = f"; best {seconds_text(tally.best)}" if tally.best is not None else ""
+    return f"    trial {event.trial.id} recorded: {event.text or 'defaults'}: {result}{best}"
+
+
+def first_line(text: str, width: int = 100) -> str:
+    """The first line of a message, cut to a width."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def time_left(deadline: float) -> str:
+    """Time until a moment of the monotonic clock, e.g. ``1:05``."""
+    left = max(0, round(deadline - time.monotonic()))
+    return f"{left // 60}:{left % 60:02d}"

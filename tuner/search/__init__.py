@@ -1,0 +1,1 @@
+"""Searching for the fastest variant of a problem, stage by stage."""

@@ -1,0 +1,158 @@
+"""Search: one space, one strategy, until trials, configs or time run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.report.progress import SearchBegan
+from gdn_ops.tuner.search.batches import Batches
+from gdn_ops.tuner.search.trial_runner import Attempts
+from gdn_ops.tuner.search.warm_start import neighbours
+from gdn_ops.tuner.spaces.sources import sources_of
+from gdn_ops.tuner.spaces.space import Space
+from gdn_ops.tuner.store.records import Outcome, Trial
+from gdn_ops.tuner.strategies import AUTO, Start, Strategy, start, strategy_for
+
+EAGER_BESIDE_GRAPHS = ("cuda-eager",)
+"""Methods of which a device has a better one; see ``Timer.samplers``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a search is run.
+
+    Args:
+        trials: new configs tried in each space; known ones count, too, unless ``again``.
+        strategy: a name in ``STRATEGIES``, or ``auto``.
+        width: configs compiled side by side.
+        sieve: configs compiled for each that is timed, where a space has more than ``trials``.
+        plans: names of the plans to search; empty for all.
+        studies: file of Optuna's studies; None keeps them in memory.
+        again: tune problems that are finished, and search on from where they stand.
+    """
+
+    trials: int = 40
+    strategy: str = AUTO
+    seed: int = 0
+    width: int = 1
+    sieve: int = 1
+    plans: tuple[str, ...] = ()
+    studies: Path | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best right config of a space."""
+
+    space: Space
+    config: Config
+    seconds: float
+
+
+def search(
+    space: Space, attempts: Attempts, *, options: Options, deadline: float | None
+) -> Found | None:
+    """Search a space and return the best config it has seen, also in earlier runs.
+
+    Args:
+        deadline: on the monotonic clock; no trial begins after it.
+
+    Returns:
+        None if no config is right.
+    """
+    known = attempts.known(space)
+    budget = options.trials - (0 if options.again else len(known))
+    name = strategy_for(options.strategy, space, trials=budget + len(known))
+    attempts.context.report(
+        SearchBegan(
+            space=space.label, configs=len(space.configs), trials=max(0, budget), strategy=name
+        )
+    )
+    for _, trial in known:
+        attempts.report_trial(space.label, trial, fresh=False)
+    best = _Best(known)
+    if budget > 0 and not late(deadline):
+        begin = _beginning(space, attempts, known, options)
+        strategy = start(name, begin)
+        covered = len(space.configs) <= budget
+        batches = Batches(
+            strategy, space, attempts,
+            first=begin.first, width=options.width, sieve=1 if covered else options.sieve,
+        )  # fmt: skip
+        _run(batches, strategy, space, attempts, best=best, budget=budget, deadline=deadline)
+    return None if best.config is None else Found(space, best.config, best.seconds)
+
+
+def ranked_seconds(outcome: Outcome) -> float | None:
+    """The seconds by which an outcome is ranked among others.
+
+    None if it is not right, or if it was timed eagerly on a device whose others are graphs: the
+    time of launches is in one and not in the other.
+    """
+    if outcome.status != "ok" or outcome.method in EAGER_BESIDE_GRAPHS:
+        return None
+    return outcome.median
+
+
+def late(deadline: float | None) -> bool:
+    """Whether a moment of the monotonic clock has passed; None never does."""
+    return deadline is not None and time.monotonic() >= deadline
+
+
+class _Best:
+    """The fastest right config so far."""
+
+    def __init__(self, known: Sequence[tuple[Config, Trial]]) -> None:
+        self.config: Config | None = None
+        self.seconds = float("inf")
+        for config, trial in known:
+            self.see(config, trial)
+
+    def see(self, config: Config, trial: Trial) -> None:
+        seconds = ranked_seconds(trial.outcome)
+        if seconds is not None and seconds < self.seconds:
+            self.config, self.seconds = config, seconds
+
+
+def _run(
+    batches: Batches, strategy: Strategy, space: Space, attempts: Attempts, *,
+    best: _Best, budget: int, deadline: float | None,
+) -> None:  # fmt: skip
+    for config in batches.configs(budget):
+        if late(deadline):
+            return
+        limit = None if best.config is None else best.seconds
+        trial = attempts.attempt(space, config, best=limit)
+        strategy.tell(config, trial.outcome)
+        best.see(config, trial)
+
+
+def _source(space: Space) -> str | None:
+    """Of the first config: what a study learnt of another source is of no use."""
+    sources = sources_of(space.problem, space.variant(space.begin))
+    return None if sources is None else sources[space.stage]
+
+
+def _beginning(
+    space: Space, attempts: Attempts, known: Sequence[tuple[Config, Trial]], options: Options
+) -> Start:
+    first = [space.begin, *neighbours(space, attempts.store)]
+    context = attempts.context
+    study = "/".join(
+        (space.target.name, space.problem.id(), space.plan, space.label,
+         f"environment {context.environment}", f"axes {space.axes_hash}",
+         f"source {_source(space)}")
+    )  # fmt: skip
+    return Start(
+        space=space,
+        seed=options.seed,
+        first=tuple(first),
+        known=tuple((config, trial.outcome) for config, trial in known),
+        studies=options.studies,
+        study=study,
+    )

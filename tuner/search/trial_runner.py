@@ -1,0 +1,246 @@
+"""Attempts: one config after another is looked up, compiled, verified, measured and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdn_ops.codegen.axis import Config, defaults, differing
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cost.kernel_time import expected_seconds
+from gdn_ops.tuner.report.progress import Report, TrialEnded
+from gdn_ops.tuner.search.verdict_cache import REFERENCE_TIMED, Gate, number
+from gdn_ops.tuner.spaces.sources import sources_of
+from gdn_ops.tuner.spaces.space import Space, plan_key
+from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
+from gdn_ops.tuner.store.store import Store
+from gdn_ops.tuner.workers.harness import Effort, Harness, Measured, Verdict
+
+SCREENING = Effort(rounds=3, seconds=0.8)
+"""Of each config during a search; the finals time the best ones again."""
+
+GPU_SCREENING = Effort(rounds=5, seconds=0.1)
+"""The same on a GPU: replays of a graph differ by a percent or so, and its time is dear."""
+
+FIRST_ROUNDS = 2
+"""Of the first config, with which the reference is timed."""
+
+SLOW = 2.0
+"""A config this many times slower than the best is left after its first samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What all trials of a run share.
+
+    Args:
+        environment: row of the environment, ``run``: of the run.
+    """
+
+    store: Store
+    harness: Harness
+    target: Target
+    environment: int
+    run: int
+    report: Report
+
+
+class Attempts:
+    """Tries the configs of one problem; a trial is in the database before anything follows it."""
+
+    def __init__(self, context: Context, problem: Problem) -> None:
+        self.context, self.problem = context, problem
+        self.store, self.harness = context.store, context.harness
+        self._screening = GPU_SCREENING if context.target.gpu else SCREENING
+        self.store.add_problem(problem.id(), problem.facts())
+        self.gate = Gate(
+            self.harness,
+            self.store,
+            problem,
+            target=context.target.name,
+            environment=context.environment,
+        )
+        self._compiled: dict[str, Verdict] = {}
+        self._trials = [
+            trial
+            for trial in self.store.trials(target=context.target.name, problem_id=problem.id())
+            if trial.environment_id == context.environment
+        ]
+        self.reference = self._earlier_reference()
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial of the problem in this environment, of whatever source, the newest last."""
+        return tuple(self._trials)
+
+    def holds(self, trial: Trial, variant: Variant) -> bool:
+        """Whether a trial's outcome is also that of a variant as it is rendered today."""
+        return trial.holds(variant.id, sources_of(self.problem, variant))
+
+    def known(self, space: Space) -> list[tuple[Config, Trial]]:
+        """The latest trial that holds of each config of a space tried in this environment."""
+        found: dict[Any, tuple[Config, Trial]] = {}
+        for trial in self._trials:
+            config = space.config_of(trial.key)
+            if config is not None and self.holds(trial, space.variant(config)):
+                found[space.point(config)] = (config, trial)
+        return list(found.values())
+
+    def prepare(self, space: Space, configs: Sequence[Config]) -> Callable[[], list[Config]]:
+        """Begin to compile configs side by side, before they are tried.
+
+        Returns:
+            What waits for that and then gives the configs, those first that the cost model takes
+            for the fastest; of those it cannot tell apart, the ones that spill least.
+        """
+        full = [{**dict(space.interface), **config} for config in configs]
+        work = [(space.plan, space.stage, config) for config in full]
+        compiled = self.harness.compile(self.problem, work)
+
+        def ordered() -> list[Config]:
+            verdicts = compiled()
+            for config, verdict in zip(configs, verdicts, strict=True):
+                self._compiled[space.variant(config).id] = verdict
+            ranks = [
+                (_expected(space, config, verdict), int(verdict.resources.get("stack", 0)))
+                for config, verdict in zip(full, verdicts, strict=True)
+            ]
+            return [configs[i] for i in sorted(range(len(configs)), key=ranks.__getitem__)]
+
+        return ordered
+
+    def prepare_variants(self, variants: Sequence[Variant]) -> None:
+        """Compile whole variants side by side, before they are tried."""
+        work = [(v.plan, stage, v.config(stage)) for v in variants for stage, _ in v.stages]
+        verdicts = iter(self.harness.compile(self.problem, work)())
+        for variant in variants:
+            own = [next(verdicts) for _ in variant.stages]
+            failed = next((verdict for verdict in own if not verdict.ok), None)
+            if failed is not None:
+                self._compiled[variant.id] = failed
+
+    def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
+        """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""
+        effort = replace(self._screening, stop_above=None if best is None else SLOW * best)
+        return self._try(
+            space.key(config),
+            space.variant(config),
+            stage=space.stage if space.alone else None,
+            label=space.label,
+            effort=effort,
+        )
+
+    def attempt_variant(self, variant: Variant, *, label: str) -> Trial:
+        """Try a whole variant, end to end."""
+        key = plan_key(self.problem, self.context.target, variant)
+        return self._try(key, variant, stage=None, label=label, effort=self._screening)
+
+    def _try(
+        self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
+    ) -> Trial:
+        """What is known is not run again, a known hang least of all."""
+        known = self.store.known_outcome(
+            key,
+            self.context.environment,
+            variant_id=variant.id,
+            sources=sources_of(self.problem, variant),
+        )
+        if known is not None:
+            self.report_trial(label, known, fresh=False)
+            return known
+        compiled = self._compiled.pop(variant.id, Verdict(status="ok"))
+        verdict = self.gate.verdict(variant) if compiled.ok else compiled
+        verdict = replace(verdict, resources={**verdict.resources, **compiled.resources})
+        if not verdict.ok:
+            return self.record(key, failure(verdict), variant, label=label)
+        if self.reference is None:
+            # a first idea of it is enough here: it may be many times slower, the finals time it
+            effort = replace(effort, reference=True, rounds=FIRST_ROUNDS)
+        measured = self.harness.measure(self.problem, [variant], stage=stage, effort=effort)
+        if measured.reference is not None:
+            self.reference = measured.reference.median
+        return self.record(key, outcome_of(variant, verdict, measured), variant, label=label)
+
+    def record(self, key: TrialKey, outcome: Outcome, variant: Variant, *, label: str) -> Trial:
+        """Commit a trial, then report it."""
+        row = self.store.record_trial(
+            key,
+            outcome,
+            run_id=self.context.run,
+            environment_id=self.context.environment,
+            variant_id=variant.id,
+            sources=sources_of(self.problem, variant),
+        )
+        trial = self.store.trial(row)
+        self._trials.append(trial)
+        self.report_trial(label, trial, fresh=True)
+        return trial
+
+    def report_trial(self, label: str, trial: Trial, *, fresh: bool) -> None:
+        text = config_text(trial.key)
+        self.context.report(TrialEnded(space=label, trial=trial, fresh=fresh, text=text))
+
+    def _earlier_reference(self) -> float | None:
+        """The reference's seconds, if a winner or a trial of this environment knows them.
+
+        A run that ended before its first winner leaves them with its first trial alone.
+        """
+        winner = self.store.winner(self.problem.id(), self.context.target.name)
+        if winner is not None and winner.environment_id == self.context.environment:
+            return winner.reference
+        for trial in reversed(self._trials):
+            seconds = number(trial.outcome.resources.get(REFERENCE_TIMED))
+            if seconds > 0:
+                return seconds
+        return None
+
+
+def _expected(space: Space, config: Config, verdict: Verdict) -> float:
+    """Seconds that the cost model expects of a compiled config of a space."""
+    return expected_seconds(space.stage, space.problem, config, space.target, verdict.resources)
+
+
+def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:
+    """The outcome of a variant that is right and was measured, well or not."""
+    timing = measured.timings.get(variant.id)
+    if measured.status != "ok" or timing is None:
+        return Outcome(status=measured.status, message=measured.message, errors=verdict.errors)
+    more: dict[str, Any] = {} if timing.eager is None else {"eager": timing.eager}
+    if measured.reference is not None:
+        more[REFERENCE_TIMED] = measured.reference.median
+    return Outcome(
+        status="ok",
+        median=timing.median,
+        low=timing.low,
+        high=timing.high,
+        samples=timing.samples,
+        method=measured.method,
+        errors=verdict.errors,
+        resources={**verdict.resources, "conditions": measured.conditions, **more},
+    )
+
+
+def failure(verdict: Verdict) -> Outcome:
+    """The outcome of a variant that is not right or did not come that far."""
+    return Outcome(
+        status=verdict.status,
+        message=verdict.message,
+        errors=verdict.errors,
+        resources=verdict.resources,
+    )
+
+
+def config_text(key: TrialKey) -> str:
+    """What differs from the axes' defaults, of a stage or of a whole plan."""
+    if key.stage is not None:
+        return differing(key.config, defaults(KERNELS[key.stage].axes))
+    parts = [differing(key.interface, defaults(PLANS[key.plan].axes))]
+    parts += [
+        differing(config, defaults(KERNELS[stage].axes)) for stage, config in key.config.items()
+    ]
+    return " ".join(filter(None, [key.plan, *parts]))

@@ -1,0 +1,1 @@
+"""What there is to search: workloads, problems and the configs of each stage."""

@@ -1,0 +1,1 @@
+"""The results database: tables, migrations, records in and out."""

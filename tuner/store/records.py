@@ -1,0 +1,244 @@
+"""What goes into the store and what comes out of it: plain frozen records. Times are seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.store.models import (
+    FAULT,
+    PROVENANCES,
+    SCOPES,
+    TRIAL_STATUSES,
+    Base,
+    RunRow,
+    TrialRow,
+    WinnerRow,
+    canonical_json,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One ``gdn tune``: ``status`` is running, finished or interrupted."""
+
+    id: int
+    workload: str
+    target: str
+    seed: int
+    options: Mapping[str, Any]
+    status: str
+    started: datetime
+    finished: datetime | None
+
+    @classmethod
+    def of(cls, row: RunRow) -> Run:
+        return cls(**_values(row, cls))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialKey:
+    """What was tried: a stage alone (scope ``stage``) or a plan end to end (scope ``plan``).
+
+    Args:
+        interface: the values of the plan's interface axes.
+        config: the stage's own values; of a plan those of every stage, by stage.
+    """
+
+    target: str
+    arch: str
+    problem_id: str
+    scope: str
+    plan: str
+    stage: str | None = None
+    interface: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise UnknownName.of("scope", self.scope, SCOPES)
+        if (self.scope == "stage") != (self.stage is not None):
+            raise InvalidInput(
+                f"a trial of scope {self.scope!r} has stage {self.stage!r}; "
+                "name a stage for scope 'stage', and none for scope 'plan'."
+            )
+
+    @property
+    def config_hash(self) -> str:
+        """By which the store finds every trial of the same thing; the order of axes is free."""
+        facts = (
+            self.target, self.problem_id, self.scope, self.plan, self.stage,
+            self.interface, self.config,
+        )  # fmt: skip
+        return hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial went.
+
+    Args:
+        status: one of ``TRIAL_STATUSES``; only ``ok`` must have times. ``fault`` is the
+            environment's, such as a full disk, and says nothing of what was tried.
+        median, low, high: with the bounds of the bootstrap 95 % interval.
+        samples: every raw time.
+        method: how it was timed, e.g. ``cpu-eager`` or ``cuda-graph``.
+        errors: accuracy figure of each output; may be NaN or infinite.
+        resources: registers, stack and shared bytes ..., as the compiler told.
+        message: why it failed.
+    """
+
+    status: str
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    samples: tuple[float, ...] = ()
+    method: str | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in TRIAL_STATUSES:
+            raise UnknownName.of("trial status", self.status, TRIAL_STATUSES)
+        if self.status == "ok" and self.median is None:
+            raise InvalidInput("an ok trial has no median; a trial without a time is not ok.")
+        require_seconds(median=self.median, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A stored trial."""
+
+    id: int
+    run_id: int
+    environment_id: int
+    key: TrialKey
+    variant_id: str | None
+    outcome: Outcome
+    created: datetime
+    sources: Mapping[str, str] | None = None
+
+    def holds(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
+        """Whether the outcome is also that of what was tried as it is rendered today.
+
+        A fault of the environment never is. A stage's time is its own; its failure may be another
+        stage's, for a variant is run as a whole before a stage of it is timed. The other stages of
+        another variant can not be compared.
+
+        Args:
+            variant_id: of today's variant.
+            sources: of today's variant; None where it does not render.
+        """
+        if self.outcome.status == FAULT or self.sources is None or sources is None:
+            return False
+        stage, ok = self.key.stage, self.outcome.status == "ok"
+        if stage is None or (self.variant_id == variant_id and not ok):
+            return self.sources == sources
+        return stage in sources and self.sources.get(stage) == sources[stage]
+
+    @classmethod
+    def of(cls, row: TrialRow) -> Trial:
+        """Read a row.
+
+        Raises:
+            ValueError, TypeError: it does not make a trial.
+        """
+        _require_configs(row)
+        outcome = _values(row, Outcome) | {
+            "samples": tuple(row.samples),
+            "errors": {name: float(figure) for name, figure in row.errors.items()},
+        }
+        return cls(
+            id=row.id,
+            run_id=row.run_id,
+            environment_id=row.environment_id,
+            key=TrialKey(**_values(row, TrialKey)),
+            variant_id=row.variant_id,
+            outcome=Outcome(**outcome),
+            created=row.created,
+            sources=row.sources,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewWinner:
+    """The fastest right variant for a problem bucket on a target.
+
+    Args:
+        variant: as ``Variant.to_json()`` gives it; ``variant_id`` is its ``id``.
+        reference: seconds of the reference baseline in the same run; None when predicted.
+        trial_id: the ok trial, of scope ``plan``, that measured it; None when predicted.
+    """
+
+    problem_id: str
+    target: str
+    arch: str
+    variant_id: str
+    variant: Mapping[str, Any]
+    median: float
+    low: float
+    high: float
+    reference: float | None
+    provenance: str
+    trial_id: int | None
+    environment_id: int | None
+
+    def __post_init__(self) -> None:
+        if self.provenance not in PROVENANCES:
+            raise UnknownName.of("provenance", self.provenance, PROVENANCES)
+        require_seconds(median=self.median, low=self.low, high=self.high, reference=self.reference)
+        parts = (self.reference, self.trial_id, self.environment_id)
+        if self.provenance == "measured" and None in parts:
+            raise InvalidInput(
+                f"the measured winner {self.variant_id} of {self.problem_id} lacks its reference, "
+                "trial or environment; give all three, or mark it 'predicted'."
+            )
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster than the reference; None where no reference was measured."""
+        return None if self.reference is None else self.reference / self.median
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWinner(NewWinner):
+    """A stored winner; one that is ``superseded`` is history."""
+
+    id: int
+    created: datetime
+    superseded: datetime | None
+
+    @classmethod
+    def of(cls, row: WinnerRow) -> StoredWinner:
+        return cls(**_values(row, cls))
+
+
+def _require_configs(row: TrialRow) -> None:
+    """Raise InvalidInput unless interface and configs map axes to values, and stages to hashes."""
+    configs = row.config if row.scope == "plan" else {"config": row.config}
+    for name, config in {"interface": row.interface, **configs}.items():
+        if not isinstance(config, dict) or any(isinstance(v, dict | list) for v in config.values()):
+            raise InvalidInput(f"{name} is {config!r:.60}; a config is an object of axis values.")
+    if not all(isinstance(source, str) for source in (row.sources or {}).values()):
+        raise InvalidInput(f"sources is {row.sources!r:.60}; a source is known by its hash.")
+
+
+def require_seconds(**times: float | None) -> None:
+    """Raise InvalidInput unless every given time is a number of seconds above 0."""
+    for name, seconds in times.items():
+        if seconds is not None and not (isfinite(seconds) and seconds > 0):
+            raise InvalidInput(
+                f"{name} is {seconds} seconds; a time is finite and above 0, leave out what was "
+                "not measured."
+            )
+
+
+def _values(row: Base, record: type) -> dict[str, Any]:
+    """What a row holds of the fields of a record."""
+    return {item.name: getattr(row, item.name) for item in fields(record)}

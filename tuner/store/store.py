@@ -1,0 +1,281 @@
+"""The store: records in, records out, each call one transaction of the results database."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from gdn_ops.codegen.errors import ResultsError, UnknownName
+from gdn_ops.tuner.measure.fingerprint import Environment
+from gdn_ops.tuner.store.db import Database
+from gdn_ops.tuner.store.merge import Merged, merge
+from gdn_ops.tuner.store.models import (
+    RUN_STATUSES,
+    EnvironmentRow,
+    ProblemRow,
+    RunRow,
+    TrialRow,
+    WinnerRow,
+    utc_now,
+)
+from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
+from gdn_ops.tuner.store.rows import Note, RowReader
+
+
+class Store:
+    """Runs, trials and winners of one results database.
+
+    Each method that writes has its rows on the disk when it returns; nothing that was stored is
+    ever deleted. A row that is malformed counts as missing. Raises ResultsError as ``Database``
+    does.
+
+    Args:
+        note: takes the sentence that names such a row.
+    """
+
+    def __init__(self, database: Database, *, note: Note = warnings.warn) -> None:
+        self.database = database
+        self._rows = RowReader(note)
+
+    def add_environment(self, environment: Environment) -> int:
+        """The row of an environment, made if it is new."""
+        with self.database.write() as session:
+            known = select(EnvironmentRow.id).where(EnvironmentRow.hash == environment.hash)
+            found = session.scalar(known)
+            if found is not None:
+                return found
+            row = EnvironmentRow(hash=environment.hash, **asdict(environment))
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def environment(self, environment_id: int) -> Environment:
+        """The environment of a row."""
+        with self.database.read() as session:
+            row = session.get(EnvironmentRow, environment_id)
+            if row is None:
+                raise self._no_row("environment", environment_id)
+            return Environment(**{key: getattr(row, key) for key in Environment.__annotations__})
+
+    def add_problem(self, problem_id: str, facts: Mapping[str, Any]) -> None:
+        """Make a problem bucket known; newer facts about it replace the older ones."""
+        with self.database.write() as session:
+            session.merge(ProblemRow(id=problem_id, facts=dict(facts)))
+
+    def problems(self) -> dict[str, Mapping[str, Any]]:
+        """The facts of every known problem bucket, by its id."""
+        with self.database.read() as session:
+            rows = session.scalars(select(ProblemRow))
+            return dict(self._rows.read(rows, lambda row: (row.id, row.facts)))
+
+    def start_run(
+        self, workload: str, target: str, *, seed: int, options: Mapping[str, Any]
+    ) -> int:
+        """Begin a run; earlier ones of this workload and target that never ended were killed."""
+        now = utc_now()
+        with self.database.write() as session:
+            session.execute(
+                update(RunRow)
+                .where(RunRow.workload == workload, RunRow.target == target)
+                .where(RunRow.status == "running")
+                .values(status="interrupted", finished=now)
+            )
+            row = RunRow(
+                uid=uuid4().hex, workload=workload, target=target, seed=seed,
+                options=dict(options), status="running", started=now, finished=None,
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def finish_run(self, run_id: int, status: str = "finished") -> None:
+        """End a run as ``finished`` or ``interrupted``."""
+        if status not in RUN_STATUSES:
+            raise UnknownName.of("run status", status, RUN_STATUSES)
+        with self.database.write() as session:
+            row = session.get(RunRow, run_id)
+            if row is None:
+                raise self._no_row("run", run_id)
+            row.status, row.finished = status, utc_now()
+
+    def runs(self) -> list[Run]:
+        """Every run, the newest last."""
+        with self.database.read() as session:
+            rows = session.scalars(select(RunRow).order_by(RunRow.id))
+            return list(self._rows.read(rows, Run.of))
+
+    def record_trial(
+        self,
+        key: TrialKey,
+        outcome: Outcome,
+        *,
+        run_id: int,
+        environment_id: int,
+        variant_id: str | None = None,
+        sources: Mapping[str, str] | None = None,
+    ) -> int:
+        """Keep a trial, whatever its outcome; the same thing may be tried again and all stay.
+
+        Args:
+            sources: hash of each stage's source; without it the trial is kept, and never known.
+        """
+        row = TrialRow(
+            uid=uuid4().hex, run_id=run_id, environment_id=environment_id,
+            target=key.target, arch=key.arch, problem_id=key.problem_id,
+            scope=key.scope, plan=key.plan, stage=key.stage,
+            interface=dict(key.interface), config=dict(key.config), config_hash=key.config_hash,
+            variant_id=variant_id, sources=None if sources is None else dict(sources),
+            status=outcome.status,
+            median=outcome.median, low=outcome.low, high=outcome.high,
+            samples=list(outcome.samples), method=outcome.method, errors=dict(outcome.errors),
+            resources=dict(outcome.resources), message=outcome.message, created=utc_now(),
+        )  # fmt: skip
+        with self.database.write() as session:
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def known_outcome(
+        self,
+        key: TrialKey,
+        environment_id: int,
+        *,
+        variant_id: str | None = None,
+        sources: Mapping[str, str] | None,
+    ) -> Trial | None:
+        """The latest trial of the same thing, of the same source, in the same environment.
+
+        A config that hung or crashed here is thereby known and never run again; see
+        ``Trial.holds`` for the arguments.
+
+        Returns:
+            None if it was never tried.
+        """
+        latest = (
+            select(TrialRow)
+            .where(TrialRow.config_hash == key.config_hash)
+            .where(TrialRow.environment_id == environment_id)
+            .order_by(TrialRow.created.desc(), TrialRow.id.desc())
+        )
+        with self.database.read() as session:
+            trials = self._rows.read(session.scalars(latest), Trial.of)
+            return next((t for t in trials if t.holds(variant_id, sources)), None)
+
+    def trial(self, trial_id: int) -> Trial:
+        """The trial of a row."""
+        with self.database.read() as session:
+            trial = self._rows.one(session.get(TrialRow, trial_id), Trial.of)
+            if trial is None:
+                raise self._no_row("trial", trial_id)
+            return trial
+
+    def trials(
+        self,
+        *,
+        target: str | None = None,
+        problem_id: str | None = None,
+        stage: str | None = None,
+        status: str | None = None,
+        run_id: int | None = None,
+    ) -> list[Trial]:
+        """Every trial that fits, the newest last."""
+        wanted = {
+            TrialRow.target: target, TrialRow.problem_id: problem_id, TrialRow.stage: stage,
+            TrialRow.status: status, TrialRow.run_id: run_id,
+        }  # fmt: skip
+        query = select(TrialRow).order_by(TrialRow.created, TrialRow.id)
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(column == value)
+        with self.database.read() as session:
+            return list(self._rows.read(session.scalars(query), Trial.of))
+
+    def set_winner(self, winner: NewWinner) -> int:
+        """Make a winner the current one of its problem and target; the old one becomes history.
+
+        Raises:
+            ResultsError: its trial is not ok, or it is a prediction and a measured winner stands.
+        """
+        now = utc_now()
+        with self.database.write() as session:
+            self._require_ok_trial(session, winner)
+            current = _current(session, winner.problem_id, winner.target)
+            if current is not None:
+                if winner.provenance == "predicted" and current.provenance == "measured":
+                    raise ResultsError(
+                        f"{winner.problem_id} on {winner.target} has the measured winner "
+                        f"{current.variant_id}; the prediction {winner.variant_id} cannot replace "
+                        "it: measure it first."
+                    )
+                current.superseded = now
+                session.flush()
+            fields = asdict(winner) | {"variant": dict(winner.variant)}
+            row = WinnerRow(uid=uuid4().hex, created=now, superseded=None, **fields)
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def retire_winner(self, winner_id: int) -> None:
+        """Make a winner that did not prove itself history, without another in its place."""
+        with self.database.write() as session:
+            row = session.get(WinnerRow, winner_id)
+            if row is None:
+                raise self._no_row("winner", winner_id)
+            row.superseded = row.superseded or utc_now()
+
+    def winner(self, problem_id: str, target: str) -> StoredWinner | None:
+        """The current winner of a problem on a target."""
+        with self.database.read() as session:
+            return self._rows.one(_current(session, problem_id, target), StoredWinner.of)
+
+    def winners(
+        self, *, target: str | None = None, problem_id: str | None = None, history: bool = False
+    ) -> list[StoredWinner]:
+        """The current winners that fit, with ``history`` also those they replaced, newest last."""
+        query = select(WinnerRow).order_by(WinnerRow.created, WinnerRow.id)
+        if target is not None:
+            query = query.where(WinnerRow.target == target)
+        if problem_id is not None:
+            query = query.where(WinnerRow.problem_id == problem_id)
+        if not history:
+            query = query.where(WinnerRow.superseded.is_(None))
+        with self.database.read() as session:
+            return list(self._rows.read(session.scalars(query), StoredWinner.of))
+
+    def merge(self, other: Path | str) -> Merged:
+        """Bring in what another database holds, e.g. one tuned on another machine."""
+        return merge(self.database, Path(other))
+
+    def _require_ok_trial(self, session: Session, winner: NewWinner) -> None:
+        if winner.trial_id is None:
+            return
+        trial = session.get(TrialRow, winner.trial_id)
+        if trial is None:
+            raise self._no_row("trial", winner.trial_id)
+        done = (trial.status, trial.problem_id, trial.target)
+        if done != ("ok", winner.problem_id, winner.target):
+            raise ResultsError(
+                f"trial {trial.id} ({', '.join(done)}) cannot make {winner.variant_id} the winner "
+                f"of {winner.problem_id} on {winner.target}; that takes an ok trial of the same."
+            )
+
+    def _no_row(self, kind: str, row: int) -> ResultsError:
+        return ResultsError(
+            f"{self.database.path} has no {kind} {row}; rows are numbered in each database anew, "
+            "look it up with `gdn show`."
+        )
+
+
+def _current(session: Session, problem_id: str, target: str) -> WinnerRow | None:
+    return session.scalar(
+        select(WinnerRow)
+        .where(WinnerRow.problem_id == problem_id, WinnerRow.target == target)
+        .where(WinnerRow.superseded.is_(None))
+    )

@@ -1,0 +1,1 @@
+"""The accuracy gate: whether a variant follows the rule."""

@@ -1,0 +1,210 @@
+"""The accuracy gate: a variant is right when every case follows the rule, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.launcher import GIVEN, Launcher, bind
+from gdn_ops.launch.pool_call import PoolCall
+from gdn_ops.tuner.inputs.pools import outputs_of
+from gdn_ops.tuner.verify.accuracy import NO_NUMBER, bar, first_wrong, rms_error, same_bits
+from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, owned
+from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
+from gdn_ops.tuner.verify.poison import embedded, poisoned_memory
+
+POOL = ("pool", "slots", "accepted")
+"""What else a call on a pool is given; the slots that it may write are as before when checked."""
+REPEATS = 2
+"""Runs of a case that is not asked for every repeat."""
+STATUSES = ("ok", "nondeterministic", "wrong")
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How one case went.
+
+    Args:
+        errors: of each output, as ``accuracy.rms_error``.
+        worst: the largest error over its bar; 1 is the limit.
+        status: ``ok``, ``wrong`` or ``nondeterministic``.
+        fault: what is not ok, in words.
+    """
+
+    name: str
+    errors: dict[str, float]
+    worst: float
+    status: str = "ok"
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a variant may be timed.
+
+    Args:
+        status: the worst status of its cases.
+        errors: the worst error of each output.
+        cases: how each case went.
+        message: the worst case in words.
+    """
+
+    status: str
+    errors: dict[str, float]
+    cases: tuple[CaseResult, ...]
+    message: str
+
+
+def run(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Verify the variant of a worker's job.
+
+    Args:
+        job: problem (facts), variant (JSON), device, interpret, repeats.
+
+    Raises:
+        GdnError: problem or variant cannot be read, rendered, compiled or launched.
+    """
+    problem = Problem.from_facts(job["problem"])
+    variant = Variant.from_json(job["variant"], problem)
+    verdict = verify(
+        problem, variant, device=job["device"], interpret=job["interpret"], repeats=job["repeats"]
+    )
+    return asdict(verdict)
+
+
+def verify(
+    problem: Problem,
+    variant: Variant,
+    *,
+    device: str = "cpu",
+    interpret: bool = False,
+    repeats: int = REPEATS,
+) -> Verdict:
+    """Run a variant on every case of the gate and compare with the token recurrence in float64.
+
+    What the variant allocates and what surrounds its inputs is NaN, so that a hole in an output or
+    a read past an end shows; inputs and the memory behind outputs must stay as they are.
+
+    Args:
+        interpret: Triton's interpreter runs the kernels, on tiny cases.
+        repeats: runs that must give the same bits.
+    """
+    cases = gate_cases(
+        problem,
+        BT=chunk_size(variant),
+        segment=chunk_size(variant) * int(dict(variant.interface).get("SEG", 0)),
+        gpu=torch.device(device).type != "cpu",
+        interpret=interpret,
+    )
+    results = []
+    with torch.no_grad():
+        for case in cases:
+            launcher = bind(case.problem, variant, interpret=interpret)
+            times = repeats if case.every_repeat else min(repeats, REPEATS)
+            if interpret:
+                times = 1  # the interpreter runs one program after another, always alike
+            results.append(_examine(case, launcher, expected(case, device), times))
+    return _verdict(results)
+
+
+def chunk_size(variant: Variant) -> int:
+    """The axis BT of a variant, wherever it stands; 0 without one."""
+    configs = [variant.interface, *(config for _, config in variant.stages)]
+    return next((int(value) for c in configs for name, value in c if name == "BT"), 0)
+
+
+def _verdict(results: list[CaseResult]) -> Verdict:
+    worst = max(results, key=lambda result: (STATUSES.index(result.status), result.worst))
+    errors: dict[str, float] = {}
+    for result in results:
+        for name, error in result.errors.items():
+            errors[name] = max(error, errors.get(name, 0.0))
+    nearest = f"{worst.name!r} comes nearest to its bar, at {worst.worst:.0%} of it"
+    return Verdict(worst.status, errors, tuple(results), worst.fault or nearest)
+
+
+def _examine(case: Case, launcher: Launcher, right: Expected, times: int) -> CaseResult:
+    """Run a case once for its accuracy and, if it is right, again for its bits."""
+    call = embedded(right.call)
+    with poisoned_memory() as guards:
+        outputs = _outputs(launcher, call)
+    result = _compare(case, launcher.variant, outputs, right)
+    if result.status != "ok":
+        return result
+    trespass = guards.trespass() or _changed_input(call, embedded(right.call))
+    if trespass:
+        return replace(result, status="wrong", fault=f"{case.name!r}: {trespass}")
+    for n in range(2, times + 1):
+        with poisoned_memory():
+            again = _outputs(launcher, call)
+        differing = [name for name, x in outputs.items() if not same_bits(x, again[name])]
+        if differing:
+            names = " and ".join(differing)
+            fault = f"{case.name!r}: run {n} gives other bits of {names} than run 1"
+            return replace(result, status="nondeterministic", fault=fault)
+    return result
+
+
+def _outputs(launcher: Launcher, call: Call) -> dict[str, Tensor]:
+    """What a launcher makes of a call, by name."""
+    if launcher.problem.op == "backward":
+        return owned(launcher.gradients(call), call)
+    if isinstance(call, PoolCall):
+        return owned(outputs_of(launcher, call), call)
+    o, ht = launcher(call)
+    return owned({"o": o} if ht is None else {"o": o, "ht": ht}, call)
+
+
+def _compare(
+    case: Case, variant: Variant, outputs: Mapping[str, Tensor], right: Expected
+) -> CaseResult:
+    """Hold every output against its bar; the fault names the one farthest above it."""
+    errors: dict[str, float] = {}
+    worst, fault = 0.0, ""
+    offsets = list(right.call.packing.offsets) if right.call.packing else []
+    for name, ref in right.outputs.items():
+        form, wanted = _form(outputs.get(name)), _form(ref.to(_dtype(name, right.call)))
+        if form != wanted:
+            fault = f"{case.name!r}: {name} is {form}, not {wanted}"
+            return CaseResult(case.name, {**errors, name: NO_NUMBER}, NO_NUMBER, "wrong", fault)
+        errors[name] = error = rms_error(outputs[name], ref)
+        limit = bar(name, case.problem, variant, slack=case.slack)
+        if error > max(1.0, worst) * limit:
+            place = first_wrong(name, outputs[name], ref, limit, offsets)
+            wrong = f"error {error:.2g} of {name}, bar {limit:.2g}"
+            if error == NO_NUMBER:
+                wrong = f"NaN or infinity in {name}"
+            fault = f"{case.name!r}: {wrong}, {place}"
+        worst = max(worst, error / limit)
+    return CaseResult(case.name, errors, worst, "wrong" if fault else "ok", fault)
+
+
+def _form(x: Tensor | None) -> str:
+    return "missing" if x is None else f"{x.dtype} {list(x.shape)}".removeprefix("torch.")
+
+
+def _dtype(name: str, call: Call) -> torch.dtype:
+    """The dtype of an output: q's for o, float32 for ht, a gradient's that of its input."""
+    of_input = {f"d{n}": x.dtype for n, x in inputs_of(call).items()}
+    return {"o": call.q.dtype, "ht": torch.float32, **of_input}[name]
+
+
+def _changed_input(call: Call, before: Call) -> str:
+    """Name the inputs that a run changed; their surroundings are part of them."""
+    names = (*GIVEN, *(POOL if isinstance(before, PoolCall) else ()))
+    given = [name for name in names if getattr(before, name) is not None]
+    rooms = {name: (_room(getattr(before, name)), _room(getattr(call, name))) for name in given}
+    changed = [name for name, (a, b) in rooms.items() if not same_bits(a, b)]
+    return f"it writes into its input {' and '.join(changed)}" if changed else ""
+
+
+def _room(x: Tensor) -> Tensor:
+    """The whole allocation that a tensor is a part of."""
+    return x.as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)

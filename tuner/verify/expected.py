@@ -1,0 +1,119 @@
+"""What the rule makes of a gate case in float64, computed once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from gdn_ops.launch.call import DIFFERENTIABLE, Call
+from gdn_ops.launch.packing import Packing
+from gdn_ops.launch.pool_call import PoolCall
+from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
+from gdn_ops.tuner.inputs.pools import expected_outputs
+from gdn_ops.tuner.inputs.rule_inputs import random_call
+from gdn_ops.tuner.verify.gate_cases import Case
+
+KEPT_TOKENS = 450
+"""Most tokens whose every state autograd may keep; of longer calls the chunkwise form, which is the
+same in float64, keeps one a chunk."""
+PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A case's inputs and its right outputs.
+
+    Args:
+        call: the inputs.
+        outputs: in float64, ``owned``: o [B, T, HV, V] and ht [N, HV, K, V] if the problem has it;
+            of a backward problem the gradients, of a pool's what ``pools.outputs_of`` gives.
+    """
+
+    call: Call
+    outputs: dict[str, Tensor]
+
+
+@lru_cache(maxsize=64)
+def expected(case: Case, device: str) -> Expected:
+    """Make the inputs of a case and run the token recurrence on them in float64."""
+    call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
+    if isinstance(call, PoolCall):
+        with torch.no_grad(), _one_thread():
+            return Expected(call, owned(expected_outputs(case.problem, call), call))
+    inputs = {name: x.double() for name, x in inputs_of(call).items()}
+    backward = case.problem.op == "backward"
+    with torch.set_grad_enabled(backward), _one_thread():
+        for x in inputs.values():
+            x.requires_grad_(backward)
+        o, ht = _recurrence(inputs, call.scale, call.packing)
+        outputs = {"o": o, "ht": ht} if case.problem.final_state else {"o": o}
+        if backward:
+            assert call.do is not None
+            cotangents = {"o": call.do[:, : o.shape[1]].double()}
+            if call.dht is not None:
+                cotangents["ht"] = call.dht.double()
+            outputs = gradients_of(outputs, inputs, cotangents)
+    return Expected(call, owned(outputs, call))
+
+
+def inputs_of(call: Call) -> dict[str, Tensor]:
+    """The differentiable tensors that a call gives, by name."""
+    return {name: x for name in DIFFERENTIABLE if (x := getattr(call, name)) is not None}
+
+
+def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
+    """The outputs of tokens that belong to a sequence; behind the last one nothing is promised."""
+    end = call.q.shape[1] if call.packing is None else call.packing.offsets[-1]
+    return {
+        name: (x[:, :end] if name in PER_TOKEN else x).detach().contiguous()
+        for name, x in outputs.items()
+    }
+
+
+def gradients_of(
+    outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The gradients of ``outputs`` with respect to ``inputs``, named ``dq``, ``dk`` ..."""
+    gradients = torch.autograd.grad(
+        list(outputs.values()), list(inputs.values()), [cotangents[name] for name in outputs]
+    )
+    return {f"d{name}": x for name, x in zip(inputs, gradients, strict=True)}
+
+
+def _recurrence(
+    inputs: Mapping[str, Tensor], scale: float, packing: Packing | None
+) -> tuple[Tensor, Tensor]:
+    """o and ht; packed sequences go through one by one, as batches of their own."""
+    q, k, v = (inputs[name] for name in ("q", "k", "v"))
+    g, beta, h0 = (inputs.get(name) for name in ("g", "beta", "h0"))
+    long = torch.is_grad_enabled() and q.shape[1] > KEPT_TOKENS
+    form = chunkwise_reference if long else recurrent_reference
+    rule = partial(form, delta=beta is not None)
+    if g is not None and "A_log" in inputs:
+        g = log_decay(g, inputs["A_log"], inputs.get("dt_bias"))
+    if packing is None:
+        return rule(q, k, v, g, beta, scale=scale, initial_state=h0)
+    results = []
+    for n, (start, end) in enumerate(pairwise(packing.offsets)):
+        here, h0_n = slice(start, end), None if h0 is None else h0[n : n + 1]
+        g_n, beta_n = (None if x is None else x[:, here] for x in (g, beta))
+        qkv = q[:, here], k[:, here], v[:, here]
+        results.append(rule(*qkv, g_n, beta_n, scale=scale, initial_state=h0_n))
+    return torch.cat([o for o, _ in results], dim=1), torch.cat([ht for _, ht in results])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The recurrence is many tiny products, which threads slow down, most so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,201 @@
+"""The cases of the accuracy gate: small calls that reach the corners of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.inputs.recipes import GATES, Recipe
+from gdn_ops.tuner.inputs.rule_inputs import Layout
+
+CHUNK = 64
+"""Chunk size where a variant has none."""
+MEDIUM = 150
+"""Tokens of a case about values: two chunks of the largest size, the second one ragged."""
+SEVERAL = 401
+"""Ragged for every chunk size: 16 * 25 + 1, 32 * 12 + 17, 64 * 6 + 17, 128 * 3 + 17."""
+LONG = 1500
+FEW = 6
+"""Tokens of a case about values in the interpreter, for a variant without chunks."""
+HARD = 2.5
+"""Slack of cases whose rounding errors nothing damps.
+
+With bf16 intermediates and an exact solve the error of o is 0.004 for model inputs (K from 60 to
+256), here 0.0044 to 0.0055 (correlated keys) and 0.005 to 0.0083 (beta near 2). A solve that is
+unstable for such keys is off by orders of magnitude.
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the gate.
+
+    Args:
+        name: what is special about it, in words for a person.
+        problem: the tuned problem with few heads and the case's sizes and states.
+        slack: factor on the bar.
+        every_repeat: asked for every repeat of the gate; other cases are run twice.
+    """
+
+    name: str
+    problem: Problem
+    layout: Layout
+    recipe: Recipe = field(default_factory=Recipe)
+    slack: float = 1.0
+    every_repeat: bool = False
+
+
+def gate_cases(
+    problem: Problem, *, BT: int = 0, segment: int = 0, gpu: bool, interpret: bool
+) -> tuple[Case, ...]:
+    """List the cases of a problem.
+
+    Args:
+        problem: supplies rule, op, dtype, K, V, HV / H and the flags; its sizes do not matter.
+        BT: the variant's chunk size, 0 where it has none.
+        segment: tokens of a segment of a variant that cuts sequences, else 0.
+        gpu: keep every head, so that the very kernels that will be timed are checked.
+        interpret: Triton's interpreter runs them, some 10 ms a program: only tiny cases.
+    """
+    if problem.op == "decode":
+        cases = _decode(problem)
+    elif problem.op == "pool":
+        cases = _pool(problem)
+    elif interpret:
+        cases = _tiny(problem, BT)
+    else:
+        cases = _chunked(problem, BT or CHUNK, gpu)
+    if segment:
+        cases = chain(cases, _segments(problem, segment, interpret))
+    if gpu:
+        return tuple(cases)
+    if not interpret:
+        return tuple(_few_heads(case) for case in cases)
+    return tuple(_cheap(case) for case in cases)
+
+
+def _chunked(problem: Problem, BT: int, gpu: bool) -> Iterator[Case]:
+    if problem.varlen:
+        yield _case(problem, "one packed token", 1)
+        yield _case(
+            problem, "empty, short and ragged sequences with tokens of nobody behind",
+            13, 0, BT, 1, 0, SEVERAL, 0, tail=3, every_repeat=True,
+        )  # fmt: skip
+    else:
+        yield _case(problem, "one token a sequence", 1, 1)
+        yield _case(problem, "fewer tokens than a chunk", 13)
+        yield _case(problem, "exactly one chunk", BT)
+        yield _case(problem, "several chunks and a ragged end", SEVERAL, SEVERAL, every_repeat=True)
+    yield from _values(problem, MEDIUM)
+    yield from _other_states(problem, MEDIUM)
+    # a race needs many programs at a time, and there repeats are cheap
+    yield _case(problem, "a long sequence", LONG, every_repeat=gpu)
+
+
+def _tiny(problem: Problem, BT: int) -> Iterator[Case]:
+    if problem.varlen:
+        yield _case(
+            problem, "empty, short and ragged sequences with tokens of nobody behind",
+            1, 0, BT + 5, 0, tail=3, every_repeat=True,
+        )  # fmt: skip
+    else:
+        yield _case(problem, "one token a sequence", 1, 1)
+        yield _case(problem, "two chunks, the second one ragged", BT + 5, every_repeat=True)
+    yield from _values(problem, BT or FEW)
+    yield from _other_states(problem, 5)
+
+
+def _segments(problem: Problem, segment: int, interpret: bool) -> Iterator[Case]:
+    """Sequences longer than a segment: heads that keep all, forget all, and both in turn."""
+    lengths: tuple[int, ...] = (segment + 5 if interpret else 2 * segment + 17,)
+    if problem.varlen:
+        lengths = (13, 0, *lengths, 0, segment + 1)
+    gates = ("model",) if interpret or problem.rule.gate == "none" else GATES
+    for gate in gates:
+        name = f"more than a segment, gate {gate}"
+        yield _case(problem, name, *lengths, recipe=Recipe(gate), every_repeat=gate == "model")
+
+
+def _decode(problem: Problem) -> Iterator[Case]:
+    yield _case(problem, "one sequence", 1)
+    yield _case(problem, "five sequences", *[1] * 5, every_repeat=True)
+    if problem.varlen:
+        yield _case(problem, "empty sequences with tokens of nobody behind", 1, 0, 1, 0, tail=2)
+    each = problem.tokens // problem.sequences
+    if each > 1 and not problem.varlen:
+        yield _case(problem, f"{each} tokens a sequence", each, each)
+    yield from _values(problem, 1)
+    yield from _other_states(problem, 1)
+
+
+def _pool(problem: Problem) -> Iterator[Case]:
+    tokens = 3 if problem.verify else 1
+    yield _case(problem, "one sequence", tokens)
+    yield _case(
+        problem, "five sequences, two of them skipped", *[tokens] * 5,
+        recipe=Recipe(skipped=2), every_repeat=True,
+    )  # fmt: skip
+    if problem.varlen:
+        yield _case(problem, "empty sequences with tokens of nobody behind", 1, 0, 3, 0, 2, tail=2)
+    yield from _values(problem, tokens)
+
+
+def _values(problem: Problem, tokens: int) -> Iterator[Case]:
+    if problem.rule.gate != "none":
+        yield _case(problem, "log decays of exactly 0", tokens, recipe=Recipe("open"))
+        yield _case(problem, "log decays of -50 to -1000", tokens, recipe=Recipe("strong"))
+        yield _case(problem, "log decays of 0 between resets", tokens, recipe=Recipe("resetting"))
+    correlated = Recipe("open", cosine=0.33)
+    yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD)
+    if problem.beta_sigmoid or not problem.rule.delta:
+        return  # it is below 1, or there is none
+    near_two = Recipe("open", cosine=0.2, beta="near two")
+    yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD)
+
+
+def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:
+    for states in with_other_states(problem):
+        name = "an initial and a final state"
+        if not states.initial_state:
+            name = "neither initial nor final state"
+        yield _case(states, name, tokens)
+
+
+def with_other_states(problem: Problem) -> Iterator[Problem]:
+    """The problem with both states and with neither, as far as these are others.
+
+    What the gate runs of a variant beside the kernels of the problem itself.
+    """
+    for given in (True, False) if problem.op != "pool" else ():
+        if (problem.initial_state, problem.final_state) != (given, given):
+            yield replace(problem, initial_state=given, final_state=given)
+
+
+def _case(
+    problem: Problem,
+    name: str,
+    *lengths: int,
+    tail: int = 0,
+    recipe: Recipe | None = None,
+    slack: float = 1.0,
+    every_repeat: bool = False,
+) -> Case:
+    sized = replace(problem, tokens=sum(lengths) + tail, sequences=len(lengths))
+    return Case(name, sized, Layout(lengths, tail), recipe or Recipe(), slack, every_repeat)
+
+
+def _few_heads(case: Case) -> Case:
+    """The same with two key heads or, without groups, four: enough to see a head mistaken."""
+    problem = case.problem
+    H = min(problem.H, 2 if problem.group > 1 else 4)
+    return replace(case, problem=replace(problem, H=H, HV=H * problem.group))
+
+
+def _cheap(case: Case) -> Case:
+    """The same for the interpreter: two key heads, or one with at most two value heads."""
+    problem = case.problem
+    H = min(problem.H, 2) if case.every_repeat else 1
+    HV = H * (problem.group if case.every_repeat else min(problem.group, 2))
+    return replace(case, problem=replace(problem, H=H, HV=HV))

@@ -1,0 +1,96 @@
+"""Poison: memory that was never written holds NaN, and guards show writes past an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from gdn_ops.launch.call import Call
+from gdn_ops.launch.launcher import GIVEN
+from gdn_ops.launch.pool_call import PoolCall
+
+GUARD = 4096
+"""Elements behind every allocation whose NaN must survive."""
+INPUT_ROWS = 128
+"""Tokens of NaN before and behind an input: as many as the largest chunk."""
+PER_TOKEN = ("q", "k", "v", "g", "beta", "do")
+
+
+@dataclass
+class Guards:
+    """The guards behind what was allocated while memory was poisoned."""
+
+    ends: list[tuple[tuple[int, ...], Tensor]] = field(default_factory=list)
+
+    def trespass(self) -> str:
+        """Say past the end of which allocation something was written; empty when nothing was."""
+        for shape, end in self.ends:
+            if not bool(end.isnan().all()):
+                return f"it writes past the end of a tensor {list(shape)}"
+        return ""
+
+
+@contextmanager
+def poisoned_memory() -> Iterator[Guards]:
+    """Fill what ``torch.empty`` and its relatives return with NaN, and guard its end.
+
+    The code inside runs otherwise unchanged, which ``torch.use_deterministic_algorithms`` (it fills
+    memory too) would not grant: that picks other kernels.
+    """
+    guards = Guards()
+    empty = torch.empty
+    places = [
+        (torch, "empty"), (torch, "empty_like"), (torch, "empty_strided"),
+        (torch.Tensor, "new_empty"), (torch.Tensor, "new_empty_strided"),
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        for owner, name in places:
+            poisoned = _poisoned(getattr(owner, name), empty, guards)
+            stack.enter_context(patch.object(owner, name, poisoned))
+        yield guards
+
+
+def _poisoned(
+    allocate: Callable[..., Tensor], empty: Callable[..., Tensor], guards: Guards
+) -> Callable[..., Tensor]:
+    def poisoned(*args: Any, **options: Any) -> Tensor:
+        tensor = allocate(*args, **options)
+        if not tensor.is_floating_point():
+            return tensor  # an index that is NaN would be a wild address
+        if "out" in options or not tensor.is_contiguous():
+            return tensor.fill_(float("nan"))
+        size = tensor.numel()
+        room = empty(size + GUARD, dtype=tensor.dtype, device=tensor.device).fill_(float("nan"))
+        guards.ends.append((tuple(tensor.shape), room[size:]))
+        return room[:size].view(tensor.shape).requires_grad_(tensor.requires_grad)
+
+    return poisoned
+
+
+def embedded(call: Call) -> Call:
+    """The same call with every float input in the middle of NaN, and tokens of nobody NaN too."""
+    inside = replace(call)
+    if isinstance(inside, PoolCall):
+        inside.pool = inside.pool.clone()  # which is written
+    for name in GIVEN:
+        x = getattr(call, name)
+        if x is None:
+            continue
+        x = _embed(x, INPUT_ROWS * prod(x.shape[2:]) if name in PER_TOKEN else prod(x.shape[1:]))
+        if name in PER_TOKEN and call.packing is not None:
+            x[:, call.packing.offsets[-1] :] = float("nan")
+        setattr(inside, name, x)
+    return inside
+
+
+def _embed(x: Tensor, margin: int) -> Tensor:
+    margin = -(-margin // 64) * 64  # stay aligned, as kernels want their inputs
+    room = x.new_full((x.numel() + 2 * margin,), float("nan"))
+    return room[margin : margin + x.numel()].view(x.shape).copy_(x)

@@ -1,0 +1,1 @@
+"""Child processes that compile, verify and measure, and that may crash."""

@@ -1,0 +1,85 @@
+"""Compilers: children that compile stages for a GPU while another child uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.target import Target
+from gdn_ops.tuner.interruption import Interruption
+from gdn_ops.tuner.verify.gate_cases import with_other_states
+from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
+from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+
+SECONDS = 120.0
+"""For one config."""
+
+Work = Sequence[tuple[str, str, Config]]
+"""Plan, stage, and a value for every axis that the stage sees."""
+Rows = Callable[[], list[CompileRow | None]]
+"""Waits for the row of each piece of work; None of one in PyTorch."""
+
+
+class Compilers:
+    """Compiles what is asked, and what the accuracy gate will launch of it besides.
+
+    One request is under way at a time: a further one waits for the rows of that before it.
+
+    Args:
+        size: children.
+    """
+
+    def __init__(self, target: Target, size: int, interruption: Interruption) -> None:
+        self._target, self._interruption = target, interruption
+        self._pool = WorkerPool(size, threads=1)
+        self._under_way: Rows | None = None
+
+    def begin(self, problem: Problem, work: Work) -> Rows:
+        """Begin to compile; what is returned waits for the end."""
+        if self._under_way is not None:
+            self._under_way()
+        jobs = [self._job(problem, *piece) for piece in work]
+        first = [job for job in jobs if job is not None]
+        results = self._pool.begin([*first, *self._besides(problem, work)])
+        known: dict[int, CompileRow] = {}
+
+        def rows() -> list[CompileRow | None]:
+            with self._interruption.waiting():
+                known.update(_rows(results))
+            return [None if job is None else known[id(job)] for job in jobs]
+
+        self._under_way = rows
+        return rows
+
+    def close(self) -> None:
+        """End the children, whatever they compile."""
+        self._under_way = None
+        self._pool.close()
+
+    def _job(self, problem: Problem, plan: str, stage: str, config: Config) -> Job | None:
+        if KERNELS[stage].language != "triton":
+            return None
+        return compile_job(
+            plan, stage, config, problem=problem, target=self._target, timeout=SECONDS
+        )
+
+    def _besides(self, problem: Problem, work: Work) -> Iterator[Job]:
+        """The kernels that only the gate launches, so that no GPU waits for their compiler."""
+        for plan, stage, config in work:
+            spec = KERNELS[stage]
+            if spec.language != "triton":
+                continue
+            sources = {render(spec, problem, config)}
+            for other in with_other_states(problem):
+                source = render(spec, other, config)
+                job = self._job(other, plan, stage, config)
+                if source not in sources and job is not None:
+                    sources.add(source)
+                    yield job
+
+
+def _rows(results: Iterator[JobResult]) -> dict[int, CompileRow]:
+    return {id(result.job): row_of(result) for result in results}

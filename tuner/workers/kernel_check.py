@@ -1,0 +1,113 @@
+"""The Triton kernels on a machine without a GPU: interpreted, and compiled for one elsewhere.
+
+Nothing is timed, so nothing is stored: only a GPU can choose among them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.interruption import Interruption
+from gdn_ops.tuner.workers.harness import VERIFY_SECONDS
+from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
+from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
+
+TINY = Problem(
+    op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=32, sequences=1, final_state=True
+)
+"""What the interpreter can run in seconds, at some 10 ms a program."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One kernel by plan and stage, or a whole plan by its op, and what was found in words."""
+
+    plan: str
+    stage: str
+    what: str
+    ok: bool
+
+
+def check_kernels(
+    problem: Problem,
+    target: Target,
+    *,
+    seconds: float,
+    workers: int,
+    interruption: Interruption,
+) -> Iterator[Checked]:
+    """Interpret and compile the default variants made of Triton kernels, forward and backward.
+
+    Args:
+        problem: what is compiled, and its backward; what is interpreted is ``TINY``.
+        target: a GPU that need not be here.
+        seconds: after them what is left is left out.
+    """
+    end = time.monotonic() + seconds
+    with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():
+        for name in PLANS:
+            for tiny in (TINY, replace(TINY, op="backward")):
+                if _runs(name, tiny, target) and time.monotonic() < end:
+                    yield _interpreted(pool, name, tiny)
+    with interruption.waiting():
+        seen: set[str] = set()
+        for posed in (problem, problem.backward(final_state=False)):
+            left = end - time.monotonic()
+            stages = [s for s in _triton_stages(posed) if s not in seen]
+            seen.update(stages)
+            if left <= 0 or not stages:
+                continue
+            for row in compile_variants(posed, target, stages=stages, jobs=workers, timeout=left):
+                if row.reasons:
+                    continue
+                yield _compiled(row, target)
+                if time.monotonic() >= end:
+                    return
+
+
+def _runs(plan: str, problem: Problem, target: Target) -> bool:
+    kernels = any(KERNELS[stage].language == "triton" for stage in PLANS[plan].stages(problem))
+    return kernels and not Variant.default(plan, problem).reasons(problem, target)
+
+
+def _triton_stages(problem: Problem) -> list[str]:
+    names = dict.fromkeys(stage for plan in PLANS.values() for stage in plan.stages(problem))
+    return [name for name in names if KERNELS[name].language == "triton"]
+
+
+def _interpreted(pool: WorkerPool, plan: str, problem: Problem) -> Checked:
+    payload = {
+        "problem": problem.facts(),
+        "variant": Variant.default(plan, problem).to_json(),
+        "device": "cpu",
+        "interpret": True,
+        "repeats": 1,
+    }
+    result = pool.one(Job(kind="verify", payload=payload, timeout=VERIFY_SECONDS))
+    verdict = result.payload or {"status": result.status, "message": result.message, "errors": {}}
+    if verdict["status"] != "ok":
+        return Checked(plan, problem.op, f"{verdict['status']}: {verdict['message']}", False)
+    errors = ", ".join(f"{name} {float(error):.0e}" for name, error in verdict["errors"].items())
+    return Checked(plan, problem.op, f"right in the interpreter, error of {errors}", True)
+
+
+def _compiled(row: CompileRow, target: Target) -> Checked:
+    if row.resources is None and row.status == "ok":
+        return Checked(row.plan, row.stage, f"compiles for {target.name}; {row.message}", True)
+    if row.resources is None or row.status != "ok":
+        why = "; ".join(row.reasons) or row.message
+        return Checked(row.plan, row.stage, f"{row.status} for {target.name}: {why}", False)
+    used = row.resources
+    took = "from the cache" if used.cached else f"in {used.seconds:.1f} s"
+    what = (
+        f"compiles for {target.name} {took}: {used.registers} registers, "
+        f"{used.shared} bytes shared, {used.stack} spilled"
+    )
+    return Checked(row.plan, row.stage, what, True)

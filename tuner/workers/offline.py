@@ -1,0 +1,221 @@
+"""Compile variants for a target that need not be here, and rank what came out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.codegen.axis import Config, defaults
+from gdn_ops.codegen.compiled.compile import compile_stage
+from gdn_ops.codegen.compiled.resources import Resources, resources_of
+from gdn_ops.codegen.errors import InvalidConfig, UnknownName, UnreadableCode
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plan import Plan
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import plan_named
+from gdn_ops.results_path import cache_folder
+from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
+from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+
+UNKNOWN = "unknown"
+"""Under this name a worker says why it could not read the resources of what it compiled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRow:
+    """What became of one config of one stage.
+
+    Args:
+        plan, stage, target: names.
+        config: a value for every axis the stage sees.
+        status: ``ok``; ``unlaunchable``: compiled, but cannot start on the target; ``refused``: not
+            compiled, for the stage says it cannot run; or a failed job's status.
+        reasons: why it cannot start or run.
+        resources: None if it was not compiled, or if they are not known.
+        message: how its job failed, or why the resources are not known.
+    """
+
+    plan: str
+    stage: str
+    target: str
+    config: Config
+    status: str
+    reasons: tuple[str, ...] = ()
+    resources: Resources | None = None
+    message: str = ""
+
+
+def compile_variants(
+    problem: Problem,
+    target: Target,
+    *,
+    plans: Iterable[str] | None = None,
+    stages: Iterable[str] | None = None,
+    configs: str = "default",
+    jobs: int | None = None,
+    timeout: float = 60.0,
+    pool: WorkerPool | None = None,
+) -> Iterator[CompileRow]:
+    """Compile configs of a problem's Triton stages in parallel; rows come as they finish.
+
+    Args:
+        problem: what the stages compute.
+        target: a GPU, which need not be here.
+        plans: names; by default every plan that can run the problem there.
+        stages: names; by default every Triton stage of the plans.
+        configs: ``default``, ``corners`` or ``all``.
+        jobs: worker processes; by default as many as cores.
+        timeout: seconds for one config.
+        pool: run in these workers instead.
+
+    Raises:
+        InvalidConfig: the target is no GPU.
+        UnknownName: of plans, stages or configs.
+    """
+    if not target.gpu:
+        raise InvalidConfig(
+            f"there is nothing to compile for {target.name}: its plans are plain PyTorch; "
+            "name a GPU target."
+        )
+    if configs not in CONFIG_SETS:
+        raise UnknownName.of("configs", configs, CONFIG_SETS)
+    work = _work(problem, target, plans, None if stages is None else tuple(stages))
+    workers = WorkerPool(jobs or cores()) if pool is None else nullcontext(pool)
+    refused: list[CompileRow] = []
+    return _rows(workers, _jobs(work, problem, target, configs, timeout, refused), refused)
+
+
+def compile_job(
+    plan: str, stage: str, config: Config, *, problem: Problem, target: Target, timeout: float = 60
+) -> Job:
+    """The job that compiles one config; ``row_of`` reads its result."""
+    payload = {
+        "stage": stage,
+        "problem": problem.facts(),
+        "config": dict(config),
+        "target": asdict(target),
+        "folder": str(cache_folder()),
+    }
+    return Job(kind="compile", payload=payload, timeout=timeout, tag=(plan, stage, config, target))
+
+
+def row_of(result: JobResult) -> CompileRow:
+    """The row of a finished ``compile_job``."""
+    plan, stage, config, target = result.job.tag
+    status, resources, message = result.status, None, result.message
+    reasons: tuple[str, ...] = ()
+    if result.payload is not None and UNKNOWN in result.payload:
+        message = f"resources unknown: {result.payload[UNKNOWN]}"
+    elif result.payload is not None:
+        resources = Resources.from_json(result.payload)
+        reasons = tuple(resources.reasons(target))
+        status = "unlaunchable" if reasons else "ok"
+    return CompileRow(
+        plan=plan,
+        stage=stage,
+        target=target.name,
+        config=config,
+        status=status,
+        reasons=reasons,
+        resources=resources,
+        message=" ".join([message, *_diagnosis(result)]),
+    )
+
+
+def rank(row: CompileRow) -> tuple[int, int]:
+    """Key to sort rows by what is worth timing first.
+
+    What can start comes before what cannot and what failed; among equals fewer spilled bytes. A
+    spill does not disqualify: such a config can still be the fastest.
+    """
+    if row.resources is None:
+        return (0 if row.status == "ok" else 2), 0
+    return int(row.status != "ok"), row.resources.stack
+
+
+def run(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The worker's side of ``compile_job``: compile and read the resources."""
+    compiled = compile_stage(
+        KERNELS[payload["stage"]],
+        Problem.from_facts(payload["problem"]),
+        payload["config"],
+        target=Target(**payload["target"]),
+        folder=Path(payload["folder"]),
+    )
+    try:
+        return resources_of(compiled).to_json()
+    except UnreadableCode as error:
+        return {UNKNOWN: str(error)}  # it compiled all the same
+
+
+def _diagnosis(result: JobResult) -> list[str]:
+    """The compiler's first error, printed where its exception says only that a pass failed."""
+    found = re.search(r": error: (.+)", result.stderr) if result.status == "compile-error" else None
+    return [f"The compiler says: {found[1]}."] if found else []
+
+
+def _work(
+    problem: Problem,
+    target: Target,
+    plans: Iterable[str] | None,
+    stages: tuple[str, ...] | None,
+) -> list[tuple[Plan, KernelSpec]]:
+    chosen = (
+        [plan_named(name) for name in plans] if plans is not None else _runnable(problem, target)
+    )
+    names = [(plan, name) for plan in chosen for name in plan.stages(problem)]
+    known = [name for _, name in names]
+    for name in stages or ():
+        if name not in known:
+            raise UnknownName.of("stage of " + ", ".join(p.name for p in chosen), name, known)
+    specs = [(plan, KERNELS[name]) for plan, name in names if stages is None or name in stages]
+    return [(plan, spec) for plan, spec in specs if spec.language == "triton"]
+
+
+def _runnable(problem: Problem, target: Target) -> list[Plan]:
+    plans = PLANS.values()
+    return [plan for plan in plans if not plan.reasons(problem, defaults(plan.axes), target)]
+
+
+def _jobs(
+    work: list[tuple[Plan, KernelSpec]],
+    problem: Problem,
+    target: Target,
+    configs: str,
+    timeout: float,
+    refused: list[CompileRow],
+) -> Iterator[Job]:
+    """The jobs of what is not refused; of what is, the row goes to ``refused``."""
+    for plan, spec in work:
+        for config in CONFIG_SETS[configs](spec, problem, plan):
+            if reasons := refusals(spec, problem, plan, config, target):
+                row = CompileRow(
+                    plan=plan.name,
+                    stage=spec.name,
+                    target=target.name,
+                    config=config,
+                    status="refused",
+                    reasons=tuple(reasons),
+                )
+                refused.append(row)
+            else:
+                yield compile_job(
+                    plan.name, spec.name, config, problem=problem, target=target, timeout=timeout
+                )
+
+
+def _rows(workers: Any, jobs: Iterator[Job], refused: list[CompileRow]) -> Iterator[CompileRow]:
+    with workers as pool:
+        for result in pool.run(jobs):
+            while refused:
+                yield refused.pop(0)
+            yield row_of(result)
+    yield from refused

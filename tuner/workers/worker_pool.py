@@ -1,0 +1,253 @@
+"""WorkerPool: jobs in child processes, each of which may crash, hang or run out of memory."""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gdn_ops.tuner.workers.worker_process import WorkerProcess, environment
+
+WORKER = "gdn_ops.tuner.workers.worker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job.
+
+    Args:
+        kind: a key of the worker's ``JOBS``.
+        payload: what its function takes: a JSON object.
+        timeout: seconds until it is killed, the start of a new worker counted in.
+        tag: whatever the caller wants to find on the result; it does not travel.
+    """
+
+    kind: str
+    payload: Mapping[str, Any]
+    timeout: float = 60.0
+    tag: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """How a job ended.
+
+    Args:
+        job: which.
+        status: ``ok``, ``compile-error``, ``invalid``, ``oom``, ``fault``, ``error``, ``timeout``
+            or ``crash``; ``fault`` is the environment's and not the job's.
+        payload: what its function returned, if ``ok``.
+        message: why not, in a sentence.
+        stderr: what it printed; of much, the beginning and the end.
+        seconds: how long it ran.
+    """
+
+    job: Job
+    status: str
+    payload: dict[str, Any] | None = None
+    message: str = ""
+    stderr: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass
+class _Slot:
+    """A worker's place: its process once it was needed, and its job while it has one."""
+
+    env: Mapping[str, str]
+    process: WorkerProcess | None = None
+    job: Job | None = None
+    start: float = field(default=0.0)
+
+
+class WorkerPool:
+    """Runs jobs in parallel in child processes that start when first needed and stay for many jobs.
+
+    Use it as a context manager: whatever ends the block ends the children. On Linux they also end
+    with the thread that started them, so use a pool from one thread.
+
+    Args:
+        size: workers.
+        interpret: whether they run kernels in Triton's interpreter.
+        threads: OpenMP threads of each; None leaves the library's choice.
+        cache: folder under which each keeps a Triton cache of its own; None shares the user's.
+        env: further environment variables.
+        module: what ``python -m`` runs as a worker.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        interpret: bool = False,
+        threads: int | None = None,
+        cache: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        module: str = WORKER,
+    ) -> None:
+        self._module = module
+        self._slots = [
+            _Slot(
+                environment(
+                    interpret=interpret,
+                    threads=threads,
+                    cache=None if cache is None else cache / f"worker-{i}",
+                    extra=env or {},
+                )
+            )
+            for i in range(size)
+        ]
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that run."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Yield each job's result as it finishes, in any order.
+
+        A job is taken from ``jobs`` only when a worker is free for it, so a pool of one may be fed
+        by a search that needs each result for its next job. Jobs under way when the iterator is
+        closed are killed.
+
+        Raises:
+            RuntimeError: the pool is still running other jobs.
+        """
+        yield from self.begin(jobs)
+
+    def begin(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """As ``run``, but as many jobs as there are workers have begun when it returns.
+
+        Others begin while the results are read, which must be to their end; or close the pool.
+
+        Raises:
+            RuntimeError: the pool is still running other jobs.
+        """
+        if self._busy():
+            raise RuntimeError("this pool is running other jobs; finish them or use another pool.")
+        waiting = iter(jobs)
+        self._fill(waiting)
+        return self._results(waiting)
+
+    def one(self, job: Job) -> JobResult:
+        """Run one job to its end."""
+        (result,) = self.run([job])
+        return result
+
+    def close(self) -> None:
+        """End every worker and whatever it runs; the pool can be used again."""
+        for slot in self._slots:
+            _kill(slot)
+
+    def _results(self, waiting: Iterator[Job]) -> Iterator[JobResult]:
+        try:
+            while self._busy():
+                yield from self._finished()
+                self._fill(waiting)
+        finally:
+            for slot in self._busy():
+                _kill(slot)
+
+    def _busy(self) -> list[_Slot]:
+        return [slot for slot in self._slots if slot.job is not None]
+
+    def _fill(self, waiting: Iterator[Job]) -> None:
+        for slot in self._slots:
+            if slot.job is None:
+                job = next(waiting, None)
+                if job is None:
+                    return
+                self._start(slot, job)
+
+    def _start(self, slot: _Slot, job: Job) -> None:
+        if slot.process is not None and not slot.process.alive:
+            _kill(slot)
+        if slot.process is None:
+            slot.process = WorkerProcess(self._module, slot.env)
+        slot.job, slot.start = job, time.monotonic()
+        slot.process.send(job.kind, job.payload)
+
+    def _finished(self) -> list[JobResult]:
+        """Wait until a job finishes, dies or is late; a late one is killed."""
+        busy = self._busy()
+        late = min(_deadline(slot) for slot in busy)
+        streams = [slot.process for slot in busy if slot.process is not None]
+        ready, _, _ = select.select(streams, [], [], max(0.0, late - time.monotonic()))
+        results = []
+        for slot in busy:
+            if slot.process in ready:
+                results.append(_answer(slot))
+            elif time.monotonic() >= _deadline(slot):
+                results.append(_timeout(slot))
+        return [result for result in results if result is not None]
+
+
+def _deadline(slot: _Slot) -> float:
+    assert slot.job is not None
+    return slot.start + slot.job.timeout
+
+
+def _answer(slot: _Slot) -> JobResult | None:
+    """Read a worker's answer, or its death, which is not known by more than a closed stream."""
+    assert slot.process is not None and slot.job is not None
+    process, job = slot.process, slot.job
+    try:
+        answer = process.receive()
+    except EOFError:
+        seconds, stderr = time.monotonic() - slot.start, process.stderr()
+        status, message = _obituary(process.bury(), stderr)
+        slot.process = slot.job = None
+        return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
+    if answer is None:
+        return None
+    slot.job = None
+    result = JobResult(job=job, stderr=process.stderr(), **answer)
+    if result.status not in ("ok", "compile-error"):
+        # an illegal address leaves a GPU context that fails every later call: start anew
+        process.kill()
+        slot.process = None
+    return result
+
+
+def _timeout(slot: _Slot) -> JobResult:
+    assert slot.process is not None and slot.job is not None
+    job, seconds, stderr = slot.job, time.monotonic() - slot.start, slot.process.stderr()
+    _kill(slot)
+    message = f"killed after {job.timeout:g} seconds, the limit of this {job.kind} job"
+    return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
+
+
+def _obituary(death: str, stderr: str) -> tuple[str, str]:
+    """Status and what a worker died of: of its last words the last that look like a cause."""
+    if death == "SIGKILL":
+        return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"
+    words = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in words if re.search("error|fatal|assert", line, re.IGNORECASE)]
+    last = (telling or words or ["it printed nothing"])[-1]
+    return "crash", f"the worker died of {death}: {last}"
+
+
+def _kill(slot: _Slot) -> None:
+    if slot.process is not None:
+        slot.process.kill()
+    slot.process = slot.job = None
