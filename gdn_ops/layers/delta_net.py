@@ -132,11 +132,11 @@ class DeltaNet(TokenMixer[LayerState]):
             layers = (self.q_conv1d, self.k_conv1d, self.v_conv1d)
             projected, conv = convolve_each(layers, projected, conv, cu_seqlens)
         activation = QK_ACTIVATIONS[self.qk_activation]
-        heads = (*x.shape[:2], self.num_heads, -1)
-        q, k = (activation(y).view(heads) for y in projected[:2])
+        heads = (*x.shape[:2], self.num_heads)
+        q, k = (activation(y).view(*heads, self.head_k_dim) for y in projected[:2])
         if self.qk_norm == "sum":
             q, k = q / q.sum(-1, keepdim=True), k / k.sum(-1, keepdim=True)
-        return (q, k, F.silu(projected[2]).view(heads)), conv
+        return (q, k, F.silu(projected[2]).view(*heads, self.head_v_dim)), conv
 
 
 def _head_dim(name: str, hidden_size: int, expand: float, num_heads: int) -> int:

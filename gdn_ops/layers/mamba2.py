@@ -101,7 +101,7 @@ class Mamba2(TokenMixer[LayerState]):
 
     def _normed(self, y: Tensor) -> Tensor:
         """RMS norm of each group of y [B, T, value_dim], times the weight."""
-        groups = y.view(*y.shape[:2], self.n_groups, -1)
+        groups = y.view(*y.shape[:2], self.n_groups, self.value_dim // self.n_groups)
         normed = F.rms_norm(groups, groups.shape[-1:], eps=self.norm_eps).flatten(-2)
         return normed * self.norm.weight.to(y.dtype)
 

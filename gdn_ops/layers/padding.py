@@ -34,7 +34,7 @@ def unpad(
             f"attention_mask {shape} must be [B={B}, at least T={T}] and come without cu_seqlens; "
             "give a 0/1 padding mask or cu_seqlens."
         )
-    valid = attention_mask[:, -T:].bool()
+    valid = attention_mask[:, shape[1] - T :].bool()
     if bool(valid.all()):
         return x, None, None
     return x[valid][None], F.pad(valid.sum(1).cumsum(0), (1, 0)), valid

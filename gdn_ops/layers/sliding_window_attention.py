@@ -84,7 +84,10 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         T = x.shape[1]
         seen = torch.zeros_like(lengths) if state is None else state.seen
         positions = seen[:, None] + torch.arange(T, device=x.device)  # [N, T]
-        q, k, v = (p(x).view(*x.shape[:2], -1, self.head_dim) for p in self._projections())
+        q, k, v = (
+            y.view(*x.shape[:2], y.shape[-1] // self.head_dim, self.head_dim)
+            for y in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        )
         q, k = (rotate(y, positions, self.rope_theta) for y in (q, k))
         kept = 0 if state is None else state.keys.shape[1]
         if state is not None:
@@ -110,9 +113,6 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         index = (kept + lengths[:, None] - size + steps).clamp(min=0)  # [N, size]
         rows = torch.arange(k.shape[0], device=k.device)[:, None]
         return WindowState(k[rows, index], v[rows, index], seen + lengths)
-
-    def _projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.q_proj, self.k_proj, self.v_proj
 
 
 def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int, window_size: int) -> None:
