@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -101,6 +102,7 @@ class DeltaNet(TokenMixer[LayerState]):
         state: LayerState | None,
         cu_seqlens: Tensor | None,
         *,
+        longest: int,
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, LayerState | None]:
@@ -135,8 +137,14 @@ class DeltaNet(TokenMixer[LayerState]):
         heads = (*x.shape[:2], self.num_heads)
         q, k = (activation(y).view(*heads, self.head_k_dim) for y in projected[:2])
         if self.qk_norm == "sum":
-            q, k = q / q.sum(-1, keepdim=True), k / k.sum(-1, keepdim=True)
+            q, k = _sum_normed(q), _sum_normed(k)
         return (q, k, F.silu(projected[2]).view(*heads, self.head_v_dim)), conv
+
+
+def _sum_normed(x: Tensor) -> Tensor:
+    """x / sum(x) over the last dim; x where the sum is 0, as it is for tokens of zeros."""
+    total = x.sum(-1, keepdim=True)
+    return x / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def _head_dim(name: str, hidden_size: int, expand: float, num_heads: int) -> int:

@@ -91,6 +91,7 @@ class GatedDeltaNet(TokenMixer[LayerState]):
         state: LayerState | None,
         cu_seqlens: Tensor | None,
         *,
+        longest: int,
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, LayerState | None]:

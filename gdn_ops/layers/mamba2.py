@@ -72,6 +72,7 @@ class Mamba2(TokenMixer[LayerState]):
         state: LayerState | None,
         cu_seqlens: Tensor | None,
         *,
+        longest: int,
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, LayerState | None]:

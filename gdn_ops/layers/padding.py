@@ -1,40 +1,92 @@
-"""Padding masks, turned into packed sequences."""
+"""Padding masks: how a padded batch becomes packed sequences, and its output a padded batch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
 
 
-def unpad(
-    x: Tensor, attention_mask: Tensor | None, cu_seqlens: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Pack the tokens a mask leaves.
+@dataclass(frozen=True)
+class Padding:
+    """Which tokens of a batch are padding.
+
+    Eager calls pack the valid tokens alone. How many there are is only known when the mask is read,
+    which ``torch.compile`` cannot do, so compiled calls keep the padding: it is set to zero and
+    moved behind the last sequence, where it belongs to none.
 
     Args:
-        x: [B, T, D].
-        attention_mask: [B, at least T], 0 at padding; its last T columns count.
-        cu_seqlens: [N + 1], packed sequences in one row; not with a mask.
-
-    Returns:
-        x as it is or [1, tokens, D], ``cu_seqlens``, and the mask [B, T] bool to unpack with, None
-        where nothing was packed.
-
-    Raises:
-        InvalidInput: the mask has another shape, or comes with ``cu_seqlens``.
+        valid: [B, T] bool, false at padding.
+        cu_seqlens: [B + 1] long, where each row's valid tokens begin in the packed row.
+        place: [B * T] long, where each token stands in the packed row of a compiled call; None in
+            an eager call.
     """
-    if attention_mask is None:
-        return x, cu_seqlens, None
-    B, T, _ = x.shape
-    shape = tuple(attention_mask.shape)
-    if cu_seqlens is not None or len(shape) != 2 or shape[0] != B or shape[1] < T:
+
+    valid: Tensor
+    cu_seqlens: Tensor
+    place: Tensor | None
+
+    @classmethod
+    def of(cls, x: Tensor, attention_mask: Tensor | None) -> Padding | None:
+        """The padding of x [B, T, D], None where the mask leaves none.
+
+        Raises:
+            InvalidInput: the mask is no tensor on x's device of shape [B, at least T].
+        """
+        if attention_mask is None:
+            return None
+        _check(x, attention_mask)
+        B, T = x.shape[:2]
+        if B * T == 0:
+            return None
+        valid = attention_mask[:, attention_mask.shape[1] - T :].bool()
+        compiled = torch.compiler.is_compiling()
+        if not compiled and bool(valid.all()):
+            return None
+        cu_seqlens = F.pad(valid.sum(1).cumsum(0), (1, 0))
+        return cls(valid, cu_seqlens, _places(valid.flatten()) if compiled else None)
+
+    def remove(self, x: Tensor) -> Tensor:
+        """x [B, T, D] as packed sequences: [1, valid tokens, D]; [1, B * T, D] if compiled."""
+        if self.place is None:
+            return x[self.valid][None]
+        # where, not a product: padding may be NaN
+        cleared = torch.where(self.valid[..., None], x, x.new_zeros(())).flatten(0, 1)
+        return torch.zeros_like(cleared).index_put((self.place,), cleared)[None]
+
+    def restore(self, y: Tensor) -> Tensor:
+        """The inverse of ``remove``: [1, tokens, D] to [B, T, D], zeros at padding."""
+        if self.place is None:
+            return y.new_zeros(*self.valid.shape, y.shape[-1]).index_put((self.valid,), y[0])
+        spread = y[0][self.place].view(*self.valid.shape, y.shape[-1])
+        return torch.where(self.valid[..., None], spread, y.new_zeros(()))
+
+
+def _places(valid: Tensor) -> Tensor:
+    """The valid tokens in their order, then the padding in its own; valid [B * T] bool."""
+    before = valid.cumsum(0)
+    return torch.where(valid, before - 1, before[-1] + (~valid).cumsum(0) - 1)
+
+
+def _check(x: Tensor, attention_mask: Tensor) -> None:
+    if not isinstance(attention_mask, Tensor):
+        kind = type(attention_mask).__name__
         raise InvalidInput(
-            f"attention_mask {shape} must be [B={B}, at least T={T}] and come without cu_seqlens; "
-            "give a 0/1 padding mask or cu_seqlens."
+            f"attention_mask is a {kind}; give a torch.Tensor [B, T] that is 0 at padding."
         )
-    valid = attention_mask[:, shape[1] - T :].bool()
-    if bool(valid.all()):
-        return x, None, None
-    return x[valid][None], F.pad(valid.sum(1).cumsum(0), (1, 0)), valid
+    B, T = x.shape[:2]
+    shape = list(attention_mask.shape)
+    if len(shape) != 2 or shape[0] != B or shape[1] < T:
+        raise InvalidInput(
+            f"attention_mask has shape {shape}; it must be [B={B}, at least T={T}], 0 at padding "
+            "and 1 elsewhere."
+        )
+    if attention_mask.device != x.device:
+        raise InvalidInput(
+            f"attention_mask is on {attention_mask.device} and hidden_states on {x.device}; "
+            "move both to one device."
+        )

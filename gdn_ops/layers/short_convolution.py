@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdn_ops.layers.packed_sequences import checked_offsets, sequence_of
+
 
 class ShortConvolution(nn.Conv1d):
     """Convolve every channel with its own W taps over tokens t-W+1..t, then apply SiLU if asked.
@@ -43,7 +45,7 @@ class ShortConvolution(nn.Conv1d):
         """
         taps = self.kernel_size[0]
         if cu_seqlens is not None:
-            return self._packed(x, state, cu_seqlens.long())
+            return self._packed(x, state, checked_offsets(cu_seqlens, x, "x").long())
         if state is None:
             state = x.new_zeros(x.shape[0], x.shape[2], taps - 1)
         extended = torch.cat([state.mT, x], dim=1)  # [B, W-1+T, D]
@@ -53,9 +55,8 @@ class ShortConvolution(nn.Conv1d):
         """Put each sequence's state in front of it, so that one convolution serves them all."""
         history = self.kernel_size[0] - 1
         sequences, tokens = cu.numel() - 1, x.shape[1]
-        token = torch.arange(tokens, device=x.device)
-        sequence = torch.searchsorted(cu[1:], token, right=True).clamp(max=sequences - 1)
-        first = token + sequence * history  # of the W extended positions that a token sees
+        # of the W extended positions that a token sees
+        first = torch.arange(tokens, device=x.device) + sequence_of(cu, tokens) * history
         extended = x.new_zeros(tokens + sequences * history, x.shape[2])
         extended = extended.index_put((first + history,), x[0])
         steps = torch.arange(history, device=x.device)

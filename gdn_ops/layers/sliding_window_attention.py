@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers.cache import WindowState
+from gdn_ops.layers.packed_sequences import SequenceRows, checked_offsets
 from gdn_ops.layers.rotary_embedding import rotate
 from gdn_ops.layers.token_mixer import TokenMixer
-from gdn_ops.reference.rows import Packing
 
 
 class SlidingWindowAttention(TokenMixer[WindowState]):
@@ -61,21 +61,21 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         state: WindowState | None,
         cu_seqlens: Tensor | None,
         *,
+        longest: int,
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, WindowState | None]:
         """Project, rotate, attend and project back; packed sequences get a row each meanwhile."""
-        packing = None
+        rows = None
         if cu_seqlens is not None:
-            packing = Packing.of(cu_seqlens, batch=x.shape[0], tokens=x.shape[1])
-            x = packing.pad(x)
-        N, T, _ = x.shape
-        lengths = x.new_full((N,), T, dtype=torch.long)
-        if packing is not None:
-            lengths = packing.valid.sum(1)
+            rows = SequenceRows.of(checked_offsets(cu_seqlens, x), x.shape[1], longest)
+            x = rows.spread(x)
+            lengths = rows.lengths
+        else:
+            lengths = x.new_full(x.shape[:1], x.shape[1], dtype=torch.long)
         o, after = self._attend(x, lengths, state)
         o = self.o_proj(o)
-        return o if packing is None else packing.pack(o), after if keep else None
+        return o if rows is None else rows.pack(o), after if keep else None
 
     def _attend(
         self, x: Tensor, lengths: Tensor, state: WindowState | None

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.cache import DeltaNetCache, LayerState, WindowState
-from gdn_ops.layers.padding import unpad
+from gdn_ops.layers.packed_sequences import checked_offsets, rememberable
+from gdn_ops.layers.padding import Padding
 
 MODES = ("chunk", "fused_recurrent")
 State = TypeVar("State", LayerState, WindowState)
@@ -63,18 +64,30 @@ class TokenMixer(nn.Module, Generic[State]):
             InvalidInput: mask and ``cu_seqlens`` together, a cache without ``layer_idx`` or for
                 another number of sequences.
         """
-        x, cu_seqlens, valid = unpad(hidden_states, attention_mask, cu_seqlens)
+        if attention_mask is not None and cu_seqlens is not None:
+            raise InvalidInput(
+                "attention_mask and cu_seqlens are both given; give the mask for a padded batch, "
+                "or cu_seqlens for packed sequences."
+            )
+        x = hidden_states
+        padding = Padding.of(x, attention_mask)
+        if padding is not None:
+            x, cu_seqlens = padding.remove(x), rememberable(padding.cu_seqlens)
+        elif cu_seqlens is not None:
+            cu_seqlens = rememberable(cu_seqlens)
+            checked_offsets(cu_seqlens, x)
         cache = DeltaNetCache() if use_cache and past_key_values is None else past_key_values
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.numel() - 1
         state = None if cache is None else self._state(cache, sequences)
         one_by_one = hidden_states.shape[1] == 1 or self.mode == "fused_recurrent"
         recurrent = one_by_one and not torch.is_grad_enabled()
-        o, state = self._mix(x, state, cu_seqlens, recurrent=recurrent, keep=cache is not None)
+        o, state = self._mix(
+            x, state, cu_seqlens,
+            longest=hidden_states.shape[1], recurrent=recurrent, keep=cache is not None,
+        )  # fmt: skip
         if cache is not None and self.layer_idx is not None and state is not None:
             cache.layers[self.layer_idx] = state
-        if valid is not None:
-            o = o.new_zeros(hidden_states.shape).index_put((valid,), o[0])
-        return o, None, cache
+        return o if padding is None else padding.restore(o), None, cache
 
     def _state(self, cache: DeltaNetCache, sequences: int) -> State | None:
         """This layer's state in a cache; None before its first call."""
@@ -98,10 +111,14 @@ class TokenMixer(nn.Module, Generic[State]):
         state: State | None,
         cu_seqlens: Tensor | None,
         *,
+        longest: int,
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, State | None]:
         """Mix x [B, T, hidden_size] from a state; return the output, and the next state if kept.
 
-        ``recurrent`` asks for the op meant for decoding, where a layer has two.
+        Args:
+            longest: no sequence has more tokens than this.
+            recurrent: call the op meant for decoding, in layers that have two.
+            keep: whether the next state is returned.
         """

@@ -279,7 +279,7 @@ def test_wrong_geometry_is_refused(options, error, message):
 
 def test_wrong_calls_are_refused(float64):
     layer, x = layer_of(float64), hidden_states(float64)
-    with pytest.raises(InvalidInput, match="come without cu_seqlens"):
+    with pytest.raises(InvalidInput, match="attention_mask and cu_seqlens are both given"):
         layer(x, torch.ones(2, 70), cu_seqlens=torch.tensor([0, 70]))
     with pytest.raises(InvalidInput, match="at least T=70"):
         layer(x, torch.ones(2, 69))
