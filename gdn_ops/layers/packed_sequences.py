@@ -15,7 +15,8 @@ from gdn_ops.packing import packing_of
 def checked_offsets(cu_seqlens: Tensor, x: Tensor, name: str = "hidden_states") -> Tensor:
     """``cu_seqlens`` after checks against the packed row x [1, T, D], called ``name`` in errors.
 
-    A compiled call checks the numbers when it runs, by an operator, and only if the result is used.
+    A compiled call checks the numbers when it runs, in an operator that returns a copy, and only if
+    the copy is used.
 
     Raises:
         InvalidInput: x has several rows, or ``cu_seqlens`` is not an int32 or int64 tensor [N + 1]
@@ -36,6 +37,7 @@ def checked_offsets(cu_seqlens: Tensor, x: Tensor, name: str = "hidden_states") 
     if torch.compiler.is_compiling():
         checked: Tensor = torch.ops.gdn_ops.checked_offsets(cu_seqlens, x.shape[1])
         return checked
+    cu_seqlens = rememberable(cu_seqlens)
     packing_of(cu_seqlens, x.shape[1])
     return cu_seqlens
 
@@ -58,7 +60,7 @@ def rememberable(cu_seqlens: Tensor) -> Tensor:
     Tensors made in inference mode carry no version, so their numbers would be read back from the
     device by every check.
     """
-    if torch.compiler.is_compiling() or not cu_seqlens.is_inference():
+    if not cu_seqlens.is_inference():
         return cu_seqlens
     with torch.inference_mode(mode=False):
         return cu_seqlens.clone()

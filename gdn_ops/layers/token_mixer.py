@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.cache import DeltaNetCache, LayerState, WindowState
-from gdn_ops.layers.packed_sequences import checked_offsets, rememberable
+from gdn_ops.layers.packed_sequences import checked_offsets
 from gdn_ops.layers.padding import Padding
 
 MODES = ("chunk", "fused_recurrent")
@@ -72,10 +72,11 @@ class TokenMixer(nn.Module, Generic[State]):
         x = hidden_states
         padding = Padding.of(x, attention_mask)
         if padding is not None:
-            x, cu_seqlens = padding.remove(x), rememberable(padding.cu_seqlens)
-        elif cu_seqlens is not None:
-            cu_seqlens = rememberable(cu_seqlens)
-            checked_offsets(cu_seqlens, x)
+            x, cu_seqlens = padding.remove(x), padding.cu_seqlens
+        if cu_seqlens is not None:
+            checked = checked_offsets(cu_seqlens, x)
+            # In a compiled call that is a copy, whose numbers the rule would read back again.
+            cu_seqlens = cu_seqlens if torch.compiler.is_compiling() else checked
         cache = DeltaNetCache() if use_cache and past_key_values is None else past_key_values
         sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.numel() - 1
         state = None if cache is None else self._state(cache, sequences)

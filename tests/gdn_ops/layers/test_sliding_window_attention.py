@@ -114,3 +114,20 @@ def test_wrong_geometry_is_refused() -> None:
     ):
         with pytest.raises(InvalidInput, match=message):
             layer_of(**options)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        (torch.tensor([0.0, 20.0]), "cu_seqlens is torch.float32; make it int32 or int64"),
+        (torch.tensor([1, 20]), "cu_seqlens starts at 1; the first offset must be 0"),
+        (torch.tensor([0, 9, 4, 20]), "cu_seqlens falls from 9 to 4 at sequence 1"),
+        (torch.tensor([0, 21]), "cu_seqlens ends at 21"),
+        (torch.tensor([0]), r"cu_seqlens has shape \[1\]"),
+        ([0, 20], "cu_seqlens is a list"),
+    ],
+    ids=str,
+)
+def test_wrong_offsets_are_refused(offsets: torch.Tensor, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        layer_of()(hidden_states(B=1), cu_seqlens=offsets)
