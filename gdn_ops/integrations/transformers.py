@@ -48,8 +48,10 @@ def use_gdn_ops(model: nn.Module) -> Swap:
     caches stay as they are.
 
     Raises:
-        InvalidInput: the model has no layer whose gated delta rule can be replaced.
+        InvalidInput: it is no module, or it has no layer whose gated delta rule can be replaced.
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model is a {type(model).__name__}; give a model of transformers.")
     targets = dict.fromkeys(_targets(model))
     if not targets:
         raise InvalidInput(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.cache import LayerState
+from gdn_ops.layers.checks import check_counts, check_positive
 from gdn_ops.layers.gated_rms_norm import GatedRMSNorm
 from gdn_ops.layers.short_convolution import ShortConvolution, convolve_each
 from gdn_ops.layers.token_mixer import TokenMixer
@@ -74,6 +75,8 @@ class DeltaNet(TokenMixer[LayerState]):
             raise UnknownName.of("qk activation", qk_activation, QK_ACTIVATIONS)
         if qk_norm not in QK_NORMS:
             raise UnknownName.of("qk norm", qk_norm, QK_NORMS)
+        check_counts(num_heads=num_heads, conv_size=conv_size)
+        check_positive(expand_k=expand_k, expand_v=expand_v)
         self.num_heads = num_heads
         self.head_k_dim = _head_dim("expand_k", hidden_size, expand_k, num_heads)
         self.head_v_dim = _head_dim("expand_v", hidden_size, expand_v, num_heads)
@@ -149,7 +152,7 @@ def _sum_normed(x: Tensor) -> Tensor:
 
 def _head_dim(name: str, hidden_size: int, expand: float, num_heads: int) -> int:
     width = round(hidden_size * expand)
-    if abs(width - hidden_size * expand) > 1e-5 * width or width % num_heads:
+    if abs(width - hidden_size * expand) > 1e-5 * width or width % num_heads or width < 1:
         raise InvalidInput(
             f"hidden_size * {name} = {hidden_size} * {expand} = {hidden_size * expand} does not "
             f"split into num_heads={num_heads} whole heads; choose {name} so that it does."

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers.cache import LayerState
+from gdn_ops.layers.checks import check_counts, check_positive
 from gdn_ops.layers.gate_parameters import initial_A_log, initial_dt_bias
 from gdn_ops.layers.gated_rms_norm import GatedRMSNorm
 from gdn_ops.layers.short_convolution import ShortConvolution, convolve_each
@@ -63,6 +64,10 @@ class GatedDeltaNet(TokenMixer[LayerState]):
     ) -> None:
         super().__init__(hidden_size, layer_idx, mode)
         num_v_heads = num_heads if num_v_heads is None else num_v_heads
+        check_counts(
+            num_heads=num_heads, num_v_heads=num_v_heads, head_dim=head_dim, conv_size=conv_size
+        )
+        check_positive(expand_v=expand_v)
         _check_geometry(num_heads, num_v_heads, head_dim, expand_v)
         self.num_heads, self.num_v_heads = num_heads, num_v_heads
         self.head_k_dim, self.head_v_dim = head_dim, round(head_dim * expand_v)
@@ -136,7 +141,9 @@ def _check_geometry(num_heads: int, num_v_heads: int, head_dim: int, expand_v: f
             f"num_v_heads={num_v_heads} is no multiple of num_heads={num_heads}; "
             "give each query/key head a whole number of value heads."
         )
-    if not math.isclose(head_dim * expand_v, round(head_dim * expand_v), rel_tol=1e-5):
+    if round(head_dim * expand_v) < 1 or not math.isclose(
+        head_dim * expand_v, round(head_dim * expand_v), rel_tol=1e-5
+    ):
         raise InvalidInput(
             f"head_dim * expand_v = {head_dim} * {expand_v} = {head_dim * expand_v} is not whole; "
             "choose expand_v so that the value head dim is an integer."

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gdn_ops.errors import UnknownName
+from gdn_ops.errors import InvalidInput, UnknownName
+from gdn_ops.layers.checks import check_channels, check_counts, check_eps
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
@@ -30,12 +31,23 @@ class GatedRMSNorm(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise UnknownName.of("output gate activation", activation, ACTIVATIONS)
+        check_counts(hidden_size=hidden_size)
+        check_eps(eps=eps)
         self.eps = eps
         self.activation = activation
         self.weight = nn.Parameter(torch.ones(hidden_size))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Normalise ``x`` [..., D] and gate it by ``gate`` [..., D], where one is given."""
+        """Normalise ``x`` [..., D] and gate it by ``gate`` [..., D], where one is given.
+
+        Raises:
+            InvalidInput: x is not a floating-point tensor [..., D], or the gate's shape differs.
+        """
+        check_channels("x", x, self.weight.shape[0])
+        if gate is not None and gate.shape != x.shape:
+            raise InvalidInput(
+                f"gate has shape {list(gate.shape)}; it must have x's, {list(x.shape)}."
+            )
         wide = torch.promote_types(x.dtype, torch.float32)
         y = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
         if gate is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers.cache import LayerState
+from gdn_ops.layers.checks import check_counts, check_eps, check_positive
 from gdn_ops.layers.gate_parameters import initial_A_log, initial_dt_bias
 from gdn_ops.layers.short_convolution import ShortConvolution
 from gdn_ops.layers.token_mixer import TokenMixer
@@ -53,6 +56,15 @@ class Mamba2(TokenMixer[LayerState]):
         layer_idx: int | None = None,
     ) -> None:
         super().__init__(hidden_size, layer_idx)
+        check_counts(
+            num_heads=num_heads,
+            head_dim=head_dim,
+            state_size=state_size,
+            n_groups=n_groups,
+            conv_kernel=conv_kernel,
+        )
+        check_positive(expand=expand)
+        check_eps(norm_eps=norm_eps)
         _check_geometry(hidden_size, num_heads, head_dim, expand, n_groups)
         self.num_heads, self.head_dim = num_heads, head_dim
         self.state_size, self.n_groups, self.norm_eps = state_size, n_groups, norm_eps
@@ -110,7 +122,8 @@ class Mamba2(TokenMixer[LayerState]):
 def _check_geometry(
     hidden_size: int, num_heads: int, head_dim: int, expand: float, n_groups: int
 ) -> None:
-    if num_heads * head_dim != expand * hidden_size:
+    # nearly: an expand that was computed as a quotient is rounded
+    if not math.isclose(num_heads * head_dim, expand * hidden_size, rel_tol=1e-5):
         raise InvalidInput(
             f"num_heads * head_dim = {num_heads} * {head_dim} is not expand * hidden_size = "
             f"{expand} * {hidden_size}; choose expand = {num_heads * head_dim / hidden_size:g}."

@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdn_ops.errors import InvalidInput
+from gdn_ops.layers.checks import check_channels, check_counts
 from gdn_ops.layers.packed_sequences import checked_offsets, sequence_of
+from gdn_ops.ops.checks import check_tensor
 
 
 class ShortConvolution(nn.Conv1d):
@@ -26,6 +29,7 @@ class ShortConvolution(nn.Conv1d):
     def __init__(
         self, hidden_size: int, kernel_size: int, *, bias: bool = False, silu: bool = True
     ) -> None:
+        check_counts(hidden_size=hidden_size, kernel_size=kernel_size)
         super().__init__(hidden_size, hidden_size, kernel_size, groups=hidden_size, bias=bias)
         self.silu = silu
 
@@ -42,14 +46,32 @@ class ShortConvolution(nn.Conv1d):
 
         Returns:
             y [B, T, D] and the state behind the last token, [N, D, W-1], a new tensor.
+
+        Raises:
+            InvalidInput: x, the state or ``cu_seqlens`` has another type or shape, or the offsets
+                do not fit x.
         """
         taps = self.kernel_size[0]
+        check_channels("x", x, self.in_channels, rank=3)
         if cu_seqlens is not None:
-            return self._packed(x, state, checked_offsets(cu_seqlens, x, "x").long())
+            cu_seqlens = checked_offsets(cu_seqlens, x, "x")
+        if state is not None:
+            self._check_state(state, x.shape[0] if cu_seqlens is None else cu_seqlens.numel() - 1)
+        if cu_seqlens is not None:
+            return self._packed(x, state, cu_seqlens.long())
         if state is None:
             state = x.new_zeros(x.shape[0], x.shape[2], taps - 1)
         extended = torch.cat([state.mT, x], dim=1)  # [B, W-1+T, D]
         return self._convolve(extended), extended[:, x.shape[1] :].mT.contiguous()
+
+    def _check_state(self, state: Tensor, sequences: int) -> None:
+        wanted = [sequences, self.in_channels, self.kernel_size[0] - 1]
+        check_tensor("state", state)
+        if list(state.shape) != wanted:
+            raise InvalidInput(
+                f"state has shape {list(state.shape)}; it must be [N, D, W - 1] = {wanted}, "
+                "as an earlier call of the same layer returned it."
+            )
 
     def _packed(self, x: Tensor, state: Tensor | None, cu: Tensor) -> tuple[Tensor, Tensor]:
         """Put each sequence's state in front of it, so that one convolution serves them all."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers.cache import WindowState
+from gdn_ops.layers.checks import check_counts, check_positive
 from gdn_ops.layers.packed_sequences import SequenceRows, checked_offsets
 from gdn_ops.layers.rotary_embedding import rotate
 from gdn_ops.layers.token_mixer import TokenMixer
@@ -33,6 +34,8 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         InvalidInput: the heads do not split the width, or the window is below 1.
     """
 
+    state_type = WindowState
+
     def __init__(
         self,
         hidden_size: int = 2048,
@@ -45,7 +48,9 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
     ) -> None:
         super().__init__(hidden_size, layer_idx)
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        _check_geometry(hidden_size, num_heads, num_kv_heads, window_size)
+        check_counts(num_heads=num_heads, num_kv_heads=num_kv_heads, window_size=window_size)
+        check_positive(rope_theta=rope_theta)
+        _check_geometry(hidden_size, num_heads, num_kv_heads)
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
         self.head_dim = hidden_size // num_heads
         self.window_size, self.rope_theta = window_size, rope_theta
@@ -91,6 +96,7 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         q, k = (rotate(y, positions, self.rope_theta) for y in (q, k))
         kept = 0 if state is None else state.keys.shape[1]
         if state is not None:
+            _check_state(state, k)
             k, v = torch.cat([state.keys, k], dim=1), torch.cat([state.values, v], dim=1)
         key_positions = seen[:, None] - kept + torch.arange(kept + T, device=x.device)
         # What pads a row stands behind its tokens: no token sees it.
@@ -115,7 +121,7 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         return WindowState(k[rows, index], v[rows, index], seen + lengths)
 
 
-def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int, window_size: int) -> None:
+def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int) -> None:
     if hidden_size % (2 * num_heads):
         raise InvalidInput(
             f"hidden_size={hidden_size} does not split into num_heads={num_heads} heads of an even "
@@ -126,5 +132,12 @@ def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int, window_
             f"num_heads={num_heads} is no multiple of num_kv_heads={num_kv_heads}; "
             "give each key/value head a whole number of query heads."
         )
-    if window_size < 1:
-        raise InvalidInput(f"window_size={window_size}; a token sees itself at least, give 1.")
+
+
+def _check_state(state: WindowState, k: Tensor) -> None:
+    heads = k.shape[2:]
+    if state.keys.dim() != 4 or state.keys.shape[2:] != heads:
+        raise InvalidInput(
+            f"the cache holds keys {list(state.keys.shape)}; the layer has key/value heads "
+            f"{list(heads)}. Give each layer of the stack its own layer_idx."
+        )

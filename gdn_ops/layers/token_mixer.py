@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.cache import DeltaNetCache, LayerState, WindowState
+from gdn_ops.layers.checks import check_channels, check_counts
 from gdn_ops.layers.packed_sequences import checked_offsets
 from gdn_ops.layers.padding import Padding
+from gdn_ops.layers.short_convolution import ShortConvolution
 
 MODES = ("chunk", "fused_recurrent")
 State = TypeVar("State", LayerState, WindowState)
@@ -27,13 +29,17 @@ class TokenMixer(nn.Module, Generic[State]):
             which kernel runs is the dispatcher's choice either way.
 
     Raises:
+        InvalidInput: ``hidden_size`` is not an integer >= 1.
         UnknownName: the mode is unknown.
     """
+
+    state_type: type[LayerState | WindowState] = LayerState
 
     def __init__(self, hidden_size: int, layer_idx: int | None, mode: str = "chunk") -> None:
         super().__init__()
         if mode not in MODES:
             raise UnknownName.of("mode", mode, MODES)
+        check_counts(hidden_size=hidden_size)
         self.hidden_size, self.layer_idx, self.mode = hidden_size, layer_idx, mode
 
     def forward(
@@ -64,6 +70,12 @@ class TokenMixer(nn.Module, Generic[State]):
             InvalidInput: mask and ``cu_seqlens`` together, a cache without ``layer_idx`` or for
                 another number of sequences.
         """
+        check_channels("hidden_states", hidden_states, self.hidden_size, rank=3)
+        if past_key_values is not None and not isinstance(past_key_values, DeltaNetCache):
+            raise InvalidInput(
+                f"past_key_values is a {type(past_key_values).__name__}; give a "
+                "gdn_ops.layers.DeltaNetCache, or none and use_cache=True for a new one."
+            )
         if attention_mask is not None and cu_seqlens is not None:
             raise InvalidInput(
                 "attention_mask and cu_seqlens are both given; give the mask for a padded batch, "
@@ -98,12 +110,32 @@ class TokenMixer(nn.Module, Generic[State]):
                 "give each layer of the stack its own layer_idx."
             )
         state = cache.layers.get(self.layer_idx)
+        if state is not None:
+            self._check_kind(state)
         if state is not None and state.sequences != sequences:
             raise InvalidInput(
                 f"the cache holds {state.sequences} sequences and the call has "
                 f"{sequences}; call with as many, in the same order, or start a new cache."
             )
         return cast("State | None", state)
+
+    def _check_kind(self, state: object) -> None:
+        """Refuse the state of another kind of layer."""
+        ours = f"{self.state_type.__name__} of {self._convolutions()} convolutions"
+        theirs = type(state).__name__
+        if isinstance(state, LayerState):
+            theirs += f" of {len(state.conv or ())} convolutions"
+        elif isinstance(state, WindowState):
+            theirs += " of 0 convolutions"
+        if theirs != ours:
+            raise InvalidInput(
+                f"the cache holds a {theirs} for layer_idx={self.layer_idx}, and this "
+                f"{type(self).__name__} keeps a {ours}; give each layer of the stack its own "
+                "layer_idx."
+            )
+
+    def _convolutions(self) -> int:
+        return sum(isinstance(module, ShortConvolution) for module in self.children())
 
     @abstractmethod
     def _mix(

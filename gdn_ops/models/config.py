@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gdn_ops.codegen.errors import shown
 from gdn_ops.errors import InvalidInput, UnknownName
+from gdn_ops.layers.checks import check_counts, check_eps
 
 MIXERS = ("gdn", "deltanet", "mamba2", "swa")
 """Gated DeltaNet, DeltaNet, Mamba2 (gate only) and sliding-window attention."""
@@ -35,7 +37,7 @@ class HybridConfig:
 
     Raises:
         UnknownName: a mixer is unknown.
-        InvalidInput: the stack has no layers.
+        InvalidInput: the pattern is empty or no name or tuple, or a size is out of range.
     """
 
     pattern: str | tuple[str, ...] = "H1"
@@ -51,14 +53,28 @@ class HybridConfig:
     tie_embeddings: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str | tuple):
+            raise InvalidInput(
+                f"pattern={shown(self.pattern)} is a {type(self.pattern).__name__}; "
+                "give a name or a tuple of names."
+            )
         for mixer in self.period:
             if mixer not in MIXERS:
                 raise UnknownName.of("mixer", mixer, (*HYBRIDS, *MIXERS))
-        if self.num_layers < 1 or not self.period:
-            raise InvalidInput(
-                f"num_layers={self.num_layers} with the pattern {self.period}; "
-                "give at least one layer and one mixer."
-            )
+        if not self.period:
+            raise InvalidInput(f"pattern=() has no mixers; name one of {', '.join(MIXERS)}.")
+        check_counts(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            window_size=self.window_size,
+            conv_size=self.conv_size,
+        )
+        if self.intermediate_size is not None:
+            check_counts(intermediate_size=self.intermediate_size)
+        check_eps(norm_eps=self.norm_eps)
 
     @property
     def period(self) -> tuple[str, ...]:

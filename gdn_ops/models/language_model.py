@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gdn_ops.errors import InvalidInput
 from gdn_ops.layers import DeltaNetCache
+from gdn_ops.layers.checks import check_counts
 from gdn_ops.models.block import Block
 from gdn_ops.models.config import HybridConfig
 
@@ -22,6 +24,10 @@ class HybridLanguageModel(nn.Module):
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
+        if not isinstance(config, HybridConfig):
+            raise InvalidInput(
+                f"config is a {type(config).__name__}; give a gdn_ops.models.HybridConfig."
+            )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_layers))
@@ -53,8 +59,17 @@ class HybridLanguageModel(nn.Module):
             Logits [B, T, vocab_size] and the cache or None.
 
         Raises:
-            InvalidInput: mask and ``cu_seqlens`` together, or a cache of other sequences.
+            InvalidInput: ``input_ids`` is no [B, T] of integers, mask and ``cu_seqlens`` together,
+                or a cache of other sequences.
         """
+        if (
+            not isinstance(input_ids, Tensor)
+            or input_ids.dtype not in (torch.int32, torch.int64)
+            or input_ids.dim() != 2
+        ):
+            raise InvalidInput(
+                f"input_ids is {_described(input_ids)}; give token ids [B, T], int32 or int64."
+            )
         cache = DeltaNetCache() if use_cache and cache is None else cache
         x = self.embedding(input_ids)
         for block in self.blocks:
@@ -63,10 +78,24 @@ class HybridLanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, steps: int) -> Tensor:
-        """The likeliest next tokens, one call each: [B, T] to [B, steps]."""
+        """The likeliest next tokens, one call each: [B, T] to [B, steps].
+
+        Raises:
+            InvalidInput: the prompt has no tokens, or ``steps`` is not an integer >= 1.
+        """
+        check_counts(steps=steps)
+        if isinstance(input_ids, Tensor) and input_ids.dim() == 2 and input_ids.shape[1] == 0:
+            raise InvalidInput(
+                f"input_ids has shape {list(input_ids.shape)}; give each prompt a token to start "
+                "from."
+            )
         cache, answer = DeltaNetCache(), []
         for _ in range(steps):
             logits, _ = self(input_ids, cache=cache)
             input_ids = logits[:, -1:].argmax(-1)
             answer.append(input_ids)
         return torch.cat(answer, dim=1)
+
+
+def _described(x: object) -> str:
+    return f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
