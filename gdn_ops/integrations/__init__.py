@@ -1,1 +1,1 @@
-"""gdn_ops inside other libraries; each module imports its library only when it is used."""
+"""Run other libraries on gdn_ops. Importing a module here does not import its library."""

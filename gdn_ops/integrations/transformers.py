@@ -4,7 +4,7 @@
 
     use_gdn_ops(model)
 
-Models that mix tokens with the gated delta rule are Qwen3-Next, Qwen3.5 and OLMo hybrid.
+Models with gated delta rule layers are Qwen3-Next, Qwen3.5 and OLMo hybrid.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Rule = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class Swap:
-    """The functions that ``use_gdn_ops`` replaced; as a context, it puts them back at the end."""
+    """The functions that ``use_gdn_ops`` replaced; a context that restores them at its end."""
 
     def __init__(self, originals: list[tuple[Any, str, Any]]) -> None:
         self._originals = originals
 
     def restore(self) -> None:
-        """Put the original functions back; a second call does nothing."""
+        """Restore the original functions; a second call does nothing."""
         while self._originals:
             owner, name, original = self._originals.pop()
             setattr(owner, name, original)
@@ -41,14 +41,14 @@ class Swap:
 
 
 def use_gdn_ops(model: nn.Module) -> Swap:
-    """Replace the gated delta rule of a transformers model by ``gdn_ops``, prefill and decode.
+    """Run the gated delta rule of a transformers model on ``gdn_ops``, for prefill and decode.
 
     The layers call functions of their modelling module, so every model of the same class in this
-    process runs on gdn_ops until ``restore()``, or to the end of the ``with`` block. Weights and
-    caches stay as they are.
+    process runs on gdn_ops until ``restore()`` or the end of the ``with`` block. Weights and caches
+    do not change.
 
     Raises:
-        InvalidInput: it is no module, or it has no layer whose gated delta rule can be replaced.
+        InvalidInput: ``model`` is not a module, or has no gated delta rule layer of transformers.
     """
     if not isinstance(model, nn.Module):
         raise InvalidInput(f"model is a {type(model).__name__}; give a model of transformers.")
@@ -66,7 +66,7 @@ def use_gdn_ops(model: nn.Module) -> Swap:
 
 
 def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
-    """Where the functions live: module globals; instance attributes in older releases."""
+    """Where the functions are: module globals, or instance attributes in older releases."""
     for layer in model.modules():
         namespace = sys.modules[type(layer).__module__]
         for owner, prefix in ((namespace, "torch_"), (layer, "")):
@@ -105,5 +105,5 @@ _SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu
 
 
 def _shared(arguments: dict[str, Any]) -> dict[str, Any]:
-    # The layers pass on whatever the model was called with; the rule has no use for the rest.
+    # The layers also pass on other arguments of the model, which the rule does not take.
     return {name: arguments[name] for name in _SHARED if name in arguments}

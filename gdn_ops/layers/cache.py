@@ -1,4 +1,4 @@
-"""DeltaNetCache: what a stack of layers keeps between calls; its size does not grow with tokens."""
+"""DeltaNetCache: the states of a stack of layers between calls; their size does not grow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LayerState:
-    """What one recurrent layer keeps of N sequences.
+    """The state of one recurrent layer for N sequences.
 
     Args:
-        recurrent: [N, HV, K, V] float32, the state of the rule.
-        conv: the last W - 1 inputs of each short convolution, each [N, D, W - 1]: of q, k and v,
-            or of Mamba2's one; None for a layer without short convolutions.
+        recurrent: [N, HV, K, V] float32, the state of the recurrence.
+        conv: the last W - 1 inputs of each short convolution, each [N, D, W - 1]: three for q, k
+            and v, one for Mamba2; None for a layer without short convolutions.
     """
 
     recurrent: Tensor
@@ -22,19 +22,19 @@ class LayerState:
 
     @property
     def sequences(self) -> int:
-        """N."""
+        """The number of sequences, N."""
         return self.recurrent.shape[0]
 
 
 @dataclass(frozen=True)
 class WindowState:
-    """What one sliding-window attention layer keeps of N sequences.
+    """The state of one sliding-window attention layer for N sequences.
 
     Args:
-        keys, values: [N, S, heads, head dim], the newest token last, S at most the window less
-            one; the keys are rotated. A sequence of fewer than S tokens begins with numbers that
-            no query sees.
-        seen: [N] long, the tokens of each sequence so far.
+        keys, values: [N, S, heads, head dim], the newest token last, S <= window size - 1; the keys
+            are rotated. If a sequence has fewer than S tokens, the first entries are padding that
+            no query attends to.
+        seen: [N] long, the number of tokens of each sequence so far.
     """
 
     keys: Tensor
@@ -43,12 +43,12 @@ class WindowState:
 
     @property
     def sequences(self) -> int:
-        """N."""
+        """The number of sequences, N."""
         return self.seen.shape[0]
 
 
 @dataclass
 class DeltaNetCache:
-    """The states of a stack of layers, by ``layer_idx``."""
+    """The states of a stack of layers, keyed by ``layer_idx``."""
 
     layers: dict[int, LayerState | WindowState] = field(default_factory=dict)

@@ -26,29 +26,31 @@ QK_NORMS = ("l2", "sum")
 
 
 class DeltaNet(TokenMixer[LayerState]):
-    """Mix tokens with the delta rule; the state dict is that of FLA's layer of this name.
+    """Mix tokens with the delta rule; the state dict is that of FLA's ``DeltaNet``.
 
     q, k = norm(activation(conv(W x))), v = SiLU(conv(W x)), beta = sigmoid(W_b x), then
     o_proj(norm(delta_rule(q, k, v, beta))), the norm gated by silu(W_g x) with ``use_gate``.
 
     Args:
-        mode: ``chunk`` or ``fused_recurrent``, the op that several tokens without a gradient call.
+        mode: ``chunk`` or ``fused_recurrent``, the op that is called for several tokens when no
+            gradient is recorded.
         hidden_size: size of the input and output.
-        expand_k, expand_v: width of all keys, and of all values, over ``hidden_size``.
+        expand_k, expand_v: total width of the keys and of the values, divided by ``hidden_size``.
         num_heads: heads, H; K = hidden_size * expand_k / H and V likewise.
-        use_beta: whether the writing strength is learnt, or 1.
-        use_gate: whether the output is gated.
-        use_short_conv: whether q, k and v pass a short convolution.
-        conv_size: taps of the short convolutions.
-        conv_bias: whether they have a bias.
-        allow_neg_eigval: double beta, so that the state may flip sign (arXiv 2411.12537).
-        layer_idx: the layer's key in a cache.
-        qk_activation: ``silu``, ``relu``, ``elu`` (plus one) or ``identity``.
-        qk_norm: ``l2``, to length one, or ``sum``, to a sum of one.
+        use_beta: whether beta, the writing strength, is learnt; it is 1 otherwise.
+        use_gate: whether the output is multiplied by a gate.
+        use_short_conv: whether q, k and v go through a short convolution.
+        conv_size: taps (kernel size) of the short convolutions.
+        conv_bias: whether the short convolutions have a bias.
+        allow_neg_eigval: double beta, so that eigenvalues of the transition matrix can be negative
+            (arXiv 2411.12537).
+        layer_idx: the key of this layer's state in a cache.
+        qk_activation: ``silu``, ``relu``, ``elu`` (ELU + 1) or ``identity``.
+        qk_norm: ``l2`` scales q and k to length 1, ``sum`` to a sum of 1.
         norm_eps: eps of the output norm.
 
     Raises:
-        InvalidInput: a head dim is not whole.
+        InvalidInput: a size is not an integer >= 1, or a head dim would not be an integer.
         UnknownName: the mode, activation or norm is unknown.
     """
 
@@ -145,7 +147,7 @@ class DeltaNet(TokenMixer[LayerState]):
 
 
 def _sum_normed(x: Tensor) -> Tensor:
-    """x / sum(x) over the last dim; x where the sum is 0, as it is for tokens of zeros."""
+    """x / sum(x) over the last dim; x itself if the sum is 0, e.g. for a token of zeros."""
     total = x.sum(-1, keepdim=True)
     return x / torch.where(total == 0, torch.ones_like(total), total)
 
@@ -155,6 +157,6 @@ def _head_dim(name: str, hidden_size: int, expand: float, num_heads: int) -> int
     if abs(width - hidden_size * expand) > 1e-5 * width or width % num_heads or width < 1:
         raise InvalidInput(
             f"hidden_size * {name} = {hidden_size} * {expand} = {hidden_size * expand} does not "
-            f"split into num_heads={num_heads} whole heads; choose {name} so that it does."
+            f"split into num_heads={num_heads} heads of equal size; choose {name} so that it does."
         )
     return width // num_heads

@@ -1,4 +1,4 @@
-"""How the parameters of a scalar gate start: the decay rates and time steps of Mamba-2."""
+"""Initial values of a scalar gate's parameters: the decay rates and time steps of Mamba-2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def initial_A_log(heads: int, low: float = 1e-4, high: float = 16.0) -> nn.Parameter:
-    """log U(low, high) [heads], the log of the decay rates; ``low`` keeps it off log(0) = -inf."""
+    """log U(low, high) [heads], the log of the decay rates; ``low`` > 0 avoids log(0)."""
     return _undecayed(torch.empty(heads).uniform_(low, high).log())
 
 
@@ -22,5 +22,5 @@ def initial_dt_bias(heads: int) -> nn.Parameter:
 
 def _undecayed(x: Tensor) -> nn.Parameter:
     parameter = nn.Parameter(x)
-    parameter._no_weight_decay = True  # type: ignore[attr-defined]  # read by optimizers
+    parameter._no_weight_decay = True  # type: ignore[attr-defined]  # training code reads it
     return parameter

@@ -18,30 +18,32 @@ from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 
 
 class GatedDeltaNet(TokenMixer[LayerState]):
-    """Mix tokens with the gated delta rule; the state dict is that of FLA's layer of this name.
+    """Mix tokens with the gated delta rule; its state dict is that of FLA's ``GatedDeltaNet``.
 
-    q, k, v = SiLU(conv(W x)), q and k of length one, g = -exp(A_log) softplus(W_a x + dt_bias),
+    q, k, v = SiLU(conv(W x)), q and k of length 1, g = -exp(A_log) softplus(W_a x + dt_bias),
     beta = sigmoid(W_b x), then o_proj(norm(gated_delta_rule(q, k, v, g, beta)) * silu(W_g x)).
 
     Args:
         hidden_size: size of the input and output.
-        expand_v: value head dim over key head dim.
+        expand_v: value head dim divided by key head dim.
         head_dim: key head dim, K; the value head dim is V = head_dim * expand_v.
         num_heads: query/key heads, H.
-        num_v_heads: value heads, HV, a multiple of H; H where not given.
-        mode: ``chunk`` or ``fused_recurrent``, the op that several tokens without a gradient call;
-            which kernel runs is the dispatcher's choice either way.
-        use_gate: whether the output is gated.
-        use_short_conv: whether q, k and v pass a short convolution, or only SiLU.
-        allow_neg_eigval: double beta, so that the state may flip sign (arXiv 2411.12537).
-        conv_size: taps of the short convolutions.
-        conv_bias: whether they have a bias.
-        layer_idx: the layer's key in a cache.
+        num_v_heads: value heads, HV, a multiple of H; default: H.
+        mode: ``chunk`` or ``fused_recurrent``, the op that is called for several tokens when no
+            gradient is recorded. The dispatcher chooses the kernel in either case.
+        use_gate: whether the output is multiplied by a gate.
+        use_short_conv: whether q, k and v go through a short convolution before SiLU.
+        allow_neg_eigval: double beta, so that eigenvalues of the transition matrix can be negative
+            (arXiv 2411.12537).
+        conv_size: taps (kernel size) of the short convolutions.
+        conv_bias: whether the short convolutions have a bias.
+        layer_idx: the key of this layer's state in a cache.
         norm_eps: eps of the output norm.
         output_gate_activation: ``swish`` (= ``silu``) or ``sigmoid``.
 
     Raises:
-        InvalidInput: HV is no multiple of H, or V is not whole.
+        InvalidInput: a size is not an integer >= 1, HV is not a multiple of H, or V would not be an
+            integer.
         UnknownName: the mode or activation is unknown.
     """
 
@@ -127,7 +129,7 @@ class GatedDeltaNet(TokenMixer[LayerState]):
     def _qkv(
         self, x: Tensor, conv: tuple[Tensor, ...] | None, cu_seqlens: Tensor | None
     ) -> tuple[list[Tensor], tuple[Tensor, ...] | None]:
-        """q, k and v [B, T, heads * dim] behind the convolutions, and the convolutions' states."""
+        """q, k and v [B, T, heads * dim] after the convolutions, and their states."""
         projected = [self.q_proj(x), self.k_proj(x), self.v_proj(x)]
         if not self.use_short_conv:
             return [F.silu(y) for y in projected], None
@@ -138,13 +140,13 @@ class GatedDeltaNet(TokenMixer[LayerState]):
 def _check_geometry(num_heads: int, num_v_heads: int, head_dim: int, expand_v: float) -> None:
     if num_v_heads % num_heads:
         raise InvalidInput(
-            f"num_v_heads={num_v_heads} is no multiple of num_heads={num_heads}; "
-            "give each query/key head a whole number of value heads."
+            f"num_v_heads={num_v_heads} is not a multiple of num_heads={num_heads}; "
+            "give each query/key head the same number of value heads."
         )
     if round(head_dim * expand_v) < 1 or not math.isclose(
         head_dim * expand_v, round(head_dim * expand_v), rel_tol=1e-5
     ):
         raise InvalidInput(
-            f"head_dim * expand_v = {head_dim} * {expand_v} = {head_dim * expand_v} is not whole; "
-            "choose expand_v so that the value head dim is an integer."
+            f"head_dim * expand_v = {head_dim} * {expand_v} = {head_dim * expand_v} is not an "
+            "integer; choose expand_v so that the value head dim is an integer."
         )

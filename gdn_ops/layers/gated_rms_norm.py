@@ -1,4 +1,4 @@
-"""GatedRMSNorm: the norm of the outputs, times an activated gate."""
+"""GatedRMSNorm: RMS norm, multiplied by an activated gate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GatedRMSNorm(nn.Module):
     """Return x / sqrt(mean(x^2) + eps) * weight * activation(gate), computed in float32.
 
     Args:
-        hidden_size: size of the last dim, which is normalised.
+        hidden_size: size of the last dim, over which the norm is taken.
         eps: added to the mean square.
         activation: ``swish`` (= ``silu``) or ``sigmoid``.
     """
@@ -38,7 +38,7 @@ class GatedRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden_size))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Normalise ``x`` [..., D] and gate it by ``gate`` [..., D], where one is given.
+        """Normalise ``x`` [..., D] and gate it by ``gate`` [..., D] if one is given.
 
         Raises:
             InvalidInput: x is not a floating-point tensor [..., D], or the gate's shape differs.

@@ -1,4 +1,4 @@
-"""Mamba2: the token mixer of arXiv 2405.21060, a scalar gate without the delta rule."""
+"""Mamba2: the token mixer of arXiv 2405.21060, linear attention with one decay per head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gdn_ops.ops.simple_gla import chunk_simple_gla
 
 
 class Mamba2(TokenMixer[LayerState]):
-    """Mix tokens with a decaying sum of k v^T; the state dict is transformers' and mamba-ssm's.
+    """Mix tokens with a decaying sum of k v^T; state dict as in transformers and mamba-ssm.
 
     [z, xBC, dt] = in_proj(x), [v, k, q] = SiLU(conv(xBC)) (the paper's x, B and C),
     dt = softplus(dt + dt_bias), S <- exp(-exp(A_log) dt) S + k (dt v)^T, then
@@ -29,16 +29,17 @@ class Mamba2(TokenMixer[LayerState]):
         num_heads: value heads, HV.
         head_dim: value head dim, V.
         state_size: key head dim, K.
-        expand: must say that num_heads * head_dim = expand * hidden_size.
-        n_groups: query/key heads, H, which HV is a multiple of; the norm has as many groups.
-        conv_kernel: taps of the short convolution.
-        use_conv_bias: whether it has a bias.
+        expand: num_heads * head_dim / hidden_size.
+        n_groups: query/key heads, H; HV must be a multiple of it. The norm has as many groups.
+        conv_kernel: taps (kernel size) of the short convolution.
+        use_conv_bias: whether the short convolution has a bias.
         use_bias: whether the projections have biases.
         norm_eps: eps of the output norm.
-        layer_idx: the layer's key in a cache.
+        layer_idx: the key of this layer's state in a cache.
 
     Raises:
-        InvalidInput: the heads do not fill the width, or HV is no multiple of H.
+        InvalidInput: a size is not an integer >= 1, ``expand`` does not fit the heads, or HV is not
+            a multiple of H.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Mamba2(TokenMixer[LayerState]):
 def _check_geometry(
     hidden_size: int, num_heads: int, head_dim: int, expand: float, n_groups: int
 ) -> None:
-    # nearly: an expand that was computed as a quotient is rounded
+    # isclose: an expand computed as a quotient is rounded
     if not math.isclose(num_heads * head_dim, expand * hidden_size, rel_tol=1e-5):
         raise InvalidInput(
             f"num_heads * head_dim = {num_heads} * {head_dim} is not expand * hidden_size = "
@@ -130,6 +131,6 @@ def _check_geometry(
         )
     if num_heads % n_groups:
         raise InvalidInput(
-            f"num_heads={num_heads} is no multiple of n_groups={n_groups}; "
-            "give each group a whole number of heads."
+            f"num_heads={num_heads} is not a multiple of n_groups={n_groups}; "
+            "give each group the same number of heads."
         )

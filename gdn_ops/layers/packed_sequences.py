@@ -44,7 +44,7 @@ def checked_offsets(cu_seqlens: Tensor, x: Tensor, name: str = "hidden_states") 
 
 @torch.library.custom_op("gdn_ops::checked_offsets", mutates_args=())
 def _checked_copy(cu_seqlens: Tensor, tokens: int) -> Tensor:
-    """A copy, for an operator may not return its input, and one without results is left out."""
+    """Return a copy: an operator may not return its input, and one without outputs is removed."""
     packing_of(cu_seqlens, tokens)
     return cu_seqlens.clone()
 
@@ -68,14 +68,14 @@ def rememberable(cu_seqlens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SequenceRows:
-    """Where the tokens of N packed sequences stand when each has a row of L tokens to itself.
+    """Index maps between N packed sequences and N rows of L tokens, one row per sequence.
 
     Args:
         token: [N, L] long, the packed position of each token of the rows; the number of packed
-            tokens, one past the last of them, where a row is longer than its sequence.
+            tokens, one past the last, where a row is longer than its sequence.
         lengths: [N] long, tokens of each sequence.
-        row, column: [T] long, where each packed token stands in the rows.
-        owned: [T] bool, false behind the last sequence.
+        row, column: [T] long, the position of each packed token in the rows.
+        owned: [T] bool, false after the last sequence.
     """
 
     token: Tensor
@@ -89,8 +89,8 @@ class SequenceRows:
         """The rows of checked offsets into ``tokens`` packed tokens.
 
         Args:
-            longest: no sequence has more tokens. Rows of compiled calls are this long, those of
-                eager calls as long as the longest sequence.
+            longest: an upper bound on the tokens of a sequence. It is the row length of compiled
+                calls; rows of eager calls are as long as the longest sequence.
         """
         cu = cu_seqlens.long()
         lengths = cu.diff()
@@ -104,15 +104,15 @@ class SequenceRows:
         return cls(token, lengths, row, torch.where(owned, packed - cu[row], 0), owned)
 
     def spread(self, x: Tensor) -> Tensor:
-        """[1, T, D] to [N, L, D], zeros behind each sequence."""
+        """[1, T, D] to [N, L, D], zeros after each sequence."""
         return F.pad(x[0], (0, 0, 0, 1))[self.token]
 
     def pack(self, y: Tensor) -> Tensor:
-        """[N, L, D] to [1, T, D], zeros behind the last sequence."""
+        """[N, L, D] to [1, T, D], zeros after the last sequence."""
         return torch.where(self.owned[:, None], y[self.row, self.column], y.new_zeros(()))[None]
 
 
 def sequence_of(cu: Tensor, tokens: int) -> Tensor:
-    """The sequence of each packed token, [tokens] long; the last one behind its end."""
+    """The sequence of each packed token, [tokens] long; the last one after its end."""
     token = torch.arange(tokens, device=cu.device)
     return torch.searchsorted(cu[1:], token, right=True).clamp(max=cu.numel() - 2)

@@ -15,15 +15,15 @@ from gdn_ops.errors import InvalidInput
 class Padding:
     """Which tokens of a batch are padding.
 
-    Eager calls pack the valid tokens alone. How many there are is only known when the mask is read,
-    which ``torch.compile`` cannot do, so compiled calls keep the padding: it is set to zero and
-    moved behind the last sequence, where it belongs to none.
+    Eager calls pack only the valid tokens. Their number is known only once the mask is read, which
+    ``torch.compile`` cannot do while tracing. Compiled calls keep the padding: it is set to zero
+    and moved to the end of the packed row, after the last sequence.
 
     Args:
         valid: [B, T] bool, false at padding.
         cu_seqlens: [B + 1] long, where each row's valid tokens begin in the packed row.
-        place: [B * T] long, where each token stands in the packed row of a compiled call; None in
-            an eager call.
+        place: [B * T] long, the position of each token in the packed row of a compiled call; None
+            in an eager call.
     """
 
     valid: Tensor
@@ -32,10 +32,10 @@ class Padding:
 
     @classmethod
     def of(cls, x: Tensor, attention_mask: Tensor | None) -> Padding | None:
-        """The padding of x [B, T, D], None where the mask leaves none.
+        """The padding of x [B, T, D]; None if there is none.
 
         Raises:
-            InvalidInput: the mask is no tensor on x's device of shape [B, at least T].
+            InvalidInput: the mask is not a tensor [B, at least T] on x's device.
         """
         if attention_mask is None:
             return None
@@ -67,7 +67,7 @@ class Padding:
 
 
 def _places(valid: Tensor) -> Tensor:
-    """The valid tokens in their order, then the padding in its own; valid [B * T] bool."""
+    """Packed positions: valid tokens first, then padding, both in order; valid is [B * T]."""
     before = valid.cumsum(0)
     return torch.where(valid, before - 1, before[-1] + (~valid).cumsum(0) - 1)
 

@@ -15,15 +15,15 @@ from gdn_ops.ops.checks import check_tensor
 
 
 class ShortConvolution(nn.Conv1d):
-    """Convolve every channel with its own W taps over tokens t-W+1..t, then apply SiLU if asked.
+    """Convolve each channel with its own W taps over tokens t-W+1..t; apply SiLU if ``silu``.
 
-    ``weight`` is [D, 1, W], tap W-1 meeting the newest token; ``bias`` is [D] or absent.
+    ``weight`` is [D, 1, W], tap W-1 is for the newest token; ``bias`` is [D] or None.
 
     Args:
         hidden_size: channels, D.
-        kernel_size: taps, W.
+        kernel_size: number of taps, W.
         bias: whether each channel has a bias.
-        silu: whether SiLU follows.
+        silu: whether SiLU is applied to the result.
     """
 
     def __init__(
@@ -36,16 +36,17 @@ class ShortConvolution(nn.Conv1d):
     def forward(  # type: ignore[override]  # a convolution with a state takes and returns it
         self, x: Tensor, state: Tensor | None = None, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Convolve whole sequences, or go on from the state of an earlier call.
+        """Convolve whole sequences, or continue from the state of an earlier call.
 
         Args:
             x: [B, T, D].
-            state: [N, D, W-1], the inputs before the first token, oldest first; zeros where not
-                given.
-            cu_seqlens: [N+1], packed sequences in one row (B = 1), where N is B otherwise.
+            state: [N, D, W-1], the inputs before the first token, oldest first; default:
+                zeros.
+            cu_seqlens: [N + 1] int32 or int64, offsets of packed sequences in one row (B = 1);
+                without it, N is B.
 
         Returns:
-            y [B, T, D] and the state behind the last token, [N, D, W-1], a new tensor.
+            y [B, T, D] and the state after the last token, [N, D, W-1], a new tensor.
 
         Raises:
             InvalidInput: x, the state or ``cu_seqlens`` has another type or shape, or the offsets
@@ -74,10 +75,10 @@ class ShortConvolution(nn.Conv1d):
             )
 
     def _packed(self, x: Tensor, state: Tensor | None, cu: Tensor) -> tuple[Tensor, Tensor]:
-        """Put each sequence's state in front of it, so that one convolution serves them all."""
+        """Put each sequence's state in front of it, then run one convolution over all of them."""
         history = self.kernel_size[0] - 1
         sequences, tokens = cu.numel() - 1, x.shape[1]
-        # of the W extended positions that a token sees
+        # the first of the W extended positions that each token reads
         first = torch.arange(tokens, device=x.device) + sequence_of(cu, tokens) * history
         extended = x.new_zeros(tokens + sequences * history, x.shape[2])
         extended = extended.index_put((first + history,), x[0])
@@ -85,15 +86,15 @@ class ShortConvolution(nn.Conv1d):
         offsets = history * torch.arange(sequences, device=x.device)[:, None] + steps
         if state is not None:
             extended = extended.index_put((cu[:-1, None] + offsets,), state.mT)
-        behind = extended[cu[1:, None] + offsets]  # [N, W-1, D]
-        return self._convolve(extended[None])[:, first], behind.mT.contiguous()
+        after = extended[cu[1:, None] + offsets]  # [N, W-1, D]
+        return self._convolve(extended[None])[:, first], after.mT.contiguous()
 
     def _convolve(self, extended: Tensor) -> Tensor:
         """[B, W-1+T, D] -> [B, T, D]."""
         if extended.shape[1] < self.kernel_size[0]:  # T = 0, which conv2d refuses
             return self._convolve(F.pad(extended, (0, 0, 0, 1)))[:, :0]
-        # As a 2-D convolution the view is channels-last, which CPU libraries take without a copy:
-        # measured 2-4 times faster than conv1d.
+        # As a 2-D convolution the view is channels-last, which CPU libraries read without a copy:
+        # 2-4 times faster than conv1d when measured.
         y = F.conv2d(
             extended.mT[:, :, None], self.weight[:, :, None], self.bias, groups=self.groups
         )
@@ -107,7 +108,7 @@ def convolve_each(
     states: Sequence[Tensor] | None,
     cu_seqlens: Tensor | None,
 ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """Run each convolution on its own input and state; the results and the next states."""
+    """Run each convolution on its own input and state; return the outputs and the next states."""
     before = [None] * len(layers) if states is None else states
     runs = [
         layer(x, state, cu_seqlens) for layer, x, state in zip(layers, inputs, before, strict=True)

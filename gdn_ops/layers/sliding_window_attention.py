@@ -17,21 +17,22 @@ from gdn_ops.layers.token_mixer import TokenMixer
 class SlidingWindowAttention(TokenMixer[WindowState]):
     """Attend to a token and the window - 1 tokens before it, with rotary positions.
 
-    The state dict is that of FLA's ``Attention`` and of the projections of Llama. It runs PyTorch's
-    scaled dot product under a mask, so prefill costs what full attention does; a decode step
-    attends to the window alone.
+    The state dict is that of FLA's ``Attention`` and of Llama's projections. It runs PyTorch's
+    ``scaled_dot_product_attention`` with a mask, so prefill costs as much as full attention; a
+    decode step reads only the window. A compiled call with ``cu_seqlens`` costs as much as N rows
+    of T tokens, because the length of the longest sequence is not known while tracing.
 
     Args:
         hidden_size: size of the input and output.
         num_heads: query heads; the head dim is hidden_size / num_heads and must be even.
-        num_kv_heads: key/value heads, a divisor of ``num_heads``; as many where not given.
+        num_kv_heads: key/value heads, a divisor of ``num_heads``; default: ``num_heads``.
         qkv_bias: whether the q, k and v projections have biases.
-        window_size: tokens that one sees, itself included.
+        window_size: tokens that each token attends to, itself included.
         rope_theta: base of the rotary wavelengths.
-        layer_idx: the layer's key in a cache.
+        layer_idx: the key of this layer's state in a cache.
 
     Raises:
-        InvalidInput: the heads do not split the width, or the window is below 1.
+        InvalidInput: a size is not an integer >= 1, or the heads do not divide ``hidden_size``.
     """
 
     state_type = WindowState
@@ -70,7 +71,7 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, WindowState | None]:
-        """Project, rotate, attend and project back; packed sequences get a row each meanwhile."""
+        """Project, rotate, attend and project back; each packed sequence gets its own row."""
         rows = None
         if cu_seqlens is not None:
             rows = SequenceRows.of(checked_offsets(cu_seqlens, x), x.shape[1], longest)
@@ -85,7 +86,7 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
     def _attend(
         self, x: Tensor, lengths: Tensor, state: WindowState | None
     ) -> tuple[Tensor, WindowState]:
-        """Attend within each row of x [N, T, D], whose first ``lengths`` [N] tokens count."""
+        """Attend within each row of x [N, T, D]; what follows ``lengths`` [N] tokens is padding."""
         T = x.shape[1]
         seen = torch.zeros_like(lengths) if state is None else state.seen
         positions = seen[:, None] + torch.arange(T, device=x.device)  # [N, T]
@@ -99,7 +100,7 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
             _check_state(state, k)
             k, v = torch.cat([state.keys, k], dim=1), torch.cat([state.values, v], dim=1)
         key_positions = seen[:, None] - kept + torch.arange(kept + T, device=x.device)
-        # What pads a row stands behind its tokens: no token sees it.
+        # Padding follows the tokens of a row, so no token attends to it.
         distance = positions[:, :, None] - key_positions[:, None]
         visible = (distance >= 0) & (distance < self.window_size) & (key_positions[:, None] >= 0)
         o = F.scaled_dot_product_attention(
@@ -125,12 +126,12 @@ def _check_geometry(hidden_size: int, num_heads: int, num_kv_heads: int) -> None
     if hidden_size % (2 * num_heads):
         raise InvalidInput(
             f"hidden_size={hidden_size} does not split into num_heads={num_heads} heads of an even "
-            "dim; choose another number of heads."
+            "head dim; choose another number of heads."
         )
     if num_heads % num_kv_heads:
         raise InvalidInput(
-            f"num_heads={num_heads} is no multiple of num_kv_heads={num_kv_heads}; "
-            "give each key/value head a whole number of query heads."
+            f"num_heads={num_heads} is not a multiple of num_kv_heads={num_kv_heads}; "
+            "give each key/value head the same number of query heads."
         )
 
 

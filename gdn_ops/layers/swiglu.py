@@ -13,7 +13,7 @@ class SwiGLU(nn.Module):
 
     Args:
         hidden_size: size of the input and output.
-        intermediate_size: width between.
+        intermediate_size: width of the hidden layer.
     """
 
     def __init__(self, hidden_size: int, intermediate_size: int) -> None:

@@ -1,4 +1,4 @@
-"""TokenMixer: what every layer does around its rule: padding, packing and the cache."""
+"""TokenMixer: what all layers share: padding, packed sequences and the cache."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ State = TypeVar("State", LayerState, WindowState)
 
 
 class TokenMixer(nn.Module, Generic[State]):
-    """A layer that mixes the tokens of each sequence and can go on from a cache.
+    """Base of the layers that mix the tokens of each sequence and can continue from a cache.
 
     Args:
         hidden_size: size of the input and output.
-        layer_idx: the layer's key in a cache.
-        mode: ``chunk`` or ``fused_recurrent``, the op that several tokens without a gradient call;
-            which kernel runs is the dispatcher's choice either way.
+        layer_idx: the key of this layer's state in a cache.
+        mode: ``chunk`` or ``fused_recurrent``, the op that is called for several tokens when no
+            gradient is recorded. The dispatcher chooses the kernel in either case.
 
     Raises:
         InvalidInput: ``hidden_size`` is not an integer >= 1.
@@ -52,23 +52,24 @@ class TokenMixer(nn.Module, Generic[State]):
         *,
         cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, None, DeltaNetCache | None]:
-        """Mix a batch, a padded batch or packed sequences; go on from a cache where one is given.
+        """Mix a batch, a padded batch or packed sequences; continue from a cache if one is given.
 
         Args:
             hidden_states: [B, T, hidden_size].
-            attention_mask: [B, at least T], 0 at padding; its last T columns count. Padding
-                neither reads nor writes a state, and its output is 0.
-            past_key_values: the cache of earlier calls; read and updated with this call's states.
-            use_cache: return a cache, a new one where none is given.
-            output_attentions: accepted for FLA's signature; no layer returns attention weights.
-            cu_seqlens: [N+1], packed sequences in one row (B = 1).
+            attention_mask: [B, at least T], 0 at padding and 1 elsewhere; the last T columns are
+                used. Padding does not change a state, and its output is 0.
+            past_key_values: the cache of earlier calls. Read, and updated with the new states.
+            use_cache: return a cache; a new one if none is given.
+            output_attentions: ignored; flash-linear-attention's layers have it.
+            cu_seqlens: [N + 1] int32 or int64, offsets of packed sequences in one row (B = 1).
 
         Returns:
             The output [B, T, hidden_size], None, and the cache or None.
 
         Raises:
-            InvalidInput: mask and ``cu_seqlens`` together, a cache without ``layer_idx`` or for
-                another number of sequences.
+            InvalidInput: an argument has the wrong type or shape, mask and ``cu_seqlens`` are both
+                given, the layer has no ``layer_idx`` for the cache, or the cache holds another
+                number of sequences or the state of another kind of layer.
         """
         check_channels("hidden_states", hidden_states, self.hidden_size, rank=3)
         if past_key_values is not None and not isinstance(past_key_values, DeltaNetCache):
@@ -106,7 +107,7 @@ class TokenMixer(nn.Module, Generic[State]):
         """This layer's state in a cache; None before its first call."""
         if self.layer_idx is None:
             raise InvalidInput(
-                "a cache is used on a layer with layer_idx=None; "
+                "a cache is used with a layer that has layer_idx=None; "
                 "give each layer of the stack its own layer_idx."
             )
         state = cache.layers.get(self.layer_idx)
@@ -115,7 +116,7 @@ class TokenMixer(nn.Module, Generic[State]):
         if state is not None and state.sequences != sequences:
             raise InvalidInput(
                 f"the cache holds {state.sequences} sequences and the call has "
-                f"{sequences}; call with as many, in the same order, or start a new cache."
+                f"{sequences}; pass the same sequences in the same order, or start a new cache."
             )
         return cast("State | None", state)
 
@@ -148,10 +149,10 @@ class TokenMixer(nn.Module, Generic[State]):
         recurrent: bool,
         keep: bool,
     ) -> tuple[Tensor, State | None]:
-        """Mix x [B, T, hidden_size] from a state; return the output, and the next state if kept.
+        """Mix x [B, T, hidden_size]; return the output, and the next state if ``keep``.
 
         Args:
-            longest: no sequence has more tokens than this.
+            longest: an upper bound on the tokens of a sequence.
             recurrent: call the op meant for decoding, in layers that have two.
             keep: whether the next state is returned.
         """

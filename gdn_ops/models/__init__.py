@@ -1,4 +1,4 @@
-"""Small language models of the papers: stacks of mixers with a language-model head."""
+"""Small language models: stacks of token mixers with a language-model head."""
 
 from gdn_ops.models.config import HYBRIDS, MIXERS, HybridConfig
 from gdn_ops.models.language_model import HybridLanguageModel

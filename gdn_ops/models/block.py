@@ -22,8 +22,8 @@ class Block(nn.Module):
     """x + mixer(norm(x)), then x + mlp(norm(x)).
 
     Args:
-        config: the stack's geometry.
-        layer_idx: which of its layers this is, and its key in a cache.
+        config: the sizes of the stack.
+        layer_idx: the index of this layer in the stack, and the key of its state in a cache.
     """
 
     def __init__(self, config: HybridConfig, layer_idx: int) -> None:
@@ -41,7 +41,7 @@ class Block(nn.Module):
         cache: DeltaNetCache | None = None,
         cu_seqlens: Tensor | None = None,
     ) -> Tensor:
-        """x [B, T, hidden_size] to the same; the other arguments are those of the mixers."""
+        """x [B, T, hidden_size] to the same; the other arguments are passed to the mixer."""
         normed = self.mixer_norm(x)
         x = x + self.mixer(normed, attention_mask, cache, cu_seqlens=cu_seqlens)[0]
         y: Tensor = x + self.mlp(self.mlp_norm(x))

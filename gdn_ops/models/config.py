@@ -1,4 +1,4 @@
-"""HybridConfig: the geometry of a stack of mixers."""
+"""HybridConfig: the sizes of a stack of token mixers."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.checks import check_counts, check_eps
 
 MIXERS = ("gdn", "deltanet", "mamba2", "swa")
-"""Gated DeltaNet, DeltaNet, Mamba2 (gate only) and sliding-window attention."""
+"""Gated DeltaNet, DeltaNet, Mamba2 (no delta rule) and sliding-window attention."""
 
 HYBRIDS = {"H1": ("gdn", "swa"), "H2": ("mamba2", "gdn", "swa")}
-"""The hybrids of arXiv 2412.06464, section 3.4: one period of the stack each."""
+"""The hybrids of arXiv 2412.06464, section 3.4: the mixers of one period of the stack."""
 
 
 @dataclass(frozen=True)
 class HybridConfig:
     """A stack whose layer i has the mixer pattern[i % len(pattern)].
 
-    Every recurrent mixer has num_heads states of [head_dim, head_dim], whatever its rule, so that
-    models differ in how they use a memory and not in its size.
+    Every recurrent mixer has num_heads states of [head_dim, head_dim], so that models with
+    different mixers have memories of the same size.
 
     Args:
-        pattern: ``H1``, ``H2``, one of ``MIXERS`` for a pure stack, or a tuple of them.
-        vocab_size: tokens.
+        pattern: ``H1``, ``H2``, one of ``MIXERS`` for a stack of one kind, or a tuple of them.
+        vocab_size: number of different tokens.
         hidden_size: width of the residual stream.
         num_layers: blocks, each a mixer and an MLP.
         num_heads: heads of every mixer.
         head_dim: K and V of the recurrent mixers; attention's is hidden_size / num_heads.
-        intermediate_size: width of the MLPs; 3 * hidden_size where not given.
-        window_size: tokens that one sees by attention, itself included.
-        conv_size: taps of the short convolutions.
+        intermediate_size: hidden width of the MLPs; default: 3 * hidden_size.
+        window_size: tokens that each token attends to, itself included.
+        conv_size: taps (kernel size) of the short convolutions.
         norm_eps: eps of the norms.
-        tie_embeddings: whether the head's weight is the embedding's.
+        tie_embeddings: whether the head and the embedding share one weight.
 
     Raises:
         UnknownName: a mixer is unknown.
-        InvalidInput: the pattern is empty or no name or tuple, or a size is out of range.
+        InvalidInput: the pattern is empty or not a name or tuple, or a size is out of range.
     """
 
     pattern: str | tuple[str, ...] = "H1"

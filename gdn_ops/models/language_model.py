@@ -13,13 +13,13 @@ from gdn_ops.models.config import HybridConfig
 
 
 class HybridLanguageModel(nn.Module):
-    """A language model over a pattern of mixers, as the hybrids H1 and H2 of arXiv 2412.06464.
+    """A language model with a pattern of mixers, such as the hybrids H1 and H2 of arXiv 2412.06464.
 
-    Positions are learnt by the short convolutions, the gates and the rotary attention; there is no
-    position embedding.
+    There is no position embedding: the short convolutions, the gates and the rotary attention
+    depend on position.
 
     Args:
-        config: the geometry.
+        config: the sizes.
     """
 
     def __init__(self, config: HybridConfig) -> None:
@@ -46,21 +46,21 @@ class HybridLanguageModel(nn.Module):
         *,
         cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, DeltaNetCache | None]:
-        """Logits of the next token at every token; goes on from a cache where one is given.
+        """Logits of the next token at every token; continues from a cache if one is given.
 
         Args:
-            input_ids: [B, T] long.
-            attention_mask: [B, at least T], 0 at padding.
+            input_ids: [B, T] int32 or int64.
+            attention_mask: [B, at least T], 0 at padding and 1 elsewhere.
             cache: the cache of earlier calls; read and updated.
-            use_cache: return a cache, a new one where none is given.
-            cu_seqlens: [N + 1], packed sequences in one row (B = 1).
+            use_cache: return a cache; a new one if none is given.
+            cu_seqlens: [N + 1] int32 or int64, offsets of packed sequences in one row (B = 1).
 
         Returns:
             Logits [B, T, vocab_size] and the cache or None.
 
         Raises:
-            InvalidInput: ``input_ids`` is no [B, T] of integers, mask and ``cu_seqlens`` together,
-                or a cache of other sequences.
+            InvalidInput: ``input_ids`` is not an integer tensor [B, T], mask and ``cu_seqlens`` are
+                both given, or the cache holds other sequences.
         """
         if (
             not isinstance(input_ids, Tensor)
@@ -78,7 +78,7 @@ class HybridLanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, steps: int) -> Tensor:
-        """The likeliest next tokens, one call each: [B, T] to [B, steps].
+        """The most likely next tokens, one call per token: [B, T] to [B, steps].
 
         Raises:
             InvalidInput: the prompt has no tokens, or ``steps`` is not an integer >= 1.
@@ -86,8 +86,7 @@ class HybridLanguageModel(nn.Module):
         check_counts(steps=steps)
         if isinstance(input_ids, Tensor) and input_ids.dim() == 2 and input_ids.shape[1] == 0:
             raise InvalidInput(
-                f"input_ids has shape {list(input_ids.shape)}; give each prompt a token to start "
-                "from."
+                f"input_ids has shape {list(input_ids.shape)}; give each prompt at least one token."
             )
         cache, answer = DeltaNetCache(), []
         for _ in range(steps):

@@ -66,7 +66,7 @@ def test_a_compiled_layer_with_a_mask_equals_the_eager_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 @torch.no_grad()
-def test_compiled_decoding_behind_padding_equals_one_pass(name: str) -> None:
+def test_compiled_decoding_after_padding_equals_one_pass(name: str) -> None:
     layer, x = small_layer(name), hidden_states()
     mask = torch.tensor(MASKS["left"])
     expected, _, _ = layer(x, mask)

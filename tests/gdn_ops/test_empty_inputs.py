@@ -64,7 +64,7 @@ def test_the_state_of_a_convolution_survives_an_empty_call() -> None:
 
 @pytest.mark.parametrize("pattern", HYBRIDS)
 @torch.no_grad()
-def test_a_model_goes_on_after_an_empty_prompt(pattern: str) -> None:
+def test_a_model_continues_after_an_empty_prompt(pattern: str) -> None:
     torch.manual_seed(0)
     model = HybridLanguageModel(HybridConfig(pattern, hidden_size=32, head_dim=16)).eval()
     tokens, cache = torch.randint(256, (2, 7)), DeltaNetCache()

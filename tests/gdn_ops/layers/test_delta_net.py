@@ -1,4 +1,4 @@
-"""DeltaNet, the layer: its formula, any split into calls, its edges, FLA's state dict."""
+"""The DeltaNet layer: its formula, sequences split over calls, refusals, FLA's state dict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layer: in any split of a sequence into calls, its state dict, its gradients, its edges."""
+"""GatedDeltaNet: its formula, sequences split over calls, gradients, initial values, refusals."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_use_cache_starts_a_cache(dtype):
 
 @torch.no_grad()
 def test_calls_leave_earlier_states_alone(dtype):
-    """A state of before can be gone back to, as in speculative decoding."""
+    """A caller can return to an earlier state, as in speculative decoding."""
     layer, x = layer_of(dtype), hidden_states(dtype)
     _, _, cache = layer(x[:, :9], use_cache=True)
     state = cache.layers[3]
@@ -158,7 +158,7 @@ def test_padding_changes_nothing(side, dtype):
 
 
 @torch.no_grad()
-def test_decode_goes_on_behind_left_padding(dtype):
+def test_decode_continues_after_left_padding(dtype):
     layer, x = layer_of(dtype), hidden_states(dtype, B=2, T=12)
     mask = torch.ones(2, 12)
     mask[1, :5] = 0
@@ -170,7 +170,7 @@ def test_decode_goes_on_behind_left_padding(dtype):
 
 
 @torch.no_grad()
-def test_packed_sequences_are_apart(dtype):
+def test_packed_sequences_do_not_mix(dtype):
     layer, x = layer_of(dtype), hidden_states(dtype, B=1, T=60)
     cu, cuts = torch.tensor([0, 2, 2, 35, 60], dtype=torch.int32), [(0, 2), (2, 35), (35, 60)]
     o, _, cache = layer(x, use_cache=True, cu_seqlens=cu)
@@ -264,8 +264,8 @@ def test_half_precision():
 
 
 BAD_LAYERS = [
-    ({"num_v_heads": 3}, InvalidInput, "num_v_heads=3 is no multiple of num_heads=2"),
-    ({"head_dim": 15}, InvalidInput, "is not whole"),
+    ({"num_v_heads": 3}, InvalidInput, "num_v_heads=3 is not a multiple of num_heads=2"),
+    ({"head_dim": 15}, InvalidInput, "is not an integer"),
     ({"mode": "chunks"}, UnknownName, "did you mean 'chunk'"),
     ({"output_gate_activation": "gelu"}, UnknownName, "sigmoid, silu, swish"),
 ]

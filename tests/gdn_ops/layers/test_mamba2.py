@@ -1,4 +1,4 @@
-"""Mamba2, the layer: that of transformers, in any split of a sequence into calls."""
+"""Mamba2 equals the layer of transformers, also when a sequence is split over calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hidden_states(B: int = 2, T: int = 20) -> torch.Tensor:
     "options", [{}, {"n_groups": 1}, {"use_bias": True, "use_conv_bias": False}], ids=str
 )
 @torch.no_grad()
-def test_it_is_the_layer_of_transformers(options: dict) -> None:
+def test_it_equals_the_layer_of_transformers(options: dict) -> None:
     mamba2 = pytest.importorskip("transformers.models.mamba2.modeling_mamba2")
     ours = layer_of(**options)
     geometry = GEOMETRY | {"n_groups": 2} | options
@@ -95,5 +95,5 @@ def test_half_precision() -> None:
 def test_wrong_geometry_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"6 \* 8 is not expand \* hidden_size = 3 \* 24"):
         Mamba2(**GEOMETRY | {"expand": 3})
-    with pytest.raises(InvalidInput, match="num_heads=6 is no multiple of n_groups=4"):
+    with pytest.raises(InvalidInput, match="num_heads=6 is not a multiple of n_groups=4"):
         Mamba2(**GEOMETRY, n_groups=4)

@@ -1,4 +1,4 @@
-"""Sliding-window attention: that of its formula, in any split of a sequence into calls."""
+"""Sliding-window attention equals its formula, also when a sequence is split over calls."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_one_pass_and_pieces_equal_the_formula(options: dict) -> None:
 
 
 @torch.no_grad()
-def test_decode_goes_on_behind_padding_and_packing() -> None:
+def test_decode_continues_after_padding() -> None:
     layer, x = layer_of(), hidden_states()
     mask = torch.ones(2, 20)
     mask[1, :17] = 0  # shorter than the window: its cache has room left
@@ -81,7 +81,7 @@ def test_decode_goes_on_behind_padding_and_packing() -> None:
 
 
 @torch.no_grad()
-def test_packed_sequences_are_apart() -> None:
+def test_packed_sequences_do_not_mix() -> None:
     layer, x = layer_of(), hidden_states()
     parts = [x[:1, :9], x[1:, :0], x[1:, :11]]
     cache = DeltaNetCache()
@@ -109,7 +109,7 @@ def test_padding_leaves_gradients_finite() -> None:
 def test_wrong_geometry_is_refused() -> None:
     for options, message in (
         ({"num_heads": 5}, "hidden_size=32 does not split into num_heads=5"),
-        ({"num_kv_heads": 3}, "num_heads=4 is no multiple of num_kv_heads=3"),
+        ({"num_kv_heads": 3}, "num_heads=4 is not a multiple of num_kv_heads=3"),
         ({"window_size": 0}, "window_size=0"),
     ):
         with pytest.raises(InvalidInput, match=message):
