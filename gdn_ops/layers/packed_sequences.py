@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
-from gdn_ops.packing import packing_of
+from gdn_ops.launch.packing import packing_of
 
 
 def checked_offsets(cu_seqlens: Tensor, x: Tensor, name: str = "hidden_states") -> Tensor:

@@ -22,7 +22,7 @@ from gdn_ops.layers import (
     SwiGLU,
 )
 from gdn_ops.models import HybridConfig, HybridLanguageModel
-from tests.gdn_ops.small_layers import LAYERS, hidden_states, small_layer
+from tests.gdn_ops.layers.small_layers import LAYERS, hidden_states, small_layer
 
 COUNTS: list[tuple[Callable[..., Any], tuple[str, ...]]] = [
     (GatedDeltaNet, ("hidden_size", "num_heads", "num_v_heads", "head_dim", "conv_size")),

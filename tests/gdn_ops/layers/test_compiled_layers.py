@@ -12,7 +12,7 @@ from torch import Tensor
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers import DeltaNetCache, LayerState, WindowState
 from gdn_ops.models import HybridConfig, HybridLanguageModel
-from tests.gdn_ops.small_layers import LAYERS, hidden_states, small_layer
+from tests.gdn_ops.layers.small_layers import LAYERS, hidden_states, small_layer
 
 MASKS = {
     "left": [[1] * 9, [0] * 4 + [1] * 5],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gdn_ops.layers import DeltaNetCache, ShortConvolution
 from gdn_ops.models import HYBRIDS, HybridConfig, HybridLanguageModel
-from tests.gdn_ops.small_layers import LAYERS, hidden_states, small_layer
+from tests.gdn_ops.layers.small_layers import LAYERS, hidden_states, small_layer
 
 EMPTY: dict[str, tuple[Tensor, dict[str, Tensor]]] = {
     "all padding": (hidden_states(), {"attention_mask": torch.zeros(2, 9)}),
