@@ -12,7 +12,7 @@ def interpreting() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def mend_interpreter() -> None:
+def patch_interpreter() -> None:
     """Make the interpreter compute what GPUs do on every supported Triton, once a process."""
     round_bf16_to_nearest()
     index_by_one_element()

@@ -1,4 +1,4 @@
-"""Handover: what a forward variant leaves in memory for the backward, which then reads it."""
+"""SavedTensors: what a forward variant leaves in memory for the backward, which then reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant, plan_named
 
-KEEPS = {
+SAVING = {
     "inputs": "the inputs alone",
     "inverse": "the gate's sums gc and the inverse A too",
     "states": "every tensor too that the forward makes and the backward reads",
@@ -27,7 +27,7 @@ INVERSE = ("gc", "A")
 
 
 @dataclass(frozen=True)
-class Handover:
+class SavedTensors:
     """What stays in memory of a forward besides its inputs.
 
     Args:
@@ -41,7 +41,7 @@ class Handover:
     why: str = ""
 
 
-def hand_over(
+def saved_tensors_of(
     keep: str,
     forward: Variant,
     problem: Problem,
@@ -50,48 +50,48 @@ def hand_over(
     target: Target,
     *,
     fixed: bool = False,
-) -> Handover:
+) -> SavedTensors:
     """Choose what a forward leaves for its backward, and the forward variant that makes it.
 
     Where the two exchange tensors of other sizes or meanings, the forward takes the backward's
     interface, for what was chosen for the gradients is the dearer of the two.
 
     Args:
-        keep: one of ``KEEPS``.
+        keep: one of ``SAVING``.
         forward, problem: what the forward would run on, and what it runs.
         backward, gradients: the same of the backward.
         target: where both run.
         fixed: the forward runs on this variant and no other.
     """
     if keep == "inputs":
-        return Handover(forward, ())
+        return SavedTensors(forward, ())
     try:
         aligned = _aligned(forward, problem, dict(backward.interface), target)
     except InvalidConfig as error:
-        return Handover(forward, (), f"plan {forward.plan} has another interface: {error}")
-    names = handed_over(keep, aligned, problem, backward, gradients)
+        return SavedTensors(forward, (), f"plan {forward.plan} has another interface: {error}")
+    names = saved_names(keep, aligned, problem, backward, gradients)
     if not names:
-        return Handover(forward, (), _nothing_shared(forward, backward))
-    if handed_over(keep, forward, problem, backward, gradients) == names:
-        return Handover(forward, names)
+        return SavedTensors(forward, (), _nothing_shared(forward, backward))
+    if saved_names(keep, forward, problem, backward, gradients) == names:
+        return SavedTensors(forward, names)
     if fixed:
         why = f"the backward reads tensors of {aligned}, and the forward is to run as {forward}"
-        return Handover(forward, (), why)
+        return SavedTensors(forward, (), why)
     reasons = aligned.reasons(problem, target)
     if reasons:
         why = f"the forward cannot run as {aligned}, which the backward reads: {'; '.join(reasons)}"
-        return Handover(forward, (), why)
-    return Handover(aligned, names)
+        return SavedTensors(forward, (), why)
+    return SavedTensors(aligned, names)
 
 
 @lru_cache(maxsize=1024)
-def handed_over(
+def saved_names(
     keep: str, forward: Variant, problem: Problem, backward: Variant, gradients: Problem
 ) -> tuple[str, ...]:
     """Tensors that a forward variant makes and a backward variant may read as its own.
 
     They are those of a stage which both have, with the same values of the interface axes that the
-    stage shares, and which no other stage writes too. Arguments as of ``hand_over``.
+    stage shares, and which no other stage writes too. Arguments as of ``saved_tensors_of``.
     """
     if keep == "inputs":
         return ()

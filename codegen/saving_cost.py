@@ -1,4 +1,4 @@
-"""Kept: what each choice of ``KEEPS`` costs in memory, and what it spares the backward."""
+"""Kept: what each choice of ``SAVING`` costs in memory, and what it spares the backward."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.saved_tensors import KEEPS, Handover, hand_over
+from gdn_ops.codegen.saved_tensors import SAVING, SavedTensors, saved_tensors_of
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.traffic import tensor_bytes, variant_bytes
 from gdn_ops.codegen.variant import Variant
@@ -17,8 +17,8 @@ class Kept:
     """One choice of what stays in memory from a forward to its backward.
 
     Args:
-        keep: one of ``KEEPS``.
-        handover: the tensors, and the variant that the forward runs on.
+        keep: one of ``SAVING``.
+        saved: the tensors, and the variant that the forward runs on.
         realigned: whether that is another variant than it would run on without.
         bytes: what they take beside the inputs, a token of a value head.
         moved: bytes that the backward then moves, a token of a value head; None of plain PyTorch,
@@ -26,13 +26,13 @@ class Kept:
     """
 
     keep: str
-    handover: Handover
+    saved: SavedTensors
     realigned: bool
     bytes: float
     moved: float | None
 
     def __str__(self) -> str:
-        left = self.handover
+        left = self.saved
         if left.why:
             return f"no more than the inputs: {left.why}"
         text = "nothing but the inputs" if self.keep == "inputs" else f"{self.bytes:.0f} bytes more"
@@ -52,11 +52,11 @@ def kept_by_choice(
     *,
     fixed: bool = False,
 ) -> tuple[Kept, ...]:
-    """Every choice, in the order of ``KEEPS``; arguments as of ``hand_over``."""
+    """Every choice, in the order of ``SAVING``; arguments as of ``saved_tensors_of``."""
     compiled = any(KERNELS[name].language == "triton" for name, _ in backward.stages)
     rows = []
-    for keep in KEEPS:
-        left = hand_over(keep, forward, problem, backward, gradients, target, fixed=fixed)
+    for keep in SAVING:
+        left = saved_tensors_of(keep, forward, problem, backward, gradients, target, fixed=fixed)
         size = tensor_bytes(left.names, gradients, dict(backward.interface))
         moved = variant_bytes(backward, gradients, left.names) if compiled else None
         rows.append(Kept(keep, left, left.forward != forward, size, moved))

@@ -54,11 +54,11 @@ class KernelSpec:
         inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
         outputs: names it writes; parameters after the inputs (Triton), return values (torch).
         scalars: run-time numbers after the tensors: ``T``, ``scale``.
-        numbers: more of them, which depend on the problem.
+        problem_scalars: more of them, which depend on the problem.
         grid: programs launched (Triton).
         context: template variables derived from problem and config.
         refusals: the stage's own reasons why a config cannot run; see ``reasons``.
-        adapted: values that take the place of the axes' defaults for a problem; see ``default``.
+        problem_defaults: values that replace the axes' defaults for a problem; see ``default``.
     """
 
     name: str
@@ -71,11 +71,11 @@ class KernelSpec:
     linear: str = ""
     shared: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
-    numbers: NamesOf = field(default=_no_names)
+    problem_scalars: NamesOf = field(default=_no_names)
     grid: GridOf = _no_grid
     context: ContextOf = field(default=_no_context)
     refusals: ReasonsOf = field(default=_no_reasons)
-    adapted: DefaultsOf = field(default=_no_changes)
+    problem_defaults: DefaultsOf = field(default=_no_changes)
 
     @cached_property
     def language(self) -> str:
@@ -91,14 +91,14 @@ class KernelSpec:
         tensors = self.inputs(problem, config)
         if self.language == "triton":
             tensors += self.outputs(problem, config)
-        return tensors + self.scalars + self.numbers(problem, config)
+        return tensors + self.scalars + self.problem_scalars(problem, config)
 
     def default(self, problem: Problem) -> dict[str, Value]:
         """The conservative config of the stage's own axes for a problem."""
         config = defaults(self.axes)
         if config.get("dot") == "native" and problem.dtype == "fp32":
             config["dot"] = "ieee"
-        return {**config, **self.adapted(problem)}
+        return {**config, **self.problem_defaults(problem)}
 
     def reasons(self, problem: Problem, config: Config, target: Target) -> list[str]:
         """Why this config cannot run the problem on the target; empty when it can.

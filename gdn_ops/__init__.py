@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.dispatch.bindings import refresh
     from gdn_ops.dispatch.explanation import Explanation, explain
-    from gdn_ops.dispatch.mode import batch_invariant, keeping, using
+    from gdn_ops.dispatch.mode import batch_invariant, keeping, saving_for_backward, using
     from gdn_ops.ops import (
         chunk_delta_rule,
         chunk_gated_delta_product,
@@ -54,6 +54,7 @@ _HOMES = {
     "fused_recurrent_kda": "ops",
     "fused_recurrent_simple_gla": "ops",
     "keeping": "dispatch.mode",
+    "saving_for_backward": "dispatch.mode",
     "refresh": "dispatch.bindings",
     "using": "dispatch.mode",
     "warmup": "warming",
@@ -82,6 +83,7 @@ __all__ = [
     "fused_recurrent_simple_gla",
     "keeping",
     "refresh",
+    "saving_for_backward",
     "using",
     "warmup",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.interpreter import mend_interpreter
+from gdn_ops.codegen.interpreter import patch_interpreter
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
@@ -30,7 +30,7 @@ def run_stage(
 
     An output that is given, too, is written where it stands and is not returned.
     """
-    mend_interpreter()
+    patch_interpreter()
     module = load_module(spec.name, render(spec, problem, config, interpret=True), folder)
     outputs = {}
     for name in spec.outputs(problem, config):

@@ -14,7 +14,7 @@ from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.stage_tuning import share
-from gdn_ops.tuner.search.trial_runner import Attempts, Context
+from gdn_ops.tuner.search.trial_runner import Context, TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner
 
 
@@ -53,9 +53,9 @@ def run_campaign(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     result = Result()
     for number, problem in enumerate(problems, start=1):
-        attempts = Attempts(context, problem)
-        if finals.finished(attempts) and not options.again:
-            _skip(attempts, result)
+        runner = TrialRunner(context, problem)
+        if finals.finished(runner) and not options.again:
+            _skip(runner, result)
             continue
         until = share(deadline, len(problems) - number + 1)
         context.report(
@@ -65,36 +65,36 @@ def run_campaign(
         )
         try:
             interruption.check()
-            _tune(attempts, result, options=options, deadline=until)
+            _tune(runner, result, options=options, deadline=until)
         except Interrupted:
-            _settle(attempts, result)
+            _settle(runner, result)
             break
     context.store.finish_run(context.run, "interrupted" if result.interrupted else "finished")
     return result
 
 
-def _tune(attempts: Attempts, result: Result, *, options: Options, deadline: float | None) -> None:
-    problem_id = attempts.problem.id()
+def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: float | None) -> None:
+    problem_id = runner.problem.id()
     why = "no variant is both right and timed: its trials say why; --minutes gives them more time"
     try:
-        winner = tune_problem(attempts, options=options, deadline=deadline)
+        winner = tune_problem(runner, options=options, deadline=deadline)
     except UnsupportedProblem as error:
         winner, why = None, str(error)
     result.add(problem_id, winner, why)
     if winner is None:
-        attempts.context.report(ProblemEnded(problem_id=problem_id, outcome=why, ok=False))
+        runner.context.report(ProblemEnded(problem_id=problem_id, outcome=why, ok=False))
 
 
-def _skip(attempts: Attempts, result: Result) -> None:
-    winner = finals.standing(attempts)
-    problem_id = attempts.problem.id()
+def _skip(runner: TrialRunner, result: Result) -> None:
+    winner = finals.standing(runner)
+    problem_id = runner.problem.id()
     result.add(problem_id, winner, "")
     text = f"{problem_id}: tuned already, --again tunes it further"
-    attempts.context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
+    runner.context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
 
 
-def _settle(attempts: Attempts, result: Result) -> None:
+def _settle(runner: TrialRunner, result: Result) -> None:
     result.interrupted = True
-    attempts.context.report(Note(text="interrupted: the best trial so far is kept"))
-    winner = finals.settle(attempts)
-    result.add(attempts.problem.id(), winner, "interrupted before a variant was measured")
+    runner.context.report(Note(text="interrupted: the best trial so far is kept"))
+    winner = finals.settle(runner)
+    result.add(runner.problem.id(), winner, "interrupted before a variant was measured")

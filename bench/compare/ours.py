@@ -12,7 +12,7 @@ from bench.compare.cases import Case
 from bench.compare.contender import Bound, Contender, Outputs
 from bench.compare.inputs import Inputs
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.saved_tensors import Handover, hand_over
+from gdn_ops.codegen.saved_tensors import SavedTensors, saved_tensors_of
 from gdn_ops.dispatch.bindings import choice_for
 from gdn_ops.dispatch.choice import choose_forced
 from gdn_ops.dispatch.device import target_of
@@ -79,16 +79,16 @@ def _bind(plan: str, case: Case, x: Inputs) -> Bound:
 
 
 def keeping_inverse() -> Contender:
-    """``ours`` under ``gdn_ops.keeping("inverse")``: what other libraries keep, too."""
+    """``ours`` under ``gdn_ops.saving_for_backward("inverse")``: what other libraries keep, too."""
     return replace(ours(), name=KEEPING, refuses=_keeping_refuses, bind=_keeping_bind)
 
 
-def _handover(case: Case, device: torch.device) -> tuple[Problem, Handover, Launcher]:
+def _handover(case: Case, device: torch.device) -> tuple[Problem, SavedTensors, Launcher]:
     """The forward problem, what its variant leaves, and the launcher of its gradients."""
     problem = problem_of(replace(case, op="forward"))
     gradients = problem_of(case)
     forward, backward = choice_for(problem, device), choice_for(gradients, device)
-    left = hand_over(
+    left = saved_tensors_of(
         "inverse", forward.variant, problem, backward.variant, gradients, forward.target
     )
     return problem, left, bind(gradients, backward.variant)

@@ -15,7 +15,7 @@ from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
-from gdn_ops.codegen.saved_tensors import KEEPS, handed_over
+from gdn_ops.codegen.saved_tensors import SAVING, saved_names
 from gdn_ops.codegen.schedule import running
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -68,8 +68,8 @@ def schedules(variant: Variant, problem: Problem) -> dict[str, tuple[str, ...]]:
     if problem.op == "backward":
         forward = replace(problem, op="forward")
         made_by = Variant.default(variant.plan, forward)
-        for keep in KEEPS:
-            names = handed_over(keep, made_by, forward, variant, problem)
+        for keep in SAVING:
+            names = saved_names(keep, made_by, forward, variant, problem)
             stages = running(variant, problem, given=names)
             if stages not in found.values():
                 found[f"{variant.plan}, keeping {keep}"] = stages

@@ -39,7 +39,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return (written, "dh", "dh0") if problem.initial_state else (written, "dh")
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """A pipeline's tiles of more than 128 key channels are over what many GPUs may share.
 
     Of fp32 products, which run on the vector units, wider tiles and a [K, V] state spill. With
@@ -81,5 +81,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=_context,
     refusals=state_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -90,7 +90,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Beside the gates of a tile a pipeline's loads spill; one tile has none."""
     piped = problem.rule.gate == "vector" and count(problem.V, tile(int(BV.default), problem.V)) > 1
     return {"num_stages": 1} if piped else {}
@@ -130,5 +130,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

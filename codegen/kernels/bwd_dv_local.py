@@ -39,7 +39,7 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("q", "k", *gate, "do", *packed)
 
 
-def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
+def _problem_scalars(problem: Problem, config: Config) -> tuple[str, ...]:
     return () if problem.rule.gate == "vector" else ("scale",)
 
 
@@ -104,9 +104,9 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T",),
-    numbers=_numbers,
+    problem_scalars=_problem_scalars,
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=partial(narrow_fp32, BK, BV),
+    problem_defaults=partial(narrow_fp32, BK, BV),
 )

@@ -40,7 +40,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("h", *new, "ht") if problem.writes_state else ("h", *new)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill.
 
     With a tile of vector gates beside them a [K, V] state and a pipeline's loads spill.
@@ -79,5 +79,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=_context,
     refusals=state_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -23,7 +23,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("h",)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 products, which run on the vector units, wider tiles spill."""
     if problem.dtype != "fp32":
         return {}
@@ -55,5 +55,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=state_tiles,
     refusals=state_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -96,5 +96,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=partial(narrow_fp32, BK, BV),
+    problem_defaults=partial(narrow_fp32, BK, BV),
 )

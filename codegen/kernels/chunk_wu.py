@@ -68,7 +68,7 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.B * problem.HV, sizes.NT)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Beside tiles of fp32 and of a vector gate a pipeline's loads spill."""
     narrow = narrow_fp32(BK, BV, problem)
     if problem.dtype != "fp32" or problem.rule.gate != "vector" or _one_tile(problem, narrow):
@@ -98,5 +98,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

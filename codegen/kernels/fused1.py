@@ -79,7 +79,7 @@ def _solve_reasons(problem: Problem, config: Config, target: Target) -> list[str
     return reasons
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 neither wide tiles nor products inside the inverse, which are ieee on no GPU."""
     if problem.dtype != "fp32":
         return {}
@@ -116,5 +116,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -62,14 +62,14 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return (*pool_inputs(problem, config), *packed)
 
 
-def _numbers(problem: Problem, config: Config) -> tuple[str, ...]:
+def _problem_scalars(problem: Problem, config: Config) -> tuple[str, ...]:
     columns = ("S",) if problem.verify else ()
     gate = ("stride_g",) if problem.rule.gate == "scalar" else ()
     tokens = ("stride_q", "stride_k", "stride_v", *gate, "stride_beta")
     return (*columns, *tokens, "stride_pool", "stride_slots")
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Rows of a V-first state read by lines, and tiles by the batch."""
     span = LINE // DTYPES[problem.state_dtype].bytes
     rows = {"SPAN": narrowed(SPAN, span, problem.K, least=1)} if problem.state_v_first else {}
@@ -115,9 +115,9 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=pool_outputs,
     scalars=("T", "scale"),
-    numbers=_numbers,
+    problem_scalars=_problem_scalars,
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

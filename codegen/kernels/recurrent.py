@@ -48,7 +48,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("o", "ht") if problem.final_state else ("o",)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     return decode_tiles(BV, problem) if problem.op == "decode" else {}
 
 
@@ -99,5 +99,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -62,5 +62,5 @@ SPEC = KernelSpec(
     grid=walk_grid,
     context=walk_context,
     refusals=walk_refusals,
-    adapted=walk_defaults,
+    problem_defaults=walk_defaults,
 )

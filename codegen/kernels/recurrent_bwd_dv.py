@@ -53,5 +53,5 @@ SPEC = KernelSpec(
     grid=walk_grid,
     context=walk_tiles,
     refusals=walk_refusals,
-    adapted=walk_defaults,
+    problem_defaults=walk_defaults,
 )

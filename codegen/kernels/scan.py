@@ -14,7 +14,7 @@ from gdn_ops.codegen.tiling.state_walk import (
     BV,
     EXP,
     exp_reasons,
-    product_adapted,
+    product_defaults,
     state_grid,
     state_tiles,
 )
@@ -72,5 +72,5 @@ SPEC = KernelSpec(
     grid=state_grid,
     context=state_tiles,
     refusals=_refusals,
-    adapted=partial(product_adapted, BV),
+    problem_defaults=partial(product_defaults, BV),
 )

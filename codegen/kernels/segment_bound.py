@@ -52,7 +52,7 @@ SPEC = KernelSpec(
     axes=(BK, *launch_axes(warps=(1, 2, 4, 8), stages=(1,))),
     inputs=_inputs,
     outputs=_outputs,
-    numbers=tokens_of_a_row,
+    problem_scalars=tokens_of_a_row,
     grid=_grid,
     context=_context,
     refusals=_refusals,

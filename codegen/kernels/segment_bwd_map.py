@@ -11,7 +11,7 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.segment_sizes import place_tables, segment_grid
-from gdn_ops.codegen.tiling.state_walk import BK, product_adapted, state_tiles
+from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_tiles
 from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
 
 BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
@@ -68,5 +68,5 @@ SPEC = KernelSpec(
     grid=segment_grid,
     context=state_tiles,
     refusals=_refusals,
-    adapted=partial(product_adapted, BV),
+    problem_defaults=partial(product_defaults, BV),
 )

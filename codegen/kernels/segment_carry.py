@@ -44,7 +44,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     return {"merge_dot": "bf16x6"} if problem.dtype == "fp32" else {}
 
 
@@ -65,9 +65,9 @@ SPEC = KernelSpec(
     ),
     inputs=_inputs,
     outputs=_outputs,
-    numbers=tokens_of_a_row,
+    problem_scalars=tokens_of_a_row,
     grid=state_grid,
     context=state_tiles,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

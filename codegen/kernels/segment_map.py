@@ -11,7 +11,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.segment_sizes import segment_tables, tokens_of_a_row
-from gdn_ops.codegen.tiling.state_walk import BK, product_adapted, state_tiles
+from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_tiles
 from gdn_ops.codegen.tiling.tiles import count, register_reasons, twin_reasons
 
 BV = Axis("BV", (16, 32, 64, 128), 32, "columns of one program, of h_local or of M")
@@ -79,9 +79,9 @@ SPEC = KernelSpec(
     ),
     inputs=_inputs,
     outputs=_outputs,
-    numbers=tokens_of_a_row,
+    problem_scalars=tokens_of_a_row,
     grid=_grid,
     context=_tiles,
     refusals=_refusals,
-    adapted=partial(product_adapted, BV),
+    problem_defaults=partial(product_defaults, BV),
 )

@@ -127,7 +127,7 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.B * heads, sizes.NT)
 
 
-def _adapted(problem: Problem) -> Mapping[str, Value]:
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 products, which run on the vector units, a wider tile spills on sm_100."""
     if problem.dtype != "fp32":
         return {}
@@ -160,5 +160,5 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    adapted=_adapted,
+    problem_defaults=_problem_defaults,
 )

@@ -44,7 +44,7 @@ def state_refusals(problem: Problem, config: Config, target: Target) -> list[str
     ]
 
 
-def product_adapted(BV: Axis, problem: Problem) -> Mapping[str, Value]:
+def product_defaults(BV: Axis, problem: Problem) -> Mapping[str, Value]:
     """Defaults of walks, with their axis of value channels, that also multiply tiles of a chunk.
 
     Of fp32 products, which run on the vector units, wider tiles spill.

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import torch
 
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.saved_tensors import hand_over
+from gdn_ops.codegen.saved_tensors import saved_tensors_of
 from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.dispatch.choice import (
     Choice,
@@ -72,7 +72,7 @@ def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Diffe
     choice = _choice(problem, device, mode)
     # chosen here, so that what has no gradients is refused before anything runs
     gradients = _choice(problem.backward(final_state=problem.final_state), device, mode)
-    left = hand_over(
+    left = saved_tensors_of(
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
         fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip

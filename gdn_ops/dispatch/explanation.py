@@ -35,7 +35,7 @@ class Explanation:
         skipped: rows of the databases that could not be used.
         gradients: the same of the call's backward, where it records gradients.
         kept: of a backward, every choice of what stays in memory for it from the forward.
-        keep: which of them is in force, see ``gdn_ops.keeping``.
+        keep: which of them is in force, see ``gdn_ops.saving_for_backward``.
     """
 
     choice: Choice
@@ -123,7 +123,7 @@ def explain(
 def _with_gradients(choice: Choice, backward: Choice) -> Explanation:
     """Of a call that records gradients; the forward may run on another variant for them."""
     gradients = _explanation(backward, choice)
-    left = next(row.handover for row in gradients.kept if row.keep == gradients.keep)
+    left = next(row.saved for row in gradients.kept if row.keep == gradients.keep)
     return replace(_explanation(replace(choice, variant=left.forward)), gradients=gradients)
 
 

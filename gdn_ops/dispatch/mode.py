@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from gdn_ops.codegen.errors import UnknownName, shown
 from gdn_ops.codegen.plans import PLANS
-from gdn_ops.codegen.saved_tensors import KEEPS
+from gdn_ops.codegen.saved_tensors import SAVING
 from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.errors import InvalidInput
 
@@ -22,7 +22,7 @@ class Mode:
     Args:
         forced: the plan (its default variant) or the variant they run on; None: the best known.
         invariant: the choice does not depend on the sizes of a call.
-        keep: what stays in memory for the gradients, one of ``KEEPS``.
+        keep: what stays in memory for the gradients, one of ``SAVING``.
     """
 
     forced: str | Variant | None = None
@@ -74,7 +74,7 @@ def batch_invariant() -> Iterator[None]:
 
 
 @contextmanager
-def keeping(keep: str) -> Iterator[None]:
+def saving_for_backward(keep: str) -> Iterator[None]:
     """Choose what the calls inside keep in memory for their gradients: less memory, or less time.
 
     It is the call that counts, not where its gradients are taken. ``explain`` of a call tells the
@@ -90,10 +90,14 @@ def keeping(keep: str) -> Iterator[None]:
     Raises:
         UnknownName: it is none of these.
     """
-    if not isinstance(keep, str) or keep not in KEEPS:
-        raise UnknownName.of("choice of what to keep", keep, KEEPS)
+    if not isinstance(keep, str) or keep not in SAVING:
+        raise UnknownName.of("choice of what to keep", keep, SAVING)
     with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
         yield
+
+
+keeping = saving_for_backward
+"""The older name of ``saving_for_backward``."""
 
 
 def number_of(mode: Mode) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gdn_ops.codegen.saved_tensors import handed_over
+from gdn_ops.codegen.saved_tensors import saved_names
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.launch.call import DIFFERENTIABLE, Call
 from gdn_ops.launch.launcher import Launcher
@@ -24,7 +24,7 @@ class Differentiable:
     Args:
         forward: of the forward or decode problem.
         backward: gives the launcher of its gradients; called when they are asked for.
-        keep: the choice of what to keep, one of ``KEEPS``.
+        keep: the choice of what to keep, one of ``SAVING``.
         names: tensors of the forward's stages that are kept by this choice.
     """
 
@@ -53,7 +53,7 @@ class Differentiable:
         if not kept:
             return {}
         forward = self.forward
-        names = handed_over(
+        names = saved_names(
             self.keep, forward.variant, forward.problem, backward.variant, backward.problem
         )
         return {n: x for n, x in zip(self.names, kept, strict=True) if n in names}

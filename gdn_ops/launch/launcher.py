@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gdn_ops.codegen.interpreter import interpreting, mend_interpreter
+from gdn_ops.codegen.interpreter import interpreting, patch_interpreter
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
@@ -175,7 +175,7 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     if interpret is None:
         interpret = _triton_interprets(variant)
     if interpret:
-        mend_interpreter()
+        patch_interpreter()
     if problem.op == "pool":
         from gdn_ops.launch.pool_launcher import PoolLauncher
 

@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from gdn_ops.codegen.interpreter import mend_interpreter
+from gdn_ops.codegen.interpreter import patch_interpreter
 
 
 @triton.jit
@@ -14,7 +14,7 @@ def _store(x, y, N: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 def test_bf16_is_rounded_to_nearest_even() -> None:
-    mend_interpreter()
+    patch_interpreter()
     special = torch.tensor(
         [0.0, -0.0, float("inf"), -float("inf"), 1.00390625, 1.01171875, 3.99999]
     )
@@ -37,7 +37,7 @@ def _sum_to(n, y):  # type: ignore[no-untyped-def]
 
 def test_a_loops_bound_is_a_value_of_the_kernel() -> None:
     """Under Triton 3.6 with NumPy 2.4 or later it was refused."""
-    mend_interpreter()
+    patch_interpreter()
     y = torch.zeros(1, dtype=torch.int32)
     _sum_to[(1,)](torch.tensor([6], dtype=torch.int32), y)
     assert y.item() == 21

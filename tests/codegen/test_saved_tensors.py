@@ -9,7 +9,7 @@ import pytest
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
-from gdn_ops.codegen.saved_tensors import hand_over, handed_over
+from gdn_ops.codegen.saved_tensors import saved_names, saved_tensors_of
 from gdn_ops.codegen.saving_cost import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.schedule import running
 from gdn_ops.codegen.targets import target_named
@@ -56,39 +56,42 @@ def test_a_rule_hands_over_what_it_has(
 ) -> None:
     problem = replace(FORWARD, rule=rule)
     kept = rows(Variant.default("split", problem), problem)
-    assert [row.handover.names for row in kept.values()] == [(), inverse, states]
+    assert [row.saved.names for row in kept.values()] == [(), inverse, states]
 
 
 def test_the_forward_takes_the_interface_of_the_backward() -> None:
     forward = Variant.of("split", FORWARD, {"BT": 32}, {"chunk_h": {"num_warps": 8}})
-    left = hand_over("states", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
+    left = saved_tensors_of("states", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
     assert left.forward == Variant.of("split", FORWARD, {}, {"chunk_h": {"num_warps": 8}})
     assert left.names == ALL
-    assert hand_over("inputs", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200).forward == forward
+    assert (
+        saved_tensors_of("inputs", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200).forward
+        == forward
+    )
 
 
 def test_a_stage_whose_config_cannot_run_then_takes_its_default() -> None:
     forward = Variant.of("split", FORWARD, {"BT": 16}, {"solve": {"NC": 1, "solve": "doubling"}})
     assert not forward.reasons(FORWARD, H200)
-    left = hand_over("inverse", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
+    left = saved_tensors_of("inverse", forward, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
     assert left.forward == SPLIT and left.names == ("gc", "A")
 
 
 def test_another_plan_hands_over_what_both_have() -> None:
     fused = Variant.default("fused", FORWARD)
-    left = hand_over("states", fused, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
+    left = saved_tensors_of("states", fused, FORWARD, SPLIT_BACKWARD, BACKWARD, H200)
     assert left.names == ("gc", "A")
     assert left.forward == Variant.of("fused", FORWARD, {"gate_free": True})
     ungated = replace(FORWARD, rule=Rule("none"))
     fused = Variant.default("fused", ungated)
-    kept = rows(fused, ungated)["states"].handover
+    kept = rows(fused, ungated)["states"].saved
     assert (kept.forward, kept.names) == (fused, ("A",))  # no gate that A could be free of
 
 
 @pytest.mark.parametrize("axis", [{"BT": 32}, {"store": "fp32"}, {"gate_free": False}])
 def test_tensors_of_another_interface_are_never_read(axis: dict[str, object]) -> None:
     forward = Variant.of("split", FORWARD, axis)
-    names = handed_over("states", forward, FORWARD, SPLIT_BACKWARD, BACKWARD)
+    names = saved_names("states", forward, FORWARD, SPLIT_BACKWARD, BACKWARD)
     assert "A" not in names and ("gc" in names) == ("BT" not in axis)
 
 
@@ -97,9 +100,9 @@ def test_what_a_later_stage_writes_again_is_not_handed_over(
 ) -> None:
     spec = replace(KERNELS["bwd_dv_local"], outputs=lambda problem, config: ("dv_local", "w"))
     monkeypatch.setitem(KERNELS, "bwd_dv_local", spec)
-    handed_over.cache_clear()
-    names = handed_over("states", SPLIT, FORWARD, SPLIT_BACKWARD, BACKWARD)
-    handed_over.cache_clear()
+    saved_names.cache_clear()
+    names = saved_names("states", SPLIT, FORWARD, SPLIT_BACKWARD, BACKWARD)
+    saved_names.cache_clear()
     assert names == ("gc", "A", "h", "v_new")
 
 
@@ -113,7 +116,7 @@ def test_what_a_later_stage_writes_again_is_not_handed_over(
 )
 def test_what_cannot_be_kept_is_told(forward: Variant, fixed: bool, why: str) -> None:
     row = rows(forward, fixed=fixed)["states"]
-    assert row.handover.forward == forward and not row.handover.names and not row.bytes
+    assert row.saved.forward == forward and not row.saved.names and not row.bytes
     assert why in str(row)
 
 
@@ -122,7 +125,9 @@ def test_a_forward_that_the_target_refuses_is_not_taken() -> None:
     single = replace(FORWARD, dtype="fp32")
     backward = Variant.of("split", single.backward(final_state=False), {"store": "fp32"})
     gradients = single.backward(final_state=False)
-    left = hand_over("states", Variant.default("split", single), single, backward, gradients, H200)
+    left = saved_tensors_of(
+        "states", Variant.default("split", single), single, backward, gradients, H200
+    )
     assert not left.names and "store=fp32 is the same as store=io" in left.why
     assert store.reasons(single, H200)
 

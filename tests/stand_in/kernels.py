@@ -18,7 +18,7 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 from bench.static.absent_gpu import AbsentDriver
-from gdn_ops.codegen.interpreter import mend_interpreter
+from gdn_ops.codegen.interpreter import patch_interpreter
 from gdn_ops.codegen.targets import target_named
 from tests.stand_in.gpu import GPU
 from tests.stand_in.tensor import plain
@@ -41,7 +41,7 @@ class Driver(AbsentDriver):
 
 def install() -> None:
     driver.set_active(Driver(target_named("h200")))
-    mend_interpreter()
+    patch_interpreter()
     builder = interpreter.interpreter_builder
     builder.options = replace(builder.options, allowed_dot_input_precisions=PRECISIONS)
     interpreter.InterpreterBuilder.create_dot = dot

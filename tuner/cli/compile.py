@@ -119,9 +119,7 @@ def _traffic(plan: str, problem: Problem, target: Target) -> str:
     before = replace(problem, op="forward")
     forward = Variant.default(plan, before)
     rows = kept_by_choice(forward, before, variant, problem, target)
-    kept = (
-        f", {r.moved:.0f} with {r.bytes:.0f} of {r.keep} kept" for r in rows if r.handover.names
-    )
+    kept = (f", {r.moved:.0f} with {r.bytes:.0f} of {r.keep} kept" for r in rows if r.saved.names)
     return text + "".join(kept)
 
 

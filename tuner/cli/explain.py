@@ -32,8 +32,9 @@ def explain(
     """Say what a problem runs on and why.
 
     Names the variant, the row of the database that decided, and why not the others. What is not
-    given is Qwen3-Next's: 16 and 32 heads, K = V = 128, bf16, 2048 tokens. Of gradients it also
-    tells what each choice of gdn_ops.keeping takes in memory, and what the backward then moves.
+    given is Qwen3-Next's: 16 and 32 heads, K = V = 128, bf16, 2048 tokens. For gradients it also
+    says how much memory each choice of gdn_ops.saving_for_backward takes, and how many bytes the
+    backward then moves.
 
     Examples:
 

@@ -29,7 +29,7 @@ def descend(space: Space, budget: int) -> Descent:
     Returns:
         The fastest config.
     """
-    best = space.begin
+    best = space.start
     (least,) = yield [best]
     seen: set[Point] = {space.point(best)}
     left_at: Config | None = None

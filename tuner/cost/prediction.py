@@ -15,7 +15,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
-from gdn_ops.tuner.spaces.space import Interface, Space, plans_for
+from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 
 INTERFACES = 2
 """Interfaces of a plan that are looked at, the default first."""
@@ -93,7 +93,7 @@ def _best(
     return Prediction(problem=problem, variant=variant, seconds=total)
 
 
-def _searched(spaces: Interface, model: CostModel, budget: int) -> Prediction:
+def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
     """The variant of an interface with the config of each stage that a descent ends at.
 
     All stages are searched side by side, so that their compiles fill the cores.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.search.trial_runner import Attempts
+from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space
 from gdn_ops.tuner.strategies import Strategy
 
@@ -35,13 +35,13 @@ class Batches:
         self,
         strategy: Strategy,
         space: Space,
-        attempts: Attempts,
+        runner: TrialRunner,
         *,
         first: Sequence[Config],
         width: int,
         sieve: int,
     ) -> None:
-        self._strategy, self._space, self._attempts = strategy, space, attempts
+        self._strategy, self._space, self._runner = strategy, space, runner
         self._first = {space.point(config) for config in first}
         self._width, self._sieve = width, sieve
         self._spare: list[Config] = []
@@ -63,7 +63,7 @@ class Batches:
         answers = (self._strategy.ask() for _ in range(min(self._width, budget * self._sieve)))
         asked = [config for config in answers if config is not None]
         if asked:
-            return asked, self._attempts.prepare(self._space, asked)
+            return asked, self._runner.prepare(self._space, asked)
         spare, self._spare = self._spare[:budget], self._spare[budget:]
         return (spare, lambda: spare) if spare else None
 

@@ -14,7 +14,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.measure.statistics import tied
 from gdn_ops.tuner.report.progress import FinalsBegan, Note, WinnerStored
-from gdn_ops.tuner.search.trial_runner import Attempts, failure, outcome_of
+from gdn_ops.tuner.search.trial_runner import TrialRunner, failure, outcome_of
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, number, proven
 from gdn_ops.tuner.spaces.space import plan_key
 from gdn_ops.tuner.store.records import NewWinner, StoredWinner, Trial
@@ -43,7 +43,7 @@ class Finalist:
 
 
 def hold_finals(
-    attempts: Attempts, candidates: Sequence[Variant], *, deadline: float | None
+    runner: TrialRunner, candidates: Sequence[Variant], *, deadline: float | None
 ) -> StoredWinner | None:
     """Time candidates once more, choose the winner, make it prove itself and store it.
 
@@ -54,71 +54,71 @@ def hold_finals(
     Returns:
         None if no candidate is right.
     """
-    variants = _right(attempts, candidates)
+    variants = _right(runner, candidates)
     if not variants:
-        return _without_finals(attempts)
-    attempts.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
-    most = seconds_for(attempts)
+        return _without_finals(runner)
+    runner.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
+    most = seconds_for(runner)
     left = most if deadline is None else deadline - time.monotonic()
     effort = Effort(
         rounds=ROUNDS, seconds=min(most, max(LEAST_SECONDS, left)), reference=True, eager=True
     )
-    measured = attempts.harness.measure(attempts.problem, variants, stage=None, effort=effort)
+    measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
     if measured.status != "ok" or measured.reference is None:
-        attempts.context.report(
+        runner.context.report(
             Note(text=f"  the finals ended {measured.status}: {measured.message}")
         )
-        return settle(attempts)
-    attempts.reference = measured.reference.median
+        return settle(runner)
+    runner.reference = measured.reference.median
     for flag in measured.conditions.get("flags", ()):
-        attempts.context.report(Note(text=f"  doubt: {flag}"))
+        runner.context.report(Note(text=f"  doubt: {flag}"))
     finalists = [
-        Finalist(variant, measured.timings[variant.id], _needs(attempts.gate.verdict(variant)))
+        Finalist(variant, measured.timings[variant.id], _needs(runner.verdicts.verdict(variant)))
         for variant in variants
         if variant.id in measured.timings
     ]
-    return _crown(attempts, finalists, measured)
+    return _store_winner(runner, finalists, measured)
 
 
-def seconds_for(attempts: Attempts) -> float:
+def seconds_for(runner: TrialRunner) -> float:
     """What finals on the target take at most."""
-    return GPU_SECONDS if attempts.context.target.gpu else MOST_SECONDS
+    return GPU_SECONDS if runner.context.target.gpu else MOST_SECONDS
 
 
-def settle(attempts: Attempts) -> StoredWinner | None:
+def settle(runner: TrialRunner) -> StoredWinner | None:
     """Store the best of the trials there are, without finals, unless a better winner stands.
 
     This is what an interruption leaves: right, measured, and known as not final.
     """
-    best = _best_trial(attempts)
-    winner = standing(attempts)
-    if best is None or attempts.reference is None:
+    best = _best_trial(runner)
+    winner = standing(runner)
+    if best is None or runner.reference is None:
         return winner
     variant, trial = best
-    if winner is not None and (finished(attempts) or winner.median <= _seconds(trial)):
+    if winner is not None and (finished(runner) or winner.median <= _seconds(trial)):
         return winner
-    return _store(attempts, variant, trial, final=False)
+    return _store(runner, variant, trial, final=False)
 
 
-def standing(attempts: Attempts) -> StoredWinner | None:
+def standing(runner: TrialRunner) -> StoredWinner | None:
     """The winner that stands: measured in this environment with today's sources, and still right.
 
     None for a winner that a later trial found wrong, or whose axes are gone.
     """
-    winner = _stored(attempts)
-    variant = None if winner is None else _readable(winner.variant, attempts.problem)
+    winner = _stored(runner)
+    variant = None if winner is None else _readable(winner.variant, runner.problem)
     if winner is None or variant is None:
         return None
-    latest = next((t for t in reversed(attempts.trials) if _is_of(t, variant, attempts)), None)
+    latest = next((t for t in reversed(runner.trials) if _is_of(t, variant, runner)), None)
     return winner if latest is not None and latest.outcome.status == "ok" else None
 
 
-def finished(attempts: Attempts) -> bool:
+def finished(runner: TrialRunner) -> bool:
     """Whether the winner that stands came out of finals in this environment."""
-    winner = standing(attempts)
+    winner = standing(runner)
     if winner is None or winner.trial_id is None:
         return False
-    timed = next((t for t in attempts.trials if t.id == winner.trial_id), None)
+    timed = next((t for t in runner.trials if t.id == winner.trial_id), None)
     resources = {} if timed is None else timed.outcome.resources
     return FINALISTS_TIMED in resources and proven(resources)
 
@@ -147,24 +147,24 @@ def winner_text(winner: StoredWinner, variant: str) -> str:
     return f"{variant}: {seconds_text(winner.median)} {interval}{speedup}"
 
 
-def _best_trial(attempts: Attempts) -> tuple[Variant, Trial] | None:
+def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
     """The fastest right trial of a whole variant that today's axes still have."""
     latest: dict[str, tuple[Variant, Trial]] = {}
-    for trial in attempts.trials:
+    for trial in runner.trials:
         key = trial.key
         data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-        variant = _readable(data, attempts.problem) if key.scope == "plan" else None
-        if variant is not None and _is_of(trial, variant, attempts):
+        variant = _readable(data, runner.problem) if key.scope == "plan" else None
+        if variant is not None and _is_of(trial, variant, runner):
             # the last word on a variant counts: a later proof may have found it nondeterministic
             latest[variant.id] = variant, trial
     right = [found for found in latest.values() if found[1].outcome.status == "ok"]
     return min(right, key=lambda found: _seconds(found[1]), default=None)
 
 
-def _stored(attempts: Attempts) -> StoredWinner | None:
+def _stored(runner: TrialRunner) -> StoredWinner | None:
     """The winner that the store has of this environment, whatever became of its variant."""
-    context = attempts.context
-    winner = context.store.winner(attempts.problem.id(), context.target.name)
+    context = runner.context
+    winner = context.store.winner(runner.problem.id(), context.target.name)
     if winner is None or winner.environment_id != context.environment:
         return None
     return winner
@@ -178,10 +178,10 @@ def _readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:
         return None
 
 
-def _is_of(trial: Trial, variant: Variant, attempts: Attempts) -> bool:
+def _is_of(trial: Trial, variant: Variant, runner: TrialRunner) -> bool:
     """Whether a trial is of a whole variant as it is rendered today."""
     whole = trial.key.scope == "plan" and trial.variant_id == variant.id
-    return whole and attempts.holds(trial, variant)
+    return whole and runner.holds(trial, variant)
 
 
 def _seconds(trial: Trial) -> float:
@@ -201,56 +201,58 @@ def _needs(verdict: Verdict) -> tuple[float, ...]:
     return tuple(number(known.get(name)) for name in ("stack", "shared", "registers"))
 
 
-def _right(attempts: Attempts, candidates: Sequence[Variant]) -> list[Variant]:
+def _right(runner: TrialRunner, candidates: Sequence[Variant]) -> list[Variant]:
     """The candidates that pass the gate as a whole; the others are recorded and left out."""
     right = []
     for variant in {variant.id: variant for variant in candidates}.values():
-        verdict = attempts.gate.verdict(variant)
+        verdict = runner.verdicts.verdict(variant)
         if verdict.ok:
             right.append(variant)
         else:
-            key = plan_key(attempts.problem, attempts.context.target, variant)
-            attempts.record(key, failure(verdict), variant, label=LABEL)
+            key = plan_key(runner.problem, runner.context.target, variant)
+            runner.record(key, failure(verdict), variant, label=LABEL)
     return right
 
 
-def _crown(
-    attempts: Attempts, finalists: Sequence[Finalist], measured: Measured
+def _store_winner(
+    runner: TrialRunner, finalists: Sequence[Finalist], measured: Measured
 ) -> StoredWinner | None:
     """The first of the ranked finalists that repeats bitwise is stored, the others recorded."""
     winner: StoredWinner | None = None
-    defaults = {Variant.default(name, attempts.problem).id for name in PLANS}
+    defaults = {Variant.default(name, runner.problem).id for name in PLANS}
     for finalist in ranked(finalists, defaults) if finalists else ():
         variant = finalist.variant
-        verdict = attempts.gate.proof(variant) if winner is None else attempts.gate.verdict(variant)
+        verdict = (
+            runner.verdicts.proof(variant) if winner is None else runner.verdicts.verdict(variant)
+        )
         resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
         verdict = replace(verdict, resources=resources)
         outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
-        key = plan_key(attempts.problem, attempts.context.target, variant)
-        trial = attempts.record(key, outcome, variant, label=LABEL)
+        key = plan_key(runner.problem, runner.context.target, variant)
+        trial = runner.record(key, outcome, variant, label=LABEL)
         if winner is None and verdict.ok:
-            winner = _store(attempts, variant, trial, final=True)
-    return _without_finals(attempts) if winner is None else winner
+            winner = _store(runner, variant, trial, final=True)
+    return _without_finals(runner) if winner is None else winner
 
 
-def _without_finals(attempts: Attempts) -> StoredWinner | None:
+def _without_finals(runner: TrialRunner) -> StoredWinner | None:
     """What is left when no finalist passed: the best other trial, or no winner at all."""
-    stored = _stored(attempts)
-    if stored is not None and standing(attempts) is None:
-        variant = _readable(stored.variant, attempts.problem)
-        if variant is not None and any(_is_of(t, variant, attempts) for t in attempts.trials):
-            attempts.store.retire_winner(stored.id)
-    return settle(attempts)
+    stored = _stored(runner)
+    if stored is not None and standing(runner) is None:
+        variant = _readable(stored.variant, runner.problem)
+        if variant is not None and any(_is_of(t, variant, runner) for t in runner.trials):
+            runner.store.retire_winner(stored.id)
+    return settle(runner)
 
 
 def _store(
-    attempts: Attempts, variant: Variant, trial: Trial, *, final: bool
+    runner: TrialRunner, variant: Variant, trial: Trial, *, final: bool
 ) -> StoredWinner | None:
-    context, outcome = attempts.context, trial.outcome
+    context, outcome = runner.context, trial.outcome
     assert outcome.median is not None and outcome.low is not None and outcome.high is not None
     context.store.set_winner(
         NewWinner(
-            problem_id=attempts.problem.id(),
+            problem_id=runner.problem.id(),
             target=context.target.name,
             arch=context.target.arch,
             variant_id=variant.id,
@@ -258,13 +260,13 @@ def _store(
             median=outcome.median,
             low=outcome.low,
             high=outcome.high,
-            reference=attempts.reference,
+            reference=runner.reference,
             provenance="measured",
             trial_id=trial.id,
             environment_id=context.environment,
         )
     )
-    winner = context.store.winner(attempts.problem.id(), context.target.name)
+    winner = context.store.winner(runner.problem.id(), context.target.name)
     if winner is not None:
         text = winner_text(winner, str(variant))
         context.report(WinnerStored(winner=winner, text=text, final=final))

@@ -14,11 +14,11 @@ from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.readiness import Readiness
 from gdn_ops.tuner.search.space_search import Found, Options, late, ranked_seconds, search
 from gdn_ops.tuner.search.stage_tuning import StageTuning, share
-from gdn_ops.tuner.search.trial_runner import Attempts
-from gdn_ops.tuner.spaces.space import Interface, Space, plans_for, refusals
+from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for, refusals
 from gdn_ops.tuner.store.records import StoredWinner
 
-Interfaces = Sequence[Interface]
+Interfaces = Sequence[StageSpaces]
 Candidates = list[tuple[float, Variant]]
 """Variants with their seconds."""
 
@@ -35,7 +35,7 @@ TOGETHER = 4
 
 
 def tune_problem(
-    attempts: Attempts, *, options: Options, deadline: float | None
+    runner: TrialRunner, *, options: Options, deadline: float | None
 ) -> StoredWinner | None:
     """Find the fastest right variant of a problem and store it.
 
@@ -51,42 +51,42 @@ def tune_problem(
     Raises:
         UnsupportedProblem: no plan can run the problem on the target.
     """
-    problem, target = attempts.problem, attempts.context.target
+    problem, target = runner.problem, runner.context.target
     plans = plans_for(problem, target, options.plans)
     if not plans:
         raise UnsupportedProblem(
             f"no plan runs {problem.id()} on {target.name}: "
             + "; ".join(refusals(problem, target, options.plans))
         )
-    until = _search_deadline(attempts, deadline)
-    seconds = _defaults(attempts, plans, until)
-    if finals.standing(attempts) is None:
-        finals.settle(attempts)
+    until = _search_deadline(runner, deadline)
+    seconds = _defaults(runner, plans, until)
+    if finals.standing(runner) is None:
+        finals.settle(runner)
     candidates: Candidates = []
-    searched = _not_outclassed(attempts, plans, seconds)
+    searched = _not_outclassed(runner, plans, seconds)
     for i, plan in enumerate(searched):
         until_plan = share(until, len(searched) - i)
-        candidates += _tune_plan(attempts, plans[plan], options=options, deadline=until_plan)
+        candidates += _tune_plan(runner, plans[plan], options=options, deadline=until_plan)
     ranked = [variant for _, variant in sorted(candidates, key=lambda item: item[0])]
     if late(deadline):
         text = "  time is up before the finals: the best trial so far is kept, tune again to go on"
-        attempts.context.report(Note(text=text))
-        return finals.settle(attempts)
-    chosen = ranked[: finals.FINALISTS] + _incumbents(attempts, plans, seconds)
-    return finals.hold_finals(attempts, chosen, deadline=deadline)
+        runner.context.report(Note(text=text))
+        return finals.settle(runner)
+    chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
+    return finals.hold_finals(runner, chosen, deadline=deadline)
 
 
 def _defaults(
-    attempts: Attempts, plans: Mapping[str, Interfaces], deadline: float | None
+    runner: TrialRunner, plans: Mapping[str, Interfaces], deadline: float | None
 ) -> dict[str, float]:
     """Seconds of the default variant of each plan, where it is right."""
     seconds: dict[str, float] = {}
     variants = {plan: _default(interfaces[0]) for plan, interfaces in plans.items()}
-    attempts.prepare_variants(list(variants.values()))
+    runner.prepare_variants(list(variants.values()))
     for plan, variant in variants.items():
         if seconds and late(deadline):
             break
-        trial = attempts.attempt_variant(variant, label="defaults of the plans")
+        trial = runner.run_variant(variant, label="defaults of the plans")
         timed = ranked_seconds(trial.outcome)
         if timed is not None:
             seconds[plan] = timed
@@ -94,39 +94,39 @@ def _defaults(
 
 
 def _not_outclassed(
-    attempts: Attempts, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
+    runner: TrialRunner, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
 ) -> list[str]:
     """The plans worth searching, known before the time is shared among them."""
     found = []
     for plan in plans:
-        if attempts.context.target.gpu and plan == FALLBACK and plan not in seconds:
+        if runner.context.target.gpu and plan == FALLBACK and plan not in seconds:
             # it may wait for the GPU, so that no graph holds it; as the fallback it needs no time
             text = f"  plan {plan} is left: its default was not timed"
-            attempts.context.report(Note(text=text))
+            runner.context.report(Note(text=text))
         elif plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
             text = f"  plan {plan} is left: its default takes {seconds_text(seconds[plan])}"
-            attempts.context.report(Note(text=text))
+            runner.context.report(Note(text=text))
         else:
             found.append(plan)
     return found
 
 
 def _tune_plan(
-    attempts: Attempts, interfaces: Interfaces, *, options: Options, deadline: float | None
+    runner: TrialRunner, interfaces: Interfaces, *, options: Options, deadline: float | None
 ) -> Candidates:
     """The best variants of a plan with their seconds; of single-stage plans the best few."""
 
     def run(space: Space, until: float | None) -> Found | None:
-        return search(space, attempts, options=options, deadline=until)
+        return search(space, runner, options=options, deadline=until)
 
-    if not interfaces[0][0].alone:
+    if not interfaces[0][0].timed_separately:
         for i, (space,) in enumerate(interfaces):
             if i == 0 or not late(deadline):
                 run(space, share(deadline, len(interfaces) - i))
-        return _best_of(attempts, interfaces)
-    readiness = Readiness(attempts)
-    timed = _by_default(attempts, interfaces, readiness, share(deadline, 4))
-    stages = StageTuning(first=lambda space: _first_of(attempts, space), search=run)
+        return _best_of(runner, interfaces)
+    readiness = Readiness(runner)
+    timed = _by_default(runner, interfaces, readiness, share(deadline, 4))
+    stages = StageTuning(first=lambda space: _first_of(runner, space), search=run)
     ordered = [spaces for _, spaces in timed]
     sums = stages.tune(ordered, ready=readiness.of, deadline=deadline)
     summed = {total.variant.interface for total in sums}
@@ -138,13 +138,13 @@ def _tune_plan(
 
 
 def _by_default(
-    attempts: Attempts, interfaces: Interfaces, readiness: Readiness, deadline: float | None
-) -> list[tuple[float, Interface]]:
+    runner: TrialRunner, interfaces: Interfaces, readiness: Readiness, deadline: float | None
+) -> list[tuple[float, StageSpaces]]:
     """Interfaces with the seconds of their default variant, the fastest first.
 
     What does not compile is left out; what fails or comes too late is last, of infinite seconds.
     """
-    timed: list[tuple[float, Interface]] = []
+    timed: list[tuple[float, StageSpaces]] = []
     for i, spaces in enumerate(interfaces):
         if i and late(deadline):
             timed.append((float("inf"), spaces))
@@ -154,17 +154,15 @@ def _by_default(
         usable = readiness.of(spaces)
         if usable is not None:
             variant = _default(usable)
-            trial = attempts.attempt_variant(variant, label=f"interfaces of {variant.plan}")
+            trial = runner.run_variant(variant, label=f"interfaces of {variant.plan}")
             seconds = ranked_seconds(trial.outcome)
             timed.append((float("inf") if seconds is None else seconds, usable))
     return sorted(timed, key=lambda item: item[0])
 
 
-def _first_of(attempts: Attempts, space: Space) -> Found | None:
+def _first_of(runner: TrialRunner, space: Space) -> Found | None:
     """The best config known of a stage; of one nothing is known of, what it begins with, timed."""
-    known = attempts.known(space) or [
-        (space.begin, attempts.attempt(space, space.begin, best=None))
-    ]
+    known = runner.known(space) or [(space.start, runner.run(space, space.start, best=None))]
     timed = [(seconds, config) for config, trial in known
              if (seconds := ranked_seconds(trial.outcome)) is not None]  # fmt: skip
     if not timed:
@@ -173,38 +171,38 @@ def _first_of(attempts: Attempts, space: Space) -> Found | None:
     return Found(space, config, seconds)
 
 
-def _best_of(attempts: Attempts, interfaces: Interfaces) -> Candidates:
+def _best_of(runner: TrialRunner, interfaces: Interfaces) -> Candidates:
     found = []
     for (space,) in interfaces:
-        for config, trial in attempts.known(space):
+        for config, trial in runner.known(space):
             seconds = ranked_seconds(trial.outcome)
             if seconds is not None:
                 found.append((seconds, space.variant(config)))
     return sorted(found, key=lambda item: item[0])[: finals.FINALISTS]
 
 
-def _default(spaces: Interface) -> Variant:
+def _default(spaces: StageSpaces) -> Variant:
     """An interface with what each stage begins with: its default where that is valid."""
-    return spaces[0].variant(spaces[0].begin)
+    return spaces[0].variant(spaces[0].start)
 
 
 def _incumbents(
-    attempts: Attempts, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
+    runner: TrialRunner, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
 ) -> list[Variant]:
     """What must be beaten: the default of the best plan, and the winner that stands."""
     variants = []
     if seconds:
         best = min(seconds, key=seconds.__getitem__)
         variants.append(_default(plans[best][0]))
-    winner = finals.standing(attempts)
+    winner = finals.standing(runner)
     if winner is not None:  # and so of today's axes
-        variants.append(Variant.from_json(winner.variant, attempts.problem))
+        variants.append(Variant.from_json(winner.variant, runner.problem))
     return variants
 
 
-def _search_deadline(attempts: Attempts, deadline: float | None) -> float | None:
+def _search_deadline(runner: TrialRunner, deadline: float | None) -> float | None:
     if deadline is None:
         return None
-    most = ASIDE * finals.seconds_for(attempts)
+    most = ASIDE * finals.seconds_for(runner)
     left = deadline - time.monotonic()
     return deadline - min(most, max(finals.LEAST_SECONDS, FINALS_SHARE * left))

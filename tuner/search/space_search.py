@@ -10,7 +10,7 @@ from pathlib import Path
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.report.progress import SearchBegan
 from gdn_ops.tuner.search.batches import Batches
-from gdn_ops.tuner.search.trial_runner import Attempts
+from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.warm_start import neighbours
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space
@@ -55,7 +55,7 @@ class Found:
 
 
 def search(
-    space: Space, attempts: Attempts, *, options: Options, deadline: float | None
+    space: Space, runner: TrialRunner, *, options: Options, deadline: float | None
 ) -> Found | None:
     """Search a space and return the best config it has seen, also in earlier runs.
 
@@ -65,26 +65,26 @@ def search(
     Returns:
         None if no config is right.
     """
-    known = attempts.known(space)
+    known = runner.known(space)
     budget = options.trials - (0 if options.again else len(known))
     name = strategy_for(options.strategy, space, trials=budget + len(known))
-    attempts.context.report(
+    runner.context.report(
         SearchBegan(
             space=space.label, configs=len(space.configs), trials=max(0, budget), strategy=name
         )
     )
     for _, trial in known:
-        attempts.report_trial(space.label, trial, fresh=False)
+        runner.report_trial(space.label, trial, fresh=False)
     best = _Best(known)
     if budget > 0 and not late(deadline):
-        begin = _beginning(space, attempts, known, options)
+        begin = _beginning(space, runner, known, options)
         strategy = start(name, begin)
         covered = len(space.configs) <= budget
         batches = Batches(
-            strategy, space, attempts,
+            strategy, space, runner,
             first=begin.first, width=options.width, sieve=1 if covered else options.sieve,
         )  # fmt: skip
-        _run(batches, strategy, space, attempts, best=best, budget=budget, deadline=deadline)
+        _run(batches, strategy, space, runner, best=best, budget=budget, deadline=deadline)
     return None if best.config is None else Found(space, best.config, best.seconds)
 
 
@@ -120,29 +120,29 @@ class _Best:
 
 
 def _run(
-    batches: Batches, strategy: Strategy, space: Space, attempts: Attempts, *,
+    batches: Batches, strategy: Strategy, space: Space, runner: TrialRunner, *,
     best: _Best, budget: int, deadline: float | None,
 ) -> None:  # fmt: skip
     for config in batches.configs(budget):
         if late(deadline):
             return
         limit = None if best.config is None else best.seconds
-        trial = attempts.attempt(space, config, best=limit)
+        trial = runner.run(space, config, best=limit)
         strategy.tell(config, trial.outcome)
         best.see(config, trial)
 
 
 def _source(space: Space) -> str | None:
     """Of the first config: what a study learnt of another source is of no use."""
-    sources = sources_of(space.problem, space.variant(space.begin))
+    sources = sources_of(space.problem, space.variant(space.start))
     return None if sources is None else sources[space.stage]
 
 
 def _beginning(
-    space: Space, attempts: Attempts, known: Sequence[tuple[Config, Trial]], options: Options
+    space: Space, runner: TrialRunner, known: Sequence[tuple[Config, Trial]], options: Options
 ) -> Start:
-    first = [space.begin, *neighbours(space, attempts.store)]
-    context = attempts.context
+    first = [space.start, *neighbours(space, runner.store)]
+    context = runner.context
     study = "/".join(
         (space.target.name, space.problem.id(), space.plan, space.label,
          f"environment {context.environment}", f"axes {space.axes_hash}",

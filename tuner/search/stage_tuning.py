@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.search.space_search import Found, late
-from gdn_ops.tuner.spaces.space import Interface, Place, Space
+from gdn_ops.tuner.spaces.space import Space, StageKey, StageSpaces
 
 SearchSpace = Callable[[Space, float | None], Found | None]
 """Searches a space until a moment of the monotonic clock."""
 TimeFirst = Callable[[Space], Found | None]
 """Times what a space begins with, or knows better; None if it is not right."""
-MakeReady = Callable[[Interface], Interface | None]
+MakeReady = Callable[[StageSpaces], StageSpaces | None]
 """The interface as it can be run, None if it cannot."""
 
 LEAST_SECONDS = 20.0
@@ -48,11 +48,11 @@ class StageTuning:
 
     def __init__(self, *, first: TimeFirst, search: SearchSpace) -> None:
         self._first, self._search = first, search
-        self._found: dict[Place, Found | None] = {}
-        self._searched: set[Place] = set()
+        self._found: dict[StageKey, Found | None] = {}
+        self._searched: set[StageKey] = set()
 
     def tune(
-        self, interfaces: Sequence[Interface], *, ready: MakeReady, deadline: float | None
+        self, interfaces: Sequence[StageSpaces], *, ready: MakeReady, deadline: float | None
     ) -> list[Sum]:
         """Tune every stage under every interface and return the sums, best first.
 
@@ -73,28 +73,28 @@ class StageTuning:
             if not self._time_first(usable, deadline if sums else None):
                 break
             best = min((total.seconds for total in sums), default=float("inf"))
-            ahead = {space.place for others in interfaces[i:] for space in others}
+            ahead = {space.stage_key for others in interfaces[i:] for space in others}
             self._search_stages(usable, ahead, limit=HOPELESS * best, deadline=deadline)
-            stages = [found for space in usable if (found := self._found[space.place])]
+            stages = [found for space in usable if (found := self._found[space.stage_key])]
             if len(stages) == len(usable) and not self._hopeless(usable, HOPELESS * best):
                 sums.append(Sum(_variant(usable[0], stages), sum(s.seconds for s in stages)))
         return sorted(sums, key=lambda total: total.seconds)
 
-    def _time_first(self, spaces: Interface, deadline: float | None) -> bool:
+    def _time_first(self, spaces: StageSpaces, deadline: float | None) -> bool:
         """Time what the stages of an interface begin with; whether all were in time."""
         for space in spaces:
-            if space.place not in self._found:
+            if space.stage_key not in self._found:
                 if late(deadline):
                     return False
-                self._found[space.place] = self._first(space)
+                self._found[space.stage_key] = self._first(space)
         return True
 
     def _search_stages(
-        self, spaces: Interface, ahead: set[Place], *, limit: float, deadline: float | None
+        self, spaces: StageSpaces, ahead: set[StageKey], *, limit: float, deadline: float | None
     ) -> None:
         """Search the stages of an interface, the slowest first, until it is late or hopeless."""
         waiting = sorted(
-            (space for space in spaces if space.place not in self._searched),
+            (space for space in spaces if space.stage_key not in self._searched),
             key=self._first_seconds,
             reverse=True,
         )
@@ -103,16 +103,20 @@ class StageTuning:
                 return
             here, everywhere = len(waiting) - i, len(ahead - self._searched)
             until = stage_share(deadline, here=here, everywhere=everywhere)
-            self._searched.add(space.place)
-            self._found[space.place] = self._search(space, until) or self._found[space.place]
+            self._searched.add(space.stage_key)
+            self._found[space.stage_key] = (
+                self._search(space, until) or self._found[space.stage_key]
+            )
 
     def _first_seconds(self, space: Space) -> float:
-        found = self._found[space.place]
+        found = self._found[space.stage_key]
         return float("inf") if found is None else found.seconds
 
-    def _hopeless(self, spaces: Interface, limit: float) -> bool:
+    def _hopeless(self, spaces: StageSpaces, limit: float) -> bool:
         """Whether the searched stages of an interface alone take too long, or are never right."""
-        done = [self._found[space.place] for space in spaces if space.place in self._searched]
+        done = [
+            self._found[space.stage_key] for space in spaces if space.stage_key in self._searched
+        ]
         seconds = [float("inf") if found is None else found.seconds for found in done]
         return float("inf") in seconds or sum(seconds) > limit
 

@@ -1,4 +1,4 @@
-"""Attempts: one config after another is looked up, compiled, verified, measured and recorded."""
+"""TrialRunner: one config after another is looked up, compiled, verified, measured and recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.kernel_time import expected_seconds
 from gdn_ops.tuner.report.progress import Report, TrialEnded
-from gdn_ops.tuner.search.verdict_cache import REFERENCE_TIMED, Gate, number
+from gdn_ops.tuner.search.verdict_cache import REFERENCE_TIMED, VerdictCache, number
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space, plan_key
 from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
@@ -50,7 +50,7 @@ class Context:
     report: Report
 
 
-class Attempts:
+class TrialRunner:
     """Tries the configs of one problem; a trial is in the database before anything follows it."""
 
     def __init__(self, context: Context, problem: Problem) -> None:
@@ -58,7 +58,7 @@ class Attempts:
         self.store, self.harness = context.store, context.harness
         self._screening = GPU_SCREENING if context.target.gpu else SCREENING
         self.store.add_problem(problem.id(), problem.facts())
-        self.gate = Gate(
+        self.verdicts = VerdictCache(
             self.harness,
             self.store,
             problem,
@@ -124,18 +124,18 @@ class Attempts:
             if failed is not None:
                 self._compiled[variant.id] = failed
 
-    def attempt(self, space: Space, config: Config, *, best: float | None) -> Trial:
+    def run(self, space: Space, config: Config, *, best: float | None) -> Trial:
         """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""
         effort = replace(self._screening, stop_above=None if best is None else SLOW * best)
         return self._try(
             space.key(config),
             space.variant(config),
-            stage=space.stage if space.alone else None,
+            stage=space.stage if space.timed_separately else None,
             label=space.label,
             effort=effort,
         )
 
-    def attempt_variant(self, variant: Variant, *, label: str) -> Trial:
+    def run_variant(self, variant: Variant, *, label: str) -> Trial:
         """Try a whole variant, end to end."""
         key = plan_key(self.problem, self.context.target, variant)
         return self._try(key, variant, stage=None, label=label, effort=self._screening)
@@ -154,7 +154,7 @@ class Attempts:
             self.report_trial(label, known, fresh=False)
             return known
         compiled = self._compiled.pop(variant.id, Verdict(status="ok"))
-        verdict = self.gate.verdict(variant) if compiled.ok else compiled
+        verdict = self.verdicts.verdict(variant) if compiled.ok else compiled
         verdict = replace(verdict, resources={**verdict.resources, **compiled.resources})
         if not verdict.ok:
             return self.record(key, failure(verdict), variant, label=label)

@@ -38,7 +38,7 @@ NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
 """Failures of the gate itself. It holds its own sizes, so they hold for every size."""
 
 
-class Gate:
+class VerdictCache:
     """Remembers what the accuracy gate said of the variants of a problem, at any size."""
 
     def __init__(

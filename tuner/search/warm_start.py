@@ -21,12 +21,12 @@ def neighbours(space: Space, store: Store) -> list[Config]:
     They are tried here again: a time from elsewhere says nothing, that a config was best does.
     """
     best: dict[tuple[str, str], Trial] = {}
-    for trial in store.trials(status="ok", stage=space.stage if space.alone else None):
+    for trial in store.trials(status="ok", stage=space.stage if space.timed_separately else None):
         key = trial.key
         here = (space.target.name, space.problem.id())
         if key.plan != space.plan or (key.target, key.problem_id) == here:
             continue
-        if key.scope != ("stage" if space.alone else "plan"):
+        if key.scope != ("stage" if space.timed_separately else "plan"):
             continue
         before = best.get((key.target, key.problem_id))
         if before is None or _seconds(trial) < _seconds(before):
@@ -60,7 +60,7 @@ def distance(problem: Problem, facts: Mapping[str, Any]) -> float:
 
 
 def _config(space: Space, trial: Trial) -> Config | None:
-    config = trial.key.config if space.alone else trial.key.config.get(space.stage)
+    config = trial.key.config if space.timed_separately else trial.key.config.get(space.stage)
     return None if config is None else space.adopt(config)
 
 

@@ -19,9 +19,9 @@ from gdn_ops.tuner.store.records import TrialKey
 
 Point = tuple[Value, ...]
 """A config of a space as its values alone, in the order of its axes: hashable."""
-Place = tuple[str | tuple[str, Value], ...]
+StageKey = tuple[str | tuple[str, Value], ...]
 """A plan's stage with what it reads of the interface: hashable."""
-Interface = tuple["Space", ...]
+StageSpaces = tuple["Space", ...]
 """The spaces of a plan's stages under one interface, in the order the stages run."""
 
 
@@ -54,7 +54,7 @@ class Space:
         return self.spec.axes
 
     @cached_property
-    def alone(self) -> bool:
+    def timed_separately(self) -> bool:
         """Whether the stage is one among others, so that it is timed apart from them."""
         return len(PLANS[self.plan].stages(self.problem)) > 1
 
@@ -64,12 +64,12 @@ class Space:
 
         Interfaces that agree in it share this stage's trials.
         """
-        if not self.alone:
+        if not self.timed_separately:
             return dict(self.interface)
         return {name: value for name, value in self.interface if name in self.spec.shared}
 
     @property
-    def place(self) -> Place:
+    def stage_key(self) -> StageKey:
         """What tells the stage's searches apart: equal where interfaces share its trials."""
         return (self.plan, self.stage, *self.shared.items())
 
@@ -90,15 +90,15 @@ class Space:
         return self.spec.default(self.problem)
 
     @cached_property
-    def first(self) -> Config | None:
+    def nearest_valid(self) -> Config | None:
         """The default config if it is valid, else the valid one nearest to it; None without any."""
         return next(self.nearest(), None)
 
     @property
-    def begin(self) -> Config:
+    def start(self) -> Config:
         """The config a search begins with: the stage's own of those around it, else ``first``."""
         around = {stage: dict(pairs) for stage, pairs in self.around}
-        return around.get(self.stage) or self.first or self.default
+        return around.get(self.stage) or self.nearest_valid or self.default
 
     def nearest(self) -> Iterator[Config]:
         """The valid configs, those that differ from the default in fewest axes first.
@@ -131,7 +131,7 @@ class Space:
     def configs(self) -> tuple[Config, ...]:
         """Every valid config, ``first`` first, the others in the axes' order."""
         valid = [config for config in self._product() if not self.reasons(config)]
-        return tuple(sorted(valid, key=lambda config: config != self.first))
+        return tuple(sorted(valid, key=lambda config: config != self.nearest_valid))
 
     def _product(self) -> Iterator[dict[str, Value]]:
         names = [axis.name for axis in self.axes]
@@ -172,26 +172,26 @@ class Space:
             target=self.target.name,
             arch=self.target.arch,
             problem_id=self.problem.id(),
-            scope="stage" if self.alone else "plan",
+            scope="stage" if self.timed_separately else "plan",
             plan=self.plan,
-            stage=self.stage if self.alone else None,
+            stage=self.stage if self.timed_separately else None,
             interface=self.shared,
-            config=dict(config) if self.alone else {self.stage: dict(config)},
+            config=dict(config) if self.timed_separately else {self.stage: dict(config)},
         )
 
     def config_of(self, key: TrialKey) -> Config | None:
         """The config of a stored trial, None if the trial is not of this space."""
         if (key.plan, key.interface) != (self.plan, self.shared):
             return None
-        if key.stage != (self.stage if self.alone else None):
+        if key.stage != (self.stage if self.timed_separately else None):
             return None
-        config = key.config if self.alone else key.config.get(self.stage, {})
+        config = key.config if self.timed_separately else key.config.get(self.stage, {})
         if set(config) != {axis.name for axis in self.axes}:
             return None
         return self._by_point.get(self.point(config))
 
 
-def surrounded(spaces: Interface, configs: Mapping[str, Config]) -> Interface:
+def surrounded(spaces: StageSpaces, configs: Mapping[str, Config]) -> StageSpaces:
     """The spaces of an interface, each with these configs of the stages around it."""
     around = tuple((stage, tuple(config.items())) for stage, config in configs.items())
     return tuple(replace(space, around=around) for space in spaces)
@@ -208,7 +208,7 @@ def plan_key(problem: Problem, target: Target, variant: Variant) -> TrialKey:
 
 def plans_for(
     problem: Problem, target: Target, wanted: Sequence[str] = ()
-) -> dict[str, list[Interface]]:
+) -> dict[str, list[StageSpaces]]:
     """The plans that can run a problem on a target, with the spaces of each interface config.
 
     Returns:
@@ -231,7 +231,7 @@ def refusals(problem: Problem, target: Target, wanted: Iterable[str] = ()) -> li
     return list(dict.fromkeys(reasons))
 
 
-def _interfaces(name: str, problem: Problem, target: Target) -> list[Interface]:
+def _interfaces(name: str, problem: Problem, target: Target) -> list[StageSpaces]:
     plan = PLANS[name]
     names = [axis.name for axis in plan.axes]
     default = defaults(plan.axes)
@@ -247,7 +247,7 @@ def _interfaces(name: str, problem: Problem, target: Target) -> list[Interface]:
             Space(problem, target, name, tuple(interface.items()), stage)
             for stage in plan.stages(problem)
         )
-        if all(space.first is not None for space in spaces):
-            configs = {space.stage: space.first or space.default for space in spaces}
+        if all(space.nearest_valid is not None for space in spaces):
+            configs = {space.stage: space.nearest_valid or space.default for space in spaces}
             found.append(surrounded(spaces, configs))
     return found

@@ -215,7 +215,7 @@ def _answer(slot: _Slot) -> JobResult | None:
         answer = process.receive()
     except EOFError:
         seconds, stderr = time.monotonic() - slot.start, process.stderr()
-        status, message = _obituary(process.bury(), stderr)
+        status, message = _cause_of_death(process.wait_for_exit(), stderr)
         slot.process = slot.job = None
         return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
     if answer is None:
@@ -237,7 +237,7 @@ def _timeout(slot: _Slot) -> JobResult:
     return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
 
 
-def _obituary(death: str, stderr: str) -> tuple[str, str]:
+def _cause_of_death(death: str, stderr: str) -> tuple[str, str]:
     """Status and what a worker died of: of its last words the last that look like a cause."""
     if death == "SIGKILL":
         return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"

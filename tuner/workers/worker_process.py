@@ -83,7 +83,7 @@ class WorkerProcess:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def bury(self) -> str:
+    def wait_for_exit(self) -> str:
         """Wait for a child that closed its stream, for it is on its way out; see ``kill``."""
         try:
             self._process.wait(LAST_STEPS)

@@ -78,7 +78,7 @@ def test_instructions_are_told_apart() -> None:
 
 
 def test_a_compiled_walk_has_its_products_in_the_loop_over_chunks() -> None:
-    config = Variant.default("split", PROBLEM).config("state")
+    config = Variant.default("split", PROBLEM).config("chunk_h")
     spec, target = KERNELS["chunk_h"], target_named("h100")
     with WorkerPool(1) as pool:
         job = compile_job("split", "chunk_h", config, problem=PROBLEM, target=target)

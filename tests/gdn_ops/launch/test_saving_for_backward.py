@@ -1,4 +1,4 @@
-"""``keeping``: the same gradients bit by bit, more tensors in memory, fewer stages launched."""
+"""``saving_for_backward``: the same gradients, more tensors in memory, fewer stages launched."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def step(arguments: dict[str, Any], keep: str, launched: list[str], plan: str = 
 
     with (
         gdn_ops.using(plan),
-        gdn_ops.keeping(keep),
+        gdn_ops.saving_for_backward(keep),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
     ):
         o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
@@ -96,7 +96,7 @@ def test_every_choice_has_the_same_bits_and_runs_what_it_must(
 
 
 def test_gradients_with_everything_kept_follow_the_rule() -> None:
-    with gdn_ops.keeping("states"):
+    with gdn_ops.saving_for_backward("states"):
         check("split", call(**SMALL, T=70, offsets=[0, 66, 70]))
 
 
@@ -104,20 +104,20 @@ def test_gradients_with_everything_kept_follow_the_rule() -> None:
 def test_autograd_saves_what_explain_says(keep: str, launched: list[str]) -> None:
     arguments = call(**SMALL, T=64, state=False)
     saved = step(arguments, keep, launched).saved
-    with gdn_ops.using("split"), gdn_ops.keeping(keep):
+    with gdn_ops.using("split"), gdn_ops.saving_for_backward(keep):
         explanation = gdn_ops.explain(**(arguments | leaves(arguments))).gradients
     assert explanation is not None and f"{keep} (in force)" in str(explanation)
     (row,) = (row for row in explanation.kept if row.keep == keep)
     of_inputs = input_bytes(explanation.choice.problem)
     tokens = 64 * SMALL["HV"]
     assert sum(x.nbytes for x in saved) == (of_inputs + row.bytes) * tokens
-    assert len(saved) == 5 + len(row.handover.names)
+    assert len(saved) == 5 + len(row.saved.names)
 
 
 def test_plain_pytorch_keeps_its_inputs_and_says_so(launched: list[str]) -> None:
     arguments = call(**SMALL, T=20)
     assert len(step(arguments, "states", launched, "torch").saved) == 6
-    with gdn_ops.using("torch"), gdn_ops.keeping("states"):
+    with gdn_ops.using("torch"), gdn_ops.saving_for_backward("states"):
         text = str(gdn_ops.explain(**(arguments | leaves(arguments))))
     assert "inverse, states (in force): no more than the inputs" in text
     assert "torch_chunk of plan torch" in text
@@ -126,7 +126,7 @@ def test_plain_pytorch_keeps_its_inputs_and_says_so(launched: list[str]) -> None
 def test_a_graph_may_be_used_twice(launched: list[str]) -> None:
     arguments = call(**SMALL, T=20)
     ours = leaves(arguments)
-    with gdn_ops.using("split"), gdn_ops.keeping("states"):
+    with gdn_ops.using("split"), gdn_ops.saving_for_backward("states"):
         o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
     loss, inputs = o.square().sum(), list(ours.values())
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
@@ -140,10 +140,10 @@ def test_it_is_the_call_that_counts_not_where_gradients_are_taken(launched: list
     # the state's gradient is not given, so that this is another problem than the call foresaw
     arguments = call(**SMALL, T=20)
     for inside, outside in (("states", "inputs"), ("inputs", "states")):
-        with gdn_ops.using("split"), gdn_ops.keeping(inside):
+        with gdn_ops.using("split"), gdn_ops.saving_for_backward(inside):
             o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | leaves(arguments)))
         launched.clear()
-        with gdn_ops.keeping(outside):
+        with gdn_ops.saving_for_backward(outside):
             o.sum().backward()
         assert SPARED["states"].intersection(launched) == SPARED["states"] - SPARED[inside]
 
@@ -168,7 +168,7 @@ def check_sum(keep: str, launched: list[str], *, state: bool) -> set[str]:
     """Compare the gradients of a sum with fp64, and give the stages that ran for them."""
     arguments = call(**SMALL, T=20)
     ours, wide = leaves(arguments), leaves(arguments, torch.float64)
-    with gdn_ops.using("split"), gdn_ops.keeping(keep):
+    with gdn_ops.using("split"), gdn_ops.saving_for_backward(keep):
         o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
     assert ht is not None
     launched.clear()
@@ -188,7 +188,7 @@ def test_a_forward_of_another_plan_takes_the_interface_of_the_backward(
     chosen["backward"] = lambda problem: Variant.of("split", problem, {"BT": 16})
     assert check_sum("states", launched, state=True).isdisjoint(SPARED["inverse"])
     arguments = call(**SMALL, T=20)
-    with gdn_ops.using("split"), gdn_ops.keeping("states"):
+    with gdn_ops.using("split"), gdn_ops.saving_for_backward("states"):
         explanation = gdn_ops.explain(**(arguments | leaves(arguments)))
     wanted = {"BT": 16, "gate_free": True}
     assert explanation.variant == Variant.of("fused", explanation.choice.problem, wanted)
@@ -223,9 +223,12 @@ def test_stages_that_no_wanted_gradient_depends_on_do_not_run(launched: list[str
 
 
 def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'states'"), gdn_ops.keeping("state"):
+    with (
+        pytest.raises(UnknownName, match="did you mean 'states'"),
+        gdn_ops.saving_for_backward("state"),
+    ):
         pass
-    with gdn_ops.keeping("inverse"), gdn_ops.using("split"), gdn_ops.batch_invariant():
+    with gdn_ops.saving_for_backward("inverse"), gdn_ops.using("split"), gdn_ops.batch_invariant():
         mode = MODE.get()
     assert (mode.forced, mode.invariant, mode.keep) == ("split", True, "inverse")
     assert MODE.get().keep == "inputs"

@@ -82,7 +82,7 @@ def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
         return gdn_ops.chunk_gated_delta_rule(**given)[0].sum()
 
     # one graph for both, which no guard takes apart; everything is made again, as documented
-    with gdn_ops.using("split"), gdn_ops.keeping("states"):
+    with gdn_ops.using("split"), gdn_ops.saving_for_backward("states"):
         split = loss(**(arguments | leaves(arguments)))
     torch_plan = loss(**(arguments | leaves(arguments)))
     stages.clear()

@@ -75,7 +75,7 @@ def resources(*, instructions: int = 100, waits: int = 0, flops: float = 0.0) ->
 
 
 def test_a_kernel_takes_the_slowest_of_its_resources_and_its_waits() -> None:
-    config = Variant.default("split", BF16).config("state")
+    config = Variant.default("split", BF16).config("chunk_h")
     light = kernel_time("chunk_h", BF16, config, H200, resources(instructions=1))
     moved = stage_bytes_of("chunk_h", config)
     assert light.memory == pytest.approx(moved / (REACHED["memory"] * H200.bandwidth))
@@ -116,7 +116,7 @@ def stage_bytes_of(stage: str, config: Config) -> float:
 
 
 def test_candidates_without_known_loops_come_last() -> None:
-    config = Variant.default("split", BF16).config("state")
+    config = Variant.default("split", BF16).config("chunk_h")
     known = resources().to_json()
     assert expected_seconds("chunk_h", BF16, config, H200, known) < 1
     assert expected_seconds("chunk_h", BF16, config, H200, {}) == float("inf")

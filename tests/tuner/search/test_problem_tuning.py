@@ -15,7 +15,7 @@ from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.search.trial_runner import Attempts
+from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.verdict_cache import REPEATED
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.workers.harness import Timing, Verdict
@@ -44,7 +44,7 @@ def test_a_plan_that_is_outclassed_is_not_searched(tmp_path: Path) -> None:
 
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("single", "pair"), bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         assert winner is not None and winner.variant["plan"] == "pair"
         assert sum(text.startswith("single") for text, _ in b.harness.measured) == 1
 
@@ -53,22 +53,22 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
     tmp_path: Path, single: Space
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        assert not finals.finished(attempts)
-        winner = tune_problem(attempts, options=ALL, deadline=None)
+        runner = TrialRunner(b.context, PROBLEM)
+        assert not finals.finished(runner)
+        winner = tune_problem(runner, options=ALL, deadline=None)
         assert winner is not None and winner.trial_id is not None
         assert winner.provenance == "measured"
         assert winner.reference == 1.0
         assert winner.low <= winner.median <= winner.high
         assert b.store.trial(winner.trial_id).outcome.resources[REPEATED] == 30
-        assert finals.finished(attempts)
+        assert finals.finished(runner)
 
 
 def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single: Space) -> None:
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(unsteady=frozenset({best}))
     with bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         assert winner is not None
         assert winner.variant["stages"]["single"] == {"tile": 32, "warps": 2, "form": "fancy"}
         assert len(b.store.trials(status="nondeterministic")) == 1
@@ -171,16 +171,16 @@ def test_a_proof_holds_for_every_size_but_each_size_has_its_own_finals(
 ) -> None:
     other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        first = tune_problem(attempts, options=ALL, deadline=None)
+        runner = TrialRunner(b.context, PROBLEM)
+        first = tune_problem(runner, options=ALL, deadline=None)
         count = len(b.harness.verified)
-        attempts = Attempts(b.context, other)
+        runner = TrialRunner(b.context, other)
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, attempts, options=ALL, deadline=None)
-        assert finals.settle(attempts) is not None
-        assert not finals.finished(attempts), "right and measured, but not in finals"
-        second = tune_problem(attempts, options=ALL, deadline=None)
-        assert finals.finished(attempts)
+        search(space, runner, options=ALL, deadline=None)
+        assert finals.settle(runner) is not None
+        assert not finals.finished(runner), "right and measured, but not in finals"
+        second = tune_problem(runner, options=ALL, deadline=None)
+        assert finals.finished(runner)
         assert first is not None and second is not None
         assert first.variant_id == second.variant_id
         assert len(b.harness.verified) == count
@@ -190,10 +190,10 @@ def test_when_time_is_up_the_best_trial_is_kept_and_the_next_run_goes_on(
     tmp_path: Path, single: Space
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        winner = tune_problem(attempts, options=ALL, deadline=time.monotonic() - 1)
+        runner = TrialRunner(b.context, PROBLEM)
+        winner = tune_problem(runner, options=ALL, deadline=time.monotonic() - 1)
         assert winner is not None and len(b.store.trials()) == 1
-        assert not finals.finished(attempts)
-        winner = tune_problem(attempts, options=ALL, deadline=None)
+        assert not finals.finished(runner)
+        winner = tune_problem(runner, options=ALL, deadline=None)
         assert winner is not None and winner.median == pytest.approx(0.8e-3)
-        assert finals.finished(attempts)
+        assert finals.finished(runner)

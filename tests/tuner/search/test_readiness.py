@@ -12,8 +12,8 @@ from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.readiness import Readiness
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.trial_runner import Attempts
-from gdn_ops.tuner.spaces.space import Interface, plans_for
+from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.spaces.space import StageSpaces, plans_for
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import CPU, PROBLEM, RecordedHarness, bench, toy_plans
 
@@ -21,12 +21,12 @@ TOO_LARGE = Verdict(status="invalid", message="shared memory")
 
 
 @pytest.fixture
-def pair() -> Iterator[list[Interface]]:
+def pair() -> Iterator[list[StageSpaces]]:
     with toy_plans("pair"):
         yield plans_for(PROBLEM, CPU)["pair"]
 
 
-def failing(interfaces: list[Interface], BT: int, *tiles: int) -> dict[str, Verdict]:
+def failing(interfaces: list[StageSpaces], BT: int, *tiles: int) -> dict[str, Verdict]:
     """Verdicts by which these tiles of stage ``first`` do not compile in chunks of BT."""
     return {
         str({**dict(spaces[0].interface), "tile": tile}): TOO_LARGE
@@ -36,16 +36,16 @@ def failing(interfaces: list[Interface], BT: int, *tiles: int) -> dict[str, Verd
     }
 
 
-def config(interface: Interface, stage: str) -> Config:
+def config(interface: StageSpaces, stage: str) -> Config:
     second = interface[-1]
-    return dict(dict(second.variant(second.begin).stages)[stage])
+    return dict(dict(second.variant(second.start).stages)[stage])
 
 
 def test_stages_are_compiled_side_by_side_and_each_once(
-    tmp_path: Path, pair: list[Interface]
+    tmp_path: Path, pair: list[StageSpaces]
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        readiness = Readiness(Attempts(b.context, PROBLEM))
+        readiness = Readiness(TrialRunner(b.context, PROBLEM))
         readiness.check(pair)
         assert b.harness.compiled == [6], "stage first reads BT alone"
         assert [readiness.of(spaces) for spaces in pair] == pair
@@ -53,24 +53,24 @@ def test_stages_are_compiled_side_by_side_and_each_once(
 
 
 def test_what_a_stage_cannot_begin_with_is_replaced_by_the_nearest_that_compiles(
-    tmp_path: Path, pair: list[Interface]
+    tmp_path: Path, pair: list[StageSpaces]
 ) -> None:
     harness = RecordedHarness(compilations=failing(pair, 16, 32, 16))
     with bench(tmp_path / "r.db", harness) as b:
-        usable = Readiness(Attempts(b.context, PROBLEM)).of(pair[0])
+        usable = Readiness(TrialRunner(b.context, PROBLEM)).of(pair[0])
         assert usable is not None
-        assert usable[0].begin == {"tile": 64}
+        assert usable[0].start == {"tile": 64}
         assert config(usable, "first") == {"tile": 64}, "also around the other stage"
         assert config(pair[0], "first") == {"tile": 32}
 
 
 def test_an_interface_of_which_a_stage_does_not_compile_is_never_run(
-    tmp_path: Path, pair: list[Interface]
+    tmp_path: Path, pair: list[StageSpaces]
 ) -> None:
     harness = RecordedHarness(compilations=failing(pair, 32, 16, 32, 64, 128))
     with bench(tmp_path / "r.db", harness) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        winner = tune_problem(attempts, options=Options(trials=100), deadline=None)
+        runner = TrialRunner(b.context, PROBLEM)
+        winner = tune_problem(runner, options=Options(trials=100), deadline=None)
         assert winner is not None and winner.variant["interface"]["BT"] == 16
         assert not [text for text, _ in harness.measured if "BT=32" in text]
         assert not [text for text in harness.verified if "BT=32" in text]

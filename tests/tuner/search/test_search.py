@@ -13,7 +13,7 @@ from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.study_file import studies_beside
-from gdn_ops.tuner.search.trial_runner import Attempts
+from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import STRATEGIES, Start, start, strategy_for
@@ -134,9 +134,9 @@ def test_a_search_returns_the_best_and_records_every_trial(
     strategy: str, tmp_path: Path, single: Space
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
+        runner = TrialRunner(b.context, PROBLEM)
         options = Options(trials=100, strategy=strategy)
-        found = search(single, attempts, options=options, deadline=None)
+        found = search(single, runner, options=options, deadline=None)
         assert found is not None
         assert found.config == {"tile": 64, "warps": 2, "form": "fancy"}
         assert len(b.store.trials()) == len(single.configs) == len(b.harness.measured)
@@ -150,23 +150,23 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
 ) -> None:
     path = tmp_path / "r.db"
     with bench(path, RecordedHarness()) as b:
-        search(single, Attempts(b.context, PROBLEM), options=Options(trials=10), deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=Options(trials=10), deadline=None)
         assert len(b.harness.measured) == 10
     with bench(path, RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        search(single, attempts, options=Options(trials=10), deadline=None)
+        runner = TrialRunner(b.context, PROBLEM)
+        search(single, runner, options=Options(trials=10), deadline=None)
         assert b.harness.measured == [], "all ten were known"
-        search(single, attempts, options=Options(trials=15), deadline=None)
+        search(single, runner, options=Options(trials=15), deadline=None)
         assert len(b.harness.measured) == 5
-        search(single, attempts, options=Options(trials=4, again=True), deadline=None)
+        search(single, runner, options=Options(trials=4, again=True), deadline=None)
         assert len(b.harness.measured) == 9
         assert set(tried(b).values()) == {1}
 
 
 def test_no_trial_begins_after_the_deadline(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        assert search(single, attempts, options=ALL, deadline=time.monotonic() - 1) is None
+        runner = TrialRunner(b.context, PROBLEM)
+        assert search(single, runner, options=ALL, deadline=time.monotonic() - 1) is None
         assert b.harness.measured == []
 
 
@@ -176,7 +176,7 @@ def test_a_known_hang_is_never_run_again(tmp_path: Path, single: Space) -> None:
     harness = RecordedHarness(failures={hang: "timeout"})
     for _ in range(2):
         with bench(path, harness) as b:
-            search(single, Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
     assert tried(b)[hang] == 1
     assert [t.outcome.status for t in b.store.trials(status="timeout")] == ["timeout"]
 
@@ -185,7 +185,7 @@ def test_what_is_not_right_is_recorded_and_never_timed(tmp_path: Path, single: S
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(verdicts={best: Verdict(status="wrong", message="o is off")})
     with bench(tmp_path / "r.db", harness) as b:
-        found = search(single, Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         assert found is not None and str(single.variant(found.config)) != best
         assert tried(b)[best] == 0
         assert [t.outcome.message for t in b.store.trials(status="wrong")] == ["o is off"]
@@ -205,8 +205,8 @@ def test_configs_are_compiled_side_by_side_and_what_cannot_launch_is_not_run(
     }
     harness = RecordedHarness(compilations=compilations)
     with bench(tmp_path / "r.db", harness) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        found = search(single, attempts, options=Options(trials=100, width=8), deadline=None)
+        runner = TrialRunner(b.context, PROBLEM)
+        found = search(single, runner, options=Options(trials=100, width=8), deadline=None)
         assert found is not None and found.config == config
         assert harness.compiled == [8, 8, 8, 6]
         assert len(harness.verified) == len(harness.measured) == len(single.configs) - 2
@@ -222,13 +222,13 @@ def test_of_configs_that_cannot_be_predicted_those_that_spill_come_last(
     first, *others = single.configs[:4]
     spilling = {str(first): Verdict(status="ok", resources={"stack": 64})}
     with bench(tmp_path / "r.db", RecordedHarness(compilations=spilling)) as b:
-        order = Attempts(b.context, PROBLEM).prepare(single, [first, *others])()
+        order = TrialRunner(b.context, PROBLEM).prepare(single, [first, *others])()
     assert order == [*others, first]
 
 
 def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None
         assert stops[-1] == pytest.approx(2 * 0.8e-3)
@@ -237,10 +237,10 @@ def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
 
 def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        attempts, config = Attempts(b.context, PROBLEM), single.configs[5]
+        runner, config = TrialRunner(b.context, PROBLEM), single.configs[5]
         eager = Outcome(status="ok", median=1e-9, low=1e-9, high=1e-9, method="cuda-eager")
-        attempts.record(single.key(config), eager, single.variant(config), label="")
-        found = search(single, attempts, options=ALL, deadline=None)
+        runner.record(single.key(config), eager, single.variant(config), label="")
+        found = search(single, runner, options=ALL, deadline=None)
         assert found is not None and found.config != config
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None, "nor is anything left early for it"
@@ -248,11 +248,11 @@ def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single
 
 def test_the_gates_verdict_holds_for_every_size_of_a_problem(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         count = len(b.harness.verified)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, Attempts(b.context, other), options=ALL, deadline=None)
+        search(space, TrialRunner(b.context, other), options=ALL, deadline=None)
         assert len(b.harness.verified) == count
         assert len(b.harness.measured) == 2 * count
 
@@ -260,10 +260,10 @@ def test_the_gates_verdict_holds_for_every_size_of_a_problem(tmp_path: Path, sin
 def test_a_search_begins_where_the_nearest_problem_ended(tmp_path: Path, large: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         best = {"a": 4, "b": 2, "c": 8, "d": 1}
-        Attempts(b.context, PROBLEM).attempt(large, best, best=None)
+        TrialRunner(b.context, PROBLEM).run(large, best, best=None)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["large"][0]
-        search(space, Attempts(b.context, other), options=Options(trials=2), deadline=None)
+        search(space, TrialRunner(b.context, other), options=Options(trials=2), deadline=None)
         default, second = b.harness.measured[1:]
         assert default == ("large", None)
         assert second == (str(space.variant(best)), None)

@@ -16,8 +16,8 @@ from gdn_ops.tuner.search import space_search as search_module
 from gdn_ops.tuner.search.problem_tuning import OUTCLASSED, tune_problem
 from gdn_ops.tuner.search.space_search import Found, Options
 from gdn_ops.tuner.search.stage_tuning import LEAST_SECONDS, StageTuning, Sum
-from gdn_ops.tuner.search.trial_runner import Attempts
-from gdn_ops.tuner.spaces.space import Interface, Space, plans_for
+from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 from tests.tuner.search.recorded import (
     CPU,
     PROBLEM,
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def pair() -> Iterator[list[Interface]]:
+def pair() -> Iterator[list[StageSpaces]]:
     with toy_plans("pair"):
         yield plans_for(PROBLEM, CPU)["pair"]
 
@@ -66,7 +66,7 @@ class Recorded:
     def first(self, space: Space) -> Found:
         self.timed.append(space.label)
         self.clock.pass_(self.each)
-        return self.found(space, space.begin)
+        return self.found(space, space.start)
 
     def search(self, space: Space, until: float | None) -> Found:
         self.shares.append((space.label, None if until is None else until - self.clock.now))
@@ -78,14 +78,14 @@ class Recorded:
         seconds = stage_seconds(space.stage, {**dict(space.interface), **config})
         return Found(space, config, seconds)
 
-    def tune(self, interfaces: list[Interface], *, seconds: float | None) -> list[Sum]:
+    def tune(self, interfaces: list[StageSpaces], *, seconds: float | None) -> list[Sum]:
         deadline = None if seconds is None else self.clock.now + seconds
         tuning = StageTuning(first=self.first, search=self.search)
         return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=deadline)
 
 
 def test_short_time_is_shared_by_the_stages_of_the_first_interface(
-    clock: Clock, pair: list[Interface]
+    clock: Clock, pair: list[StageSpaces]
 ) -> None:
     recorded = Recorded(clock)
     (total,) = recorded.tune(pair, seconds=12.0)
@@ -94,7 +94,7 @@ def test_short_time_is_shared_by_the_stages_of_the_first_interface(
 
 
 def test_much_time_is_shared_by_all_stages_and_in_between_a_share_has_a_floor(
-    clock: Clock, pair: list[Interface]
+    clock: Clock, pair: list[StageSpaces]
 ) -> None:
     recorded = Recorded(clock)
     recorded.tune(pair, seconds=600.0)
@@ -105,7 +105,7 @@ def test_much_time_is_shared_by_all_stages_and_in_between_a_share_has_a_floor(
 
 
 def test_an_interface_whose_search_came_too_late_competes_with_what_it_begins_with(
-    clock: Clock, pair: list[Interface]
+    clock: Clock, pair: list[StageSpaces]
 ) -> None:
     recorded = Recorded(clock, late=60.0)
     (total,) = recorded.tune(pair, seconds=10.0)
@@ -115,7 +115,7 @@ def test_an_interface_whose_search_came_too_late_competes_with_what_it_begins_wi
 
 
 def test_only_the_first_interface_may_time_its_stages_too_late(
-    clock: Clock, pair: list[Interface]
+    clock: Clock, pair: list[StageSpaces]
 ) -> None:
     recorded = Recorded(clock, first=4.0)
     (total,) = recorded.tune(pair, seconds=6.0)
@@ -125,7 +125,7 @@ def test_only_the_first_interface_may_time_its_stages_too_late(
     assert recorded.tune(pair, seconds=-1.0) == []
 
 
-def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[Interface]) -> None:
+def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) -> None:
     recorded = Recorded(clock)
     tuning = StageTuning(first=recorded.first, search=recorded.search)
     sums = tuning.tune(
@@ -137,7 +137,7 @@ def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[Interface]) -> N
 
 def test_stages_are_tuned_apart_and_the_best_sum_wins(tmp_path: Path) -> None:
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness()) as b:
-        winner = tune_problem(Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         assert winner is not None
         assert winner.variant["interface"]["BT"] == 32
         assert winner.variant["stages"] == {"first": {"tile": 64}, "second": {"warps": 2}}
@@ -154,7 +154,7 @@ def test_an_interface_is_left_when_its_slowest_stage_takes_too_long(tmp_path: Pa
         return stage_seconds(stage, config) * (10 if config["BT"] == 16 else 1)
 
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness(seconds=seconds)) as b:
-        tune_problem(Attempts(b.context, PROBLEM), options=ALL, deadline=None)
+        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
         searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
         assert "second BT=16 store=io" in searches
         assert "first BT=16" not in searches
@@ -167,11 +167,11 @@ def test_in_little_time_the_stages_are_still_tuned(
     harness = RecordedHarness(before=lambda count: clock.pass_(4.0))
     with toy_plans("pair"), bench(tmp_path / "r.db", harness) as b:
         deadline = clock.now + seconds
-        winner = tune_problem(Attempts(b.context, PROBLEM), options=ALL, deadline=deadline)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=deadline)
         assert winner is not None
         best_default = min(
-            sum(stage_seconds(s.stage, {**dict(s.interface), **(s.first or {})}) for s in interface)
-            for interface in plans_for(PROBLEM, CPU)["pair"]
+            sum(stage_seconds(s.stage, dict(s.interface) | dict(s.nearest_valid or {})) for s in own)
+            for own in plans_for(PROBLEM, CPU)["pair"]
         )
         assert winner.median < 0.99 * best_default
         assert [e for e in b.events if isinstance(e, SearchBegan)]
@@ -185,14 +185,14 @@ def test_an_outclassed_plan_takes_no_share_of_the_time(
 
     given: dict[str, float] = {}
 
-    def tune_plan(attempts: Attempts, interfaces: list[Interface], **more: float) -> list[Sum]:
+    def tune_plan(runner: TrialRunner, interfaces: list[StageSpaces], **more: float) -> list[Sum]:
         given[interfaces[0][0].plan] = more["deadline"]
         return []
 
     monkeypatch.setattr(problem_tuning, "_tune_plan", tune_plan)
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("pair", "single"), bench(tmp_path / "r.db", harness) as b:
-        attempts = Attempts(b.context, PROBLEM)
-        tune_problem(attempts, options=ALL, deadline=clock.now + 100.0)
+        runner = TrialRunner(b.context, PROBLEM)
+        tune_problem(runner, options=ALL, deadline=clock.now + 100.0)
         assert given == {"pair": clock.now + 70.0}, "all that the finals leave"
         assert any("plan single is left" in e.text for e in b.events if isinstance(e, Note))

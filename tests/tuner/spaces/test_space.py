@@ -41,7 +41,7 @@ def test_configs_are_the_product_minus_what_is_refused_with_the_default_first() 
 def test_a_single_stage_is_tried_as_the_plan_and_its_default_has_the_plans_key() -> None:
     space = single()
     default = Variant.default("single", PROBLEM)
-    assert not space.alone
+    assert not space.timed_separately
     assert space.key(space.configs[0]).config_hash == plan_key(PROBLEM, CPU, default).config_hash
 
 
@@ -51,7 +51,7 @@ def test_a_stage_among_others_is_tried_alone_under_what_it_reads_of_the_interfac
     assert len(interfaces) == 4
     assert dict(interfaces[0][0].interface) == {"BT": 16, "store": "io"}
     first, second = interfaces[0]
-    assert first.alone and first.shared == {"BT": 16}
+    assert first.timed_separately and first.shared == {"BT": 16}
     assert second.shared == {"BT": 16, "store": "io"}
     keys = {spaces[0].key(first.configs[0]).config_hash for spaces in interfaces}
     assert len(keys) == 2, "stage first reads BT alone, so two interfaces share its trials"
@@ -104,7 +104,7 @@ def test_the_stages_around_one_are_as_they_are_said_to_be() -> None:
         plans_for(PROBLEM, CPU)["pair"][-1], {"first": {"tile": 128}, "second": {"warps": 8}}
     )
     first, second = interface
-    assert (first.begin, second.begin) == ({"tile": 128}, {"warps": 8})
+    assert (first.start, second.begin) == ({"tile": 128}, {"warps": 8})
     assert dict(second.variant({"warps": 1}).stages) == {
         "first": (("tile", 128),), "second": (("warps", 1),),
     }  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_stage_is_searched_among_stages_that_can_run(dtype: str, target: str) 
     for interfaces in plans_for(problem, TARGETS[target]).values():
         for spaces in interfaces:
             for space in spaces:
-                variant = space.variant(space.begin)
+                variant = space.variant(space.start)
                 assert variant.reasons(problem, TARGETS[target]) == [], str(variant)
 
 
