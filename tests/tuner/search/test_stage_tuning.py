@@ -170,8 +170,8 @@ def test_in_little_time_the_stages_are_still_tuned(
         winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=deadline)
         assert winner is not None
         best_default = min(
-            sum(stage_seconds(s.stage, dict(s.interface) | dict(s.nearest_valid or {})) for s in own)
-            for own in plans_for(PROBLEM, CPU)["pair"]
+            sum(stage_seconds(s.stage, {**dict(s.interface), **(s.nearest_valid or {})}) for s in x)
+            for x in plans_for(PROBLEM, CPU)["pair"]
         )
         assert winner.median < 0.99 * best_default
         assert [e for e in b.events if isinstance(e, SearchBegan)]
