@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import textwrap
 from functools import cache
 from importlib.resources import files
 
 import jinja2
 
-from gdn_ops.codegen.axis import Config, Value, defaults
+from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import TemplateError
-from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.variant import Variant
 
 
 def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool = False) -> str:
@@ -77,33 +74,6 @@ def label(spec: KernelSpec, config: Config) -> str:
     """The axis values that shape a stage's source, e.g. ``BT=64 BH=8``."""
     names = [*spec.shared, *(axis.name for axis in spec.axes if not axis.launch)]
     return " ".join(f"{name}={config[name]}" for name in names) or "no axes"
-
-
-def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
-    """The hash of what each stage of a variant is rendered to, by stage.
-
-    A stored row says by it what was run: whatever shapes a kernel (templates, contexts, axes) shows
-    in its source. Launch axes shape none. A file in the cache of rendered modules has the same hash
-    in its name.
-
-    Raises:
-        TemplateError: a stage does not render.
-    """
-    return {
-        name: _source_hash(name, problem, _shaping(name, variant)) for name, _ in variant.stages
-    }
-
-
-def _shaping(stage: str, variant: Variant) -> tuple[tuple[str, Value], ...]:
-    """The config of a stage with its launch axes at rest, so that it is rendered once for all."""
-    launch = defaults([axis for axis in KERNELS[stage].axes if axis.launch])
-    return tuple({**variant.config(stage), **launch}.items())
-
-
-@cache
-def _source_hash(stage: str, problem: Problem, config: tuple[tuple[str, Value], ...]) -> str:
-    source = render(KERNELS[stage], problem, dict(config))
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 @cache

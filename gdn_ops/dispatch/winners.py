@@ -229,7 +229,7 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
 
 
 def _sources_today(winner: Winner) -> dict[str, str] | None:
-    from gdn_ops.codegen.render import source_hashes  # loads jinja2
+    from gdn_ops.codegen.source_hash import source_hashes  # loads jinja2
 
     try:
         problem = Problem.from_facts(winner.facts)

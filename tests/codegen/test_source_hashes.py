@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import pytest
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import render, source_hashes
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.source_hash import code_of, source_hashes
 from gdn_ops.codegen.variant import Variant
 from tests.problems import DECODE, FORWARD
 
@@ -21,12 +23,21 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("problem", "variant"), VARIANTS)
-def test_a_hash_is_that_of_the_rendered_file(problem: Problem, variant: Variant) -> None:
+def test_a_hash_is_of_the_rendered_code_without_its_prose(
+    problem: Problem, variant: Variant
+) -> None:
     hashes = source_hashes(problem, variant)
     assert list(hashes) == [name for name, _ in variant.stages]
     for name, found in hashes.items():
         source = render(KERNELS[name], problem, variant.config(name))
-        assert found == hashlib.sha256(source.encode()).hexdigest()[:16]
+        code = code_of(source, name)
+        assert found == hashlib.sha256(code.encode()).hexdigest()[:16]
+        reworded = re.sub(r'\A"""', '"""Other words. ', source).replace("  # ", "  # other ")
+        renamed = re.sub(rf"\b{name}\b", "another_name", reworded)
+        assert code_of(renamed, "another_name") == code
+        number = re.search(r"\d+", code)
+        assert number is not None, "the code itself counts"
+        assert code_of(source.replace(number[0], "12345"), name) != code
 
 
 @pytest.mark.parametrize(("problem", "variant"), VARIANTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gdn_ops.codegen.errors import TemplateError
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import source_hashes
+from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.variant import Variant
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import source_hashes
 from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.results_file import read_only

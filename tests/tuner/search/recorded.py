@@ -15,7 +15,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import _source_hash
+from gdn_ops.codegen.source_hash import _source_hash
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
