@@ -13,7 +13,7 @@ from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
-from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
+from gdn_ops.ops.prologue import activated_beta, cleared, cleared_behind, l2norm
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
 """A_log and dt_bias of a gate that comes raw."""
@@ -115,8 +115,9 @@ def _traced(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A call inside torch.compile or torch.export: one operator, which checks when it runs."""
     if l2:
-        q, k = l2norm(q), l2norm(k)
+        q, k = (l2norm(cleared_behind(x, cu_seqlens)) for x in (q, k))
     if delta and (beta is None or sigmoid):
+        beta = None if beta is None else cleared_behind(beta, cu_seqlens)
         beta = activated_beta(beta, v, sigmoid=sigmoid, neg_eigval=neg_eigval)
     if h0 is not None:
         h0 = (h0.transpose(-1, -2) if state_v_first else h0).float()

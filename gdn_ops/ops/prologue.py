@@ -14,6 +14,14 @@ def cleared(x: torch.Tensor, end: int) -> torch.Tensor:
     return torch.cat([x[:, :end], x.new_zeros(x.shape[0], x.shape[1] - end, *x.shape[2:])], dim=1)
 
 
+def cleared_behind(x: torch.Tensor, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
+    """``cleared`` behind the last packed sequence, without reading ``cu_seqlens`` to the host."""
+    if cu_seqlens is None:
+        return x
+    used = torch.arange(x.shape[1], device=x.device) < cu_seqlens[-1]
+    return torch.where(used.view(1, -1, *[1] * (x.dim() - 2)), x, x.new_zeros(()))
+
+
 def wide(x: torch.Tensor) -> torch.Tensor:
     """x in fp32, or in fp64 where it is that."""
     return x if x.dtype == torch.float64 else x.float()

@@ -64,6 +64,27 @@ def test_a_compiled_call_has_the_eager_gradients(name: str) -> None:
         torch.testing.assert_close(compiled[leaf].grad, eager[leaf].grad)
 
 
+@pytest.mark.parametrize(
+    "flags", [("use_qk_l2norm_in_kernel",), ("use_beta_sigmoid_in_kernel", "allow_neg_eigval")]
+)
+def test_nan_behind_the_sequences_reaches_no_compiled_gradient(flags: tuple[str, ...]) -> None:
+    arguments = call(B=1, T=9, offsets=[0, 5])
+    for name in ("q", "k", "v", "g", "beta"):
+        arguments[name][:, 5:] = float("nan")
+
+    def loss(**given: Any) -> Tensor:
+        o, ht = gdn_ops.chunk_gated_delta_rule(**given, **dict.fromkeys(flags, True))
+        assert ht is not None
+        return o.square().sum() + ht.sum()
+
+    eager, compiled = leaves(arguments), leaves(arguments)
+    loss(**(arguments | eager)).backward()
+    whole_graph(loss)(**(arguments | compiled)).backward()
+    for name in ("q", "k", "v", "g", "beta"):
+        torch.testing.assert_close(compiled[name].grad, eager[name].grad)
+        assert not compiled[name].grad[:, 5:].any(), name
+
+
 def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
