@@ -1,4 +1,4 @@
-"""Rules and dtypes that no plan computes yet, by the chunkwise form in plain PyTorch."""
+"""What no plan computes, float64 above all, by the chunkwise form in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale
-from gdn_ops.ops.prologue import cleared
-from gdn_ops.reference import chunkwise_reference
+from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
+from gdn_ops.reference import chunkwise_reference, log_decay
 
 
 def by_reference(
@@ -60,3 +60,38 @@ def by_reference(
     if not output_final_state:
         return o.to(q.dtype), None
     return o.to(q.dtype), state.transpose(-1, -2).contiguous() if state_v_first else state
+
+
+def in_float64(
+    a: Arguments,
+    *,
+    scale: float | None,
+    cu_seqlens_cpu: torch.Tensor | None,
+    l2: bool,
+    sigmoid: bool,
+    neg_eigval: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call whose q, k, v are float64; the final state is float64 too.
+
+    Args and errors are those of ``dispatched``.
+    """
+    check_arguments(a)
+    q, k, g, beta = a.q, a.k, a.g, a.beta
+    if a.cu_seqlens is not None:
+        # norms and activations come before ``by_reference``, which clears the rest
+        end = packing_of(a.cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
+        q, k = cleared(q, end), cleared(k, end)
+        g, beta = (None if x is None else cleared(x, end) for x in (g, beta))
+    if l2:
+        q, k = l2norm(q), l2norm(k)
+    if a.gate_in_kernel and g is not None and a.A_log is not None:
+        bias = None if a.dt_bias is None else a.dt_bias.double()
+        g = log_decay(g.double(), a.A_log.double(), bias)
+    if a.delta:
+        beta = activated_beta(beta, a.v, sigmoid=sigmoid, neg_eigval=neg_eigval)
+    return by_reference(
+        q, k, a.v, g, beta,
+        delta=a.delta, scale=scale, initial_state=a.initial_state,
+        output_final_state=a.output_final_state, state_v_first=a.state_v_first,
+        cu_seqlens=a.cu_seqlens,
+    )  # fmt: skip

@@ -53,8 +53,8 @@ def problem_of(a: Arguments) -> Problem:
     check_arguments(a)
     if a.q.dtype not in IO_NAMES:
         raise UnsupportedProblem(
-            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. "
-            "For float64 use gdn_ops.reference."
+            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. A call "
+            "in float64 runs on gdn_ops.reference, which has no variants to choose from."
         )
     B, T, H, K = a.q.shape
     packed = a.cu_seqlens is not None

@@ -12,6 +12,7 @@ from gdn_ops.dispatch.mode import MODE
 from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import packing_of
+from gdn_ops.ops.by_reference import in_float64
 from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
 from gdn_ops.ops.prologue import activated_beta, cleared, cleared_behind, l2norm
 
@@ -74,6 +75,11 @@ def dispatched(
             q, k, v, g, beta, initial_state, output_final_state, raw is not None, A_log, dt_bias,
             state_v_first, cu_seqlens, delta,
         )  # fmt: skip
+        if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
+            return in_float64(
+                arguments, scale=scale, cu_seqlens_cpu=cu_seqlens_cpu, l2=l2, sigmoid=sigmoid,
+                neg_eigval=neg_eigval,
+            )  # fmt: skip
         launcher = bind_signature(signature, problem_of(arguments), q.device, grad=grad)
     packing = None
     if cu_seqlens is not None:
@@ -114,6 +120,16 @@ def _traced(
     delta: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A call inside torch.compile or torch.export: one operator, which checks when it runs."""
+    A_log, dt_bias = raw or (None, None)
+    if q.dtype == torch.float64:
+        arguments = Arguments(
+            q, k, v, g, beta, h0, final_state, raw is not None, A_log, dt_bias, state_v_first,
+            cu_seqlens, delta,
+        )  # fmt: skip
+        return in_float64(
+            arguments, scale=scale, cu_seqlens_cpu=cu_seqlens_cpu, l2=l2, sigmoid=sigmoid,
+            neg_eigval=neg_eigval,
+        )  # fmt: skip
     if l2:
         q, k = (l2norm(cleared_behind(x, cu_seqlens)) for x in (q, k))
     if delta and (beta is None or sigmoid):
@@ -125,7 +141,6 @@ def _traced(
         raise InvalidInput(
             "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
         )
-    A_log, dt_bias = raw or (None, None)
     recorded = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, h0, A_log, dt_bias)
     o, ht, _ = torch.ops.gdn_ops.rule(
         q, k, v, g, beta, A_log, dt_bias, h0, cu_seqlens, cu_seqlens_cpu,

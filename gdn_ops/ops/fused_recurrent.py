@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
@@ -82,7 +81,7 @@ def fused_recurrent_gated_delta_rule(
         g = log_decay(wide(g), wide(A_log), None if dt_bias is None else wide(dt_bias))
     if g is not None and g.dim() == 4:
         g, gk = None, _together(g, gk)
-    if gv is None and not by_channel and q.dtype != torch.float64:
+    if gv is None and not by_channel:
         return dispatched(
             q, k, v, _together(g, gk), beta, scale, initial_state, output_final_state,
             state_v_first, cu_seqlens, None, None, use_qk_l2norm_in_kernel,
@@ -96,8 +95,7 @@ def fused_recurrent_gated_delta_rule(
         )
     if initial_state is not None and state_v_first:
         initial_state = initial_state.transpose(-1, -2)
-    run = _run_by_value_channel if gv is not None or by_channel else _run_by_key_channel
-    o, state = run(q, k, v, g, gk, gv, beta, scale, initial_state, cu_seqlens)
+    o, state = _run_by_value_channel(q, k, v, g, gk, gv, beta, scale, initial_state, cu_seqlens)
     if not output_final_state:
         return o, None
     return o, state.transpose(-1, -2).contiguous() if state_v_first else state
@@ -108,18 +106,6 @@ def _together(g: Tensor | None, gk: Tensor | None) -> Tensor | None:
     if g is None or gk is None:
         return g if gk is None else gk
     return wide(gk) + (wide(g) if g.dim() == 4 else wide(g)[..., None])
-
-
-def _run_by_key_channel(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None, _: Tensor | None,
-    beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    o, final = by_reference(
-        q, k, v, _together(g, gk), beta, delta=True, scale=scale,
-        initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens,
-    )  # fmt: skip
-    assert final is not None
-    return o, final
 
 
 def _run_by_value_channel(
@@ -136,11 +122,15 @@ def _run_by_value_channel(
     decay = None if g is None else wide(spread(g))
     if gv is not None:
         decay = wide(gv.flatten(2)) if decay is None else decay + wide(gv.flatten(2))
-    o, final = _run_by_key_channel(
-        q, k, v.flatten(2).unsqueeze(-1), decay, None if gk is None else spread(gk), None,
-        beta.flatten(2) if beta.dim() == 4 else spread(beta), scale,
-        None if state is None else state.transpose(-1, -2).flatten(1, 2).unsqueeze(-1), cu_seqlens,
+    if gk is not None:
+        decay = _together(decay, spread(gk))
+    o, final = by_reference(
+        q, k, v.flatten(2).unsqueeze(-1), decay,
+        beta.flatten(2) if beta.dim() == 4 else spread(beta), delta=True, scale=scale,
+        initial_state=None if state is None else state.mT.flatten(1, 2).unsqueeze(-1),
+        output_final_state=True, cu_seqlens=cu_seqlens,
     )  # fmt: skip
+    assert final is not None
     N, K = final.shape[0], final.shape[2]
     return o.view(v.shape), final.view(N, -1, V, K).mT
 

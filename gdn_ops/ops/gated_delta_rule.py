@@ -48,7 +48,9 @@ def chunk_gated_delta_rule(
         S <- exp(g_t) S;  S <- S + k_t (beta_t (v_t - S^T k_t))^T;  o_t = scale S^T q_t
 
     Args:
-        q, k: [B, T, H, K], bf16, fp16 or fp32; K at most 256.
+        q, k: [B, T, H, K], bf16, fp16 or fp32; K at most 256. Or float64, which no plan computes
+            in: it takes the chunkwise form of ``gdn_ops.reference``, slow and exact, whatever
+            ``using`` says, and the final state is float64 too.
         v: [B, T, HV, V], of q's dtype; HV a multiple of H, V at most 256.
         g: [B, T, HV] log decay, any float dtype; None: no gate (DeltaNet). It must be 0 at most,
             which is checked on the CPU only: on a GPU a positive one gives wrong results.

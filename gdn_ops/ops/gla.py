@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from gdn_ops.errors import UnsupportedProblem
-from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.kda import refuse_more
 
@@ -27,9 +26,6 @@ def chunk_gla(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """S <- diag(exp(g)) S + k v^T, o = scale S^T q (GLA, arXiv 2312.06635).
 
-    Computed by the plans, which the dispatcher chooses from; float64, which they do not compute in,
-    by the chunkwise form of ``gdn_ops.reference``.
-
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
         g: [B, T, HV, K] log decay (<= 0).
@@ -41,12 +37,6 @@ def chunk_gla(
         UnsupportedProblem: an argument that asks for what is not built.
     """
     refuse_more("chunk_gla", unknown)
-    if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
-        return by_reference(
-            q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
-            output_final_state=output_final_state, state_v_first=state_v_first,
-            cu_seqlens=cu_seqlens,
-        )  # fmt: skip
     return dispatched(
         q, k, v, g, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
         cu_seqlens_cpu, None, False, False, False, False,

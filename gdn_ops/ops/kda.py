@@ -7,13 +7,8 @@ from typing import Any
 import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.launch.packing import packing_of
-from gdn_ops.ops.by_reference import by_reference
-from gdn_ops.ops.checks import Arguments, check_arguments
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE
-from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
-from gdn_ops.reference import log_decay
 
 
 def chunk_kda(
@@ -39,9 +34,6 @@ def chunk_kda(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The delta rule with a vector gate (KDA, arXiv 2510.26692).
 
-    Computed by the plans, which the dispatcher chooses from; float64, which they do not compute in,
-    by the chunkwise form of ``gdn_ops.reference``.
-
     Args:
         g: [B, T, HV, K] log decay (<= 0), or with ``use_gate_in_kernel`` raw, the log decay being
             -exp(A_log) softplus(g + dt_bias) with A_log [HV] and dt_bias [HV, K], [HV * K] or None.
@@ -56,27 +48,6 @@ def chunk_kda(
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise InvalidInput(NEG_EIGVAL_ALONE)
     raw = (_flat(A_log), _by_channel(dt_bias, k)) if use_gate_in_kernel else None
-    if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
-        check_arguments(
-            Arguments(
-                q, k, v, g, beta, initial_state, output_final_state, raw is not None,
-                *(raw or (None, None)), state_v_first, cu_seqlens,
-            )
-        )  # fmt: skip
-        if cu_seqlens is not None:
-            end = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
-            q, k, g = (cleared(x, end) for x in (q, k, g))
-            beta = None if beta is None else cleared(beta, end)
-        if use_qk_l2norm_in_kernel:
-            q, k = l2norm(q), l2norm(k)
-        sigmoid, neg_eigval = use_beta_sigmoid_in_kernel, allow_neg_eigval
-        return by_reference(
-            q, k, v, g if raw is None else _activated(g, *raw),
-            activated_beta(beta, v, sigmoid=sigmoid, neg_eigval=neg_eigval),
-            delta=True, scale=scale, initial_state=initial_state,
-            output_final_state=output_final_state, state_v_first=state_v_first,
-            cu_seqlens=cu_seqlens,
-        )  # fmt: skip
     return dispatched(
         q, k, v, g, beta, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
         cu_seqlens_cpu, raw, use_qk_l2norm_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
@@ -130,14 +101,6 @@ def _by_channel(dt_bias: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor |
         return dt_bias
     K = k.shape[-1]
     return dt_bias if K == 0 or dt_bias.numel() % K else dt_bias.reshape(-1, K)
-
-
-def _activated(
-    g: torch.Tensor, A_log: torch.Tensor | None, dt_bias: torch.Tensor | None
-) -> torch.Tensor:
-    """The log decay of a checked raw gate, in fp64."""
-    assert A_log is not None
-    return log_decay(g.double(), A_log.double(), None if dt_bias is None else dt_bias.double())
 
 
 def refuse_more(name: str, more: dict[str, Any]) -> None:

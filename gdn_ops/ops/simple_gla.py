@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.checks import check_tensor
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.kda import refuse_more
@@ -28,9 +27,6 @@ def chunk_simple_gla(
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """S <- exp(g) S + k v^T, o = scale S^T q (the core of Mamba-2, arXiv 2405.21060).
-
-    Computed by the plans, which the dispatcher chooses from; float64, which they do not compute in,
-    by the chunkwise form of ``gdn_ops.reference``.
 
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
@@ -54,12 +50,6 @@ def chunk_simple_gla(
                 f"g_gamma has shape {list(g_gamma.shape)}; it must be [HV] = [{v.shape[2]}]."
             )
         g = g_gamma.expand(v.shape[:3])
-    if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
-        return by_reference(
-            q, k, v, g, None, delta=False, scale=scale, initial_state=initial_state,
-            output_final_state=output_final_state, state_v_first=state_v_first,
-            cu_seqlens=cu_seqlens,
-        )  # fmt: skip
     return dispatched(
         q, k, v, g, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
         cu_seqlens_cpu, None, False, False, False, False,
