@@ -113,7 +113,7 @@ def _run_by_value_channel(
     beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Every value channel as a value head of its own: they share nothing but q, k and gk."""
-    V = v.shape[-1]
+    HV, V = v.shape[2:]
 
     def spread(x: Tensor) -> Tensor:
         """[B, T, HV, ...] -> [B, T, HV V, ...], the same for all channels of a head."""
@@ -132,7 +132,7 @@ def _run_by_value_channel(
     )  # fmt: skip
     assert final is not None
     N, K = final.shape[0], final.shape[2]
-    return o.view(v.shape), final.view(N, -1, V, K).mT
+    return o.view(v.shape), final.view(N, HV, V, K).mT
 
 
 def _check_channels(

@@ -81,6 +81,19 @@ def test_channels_of_packed_sequences() -> None:
     assert_close("ht", torch.cat([ht for _, ht in wanted]), ht, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["gk", "gv", "beta"])
+@pytest.mark.parametrize("v_first", [False, True])
+def test_channels_of_no_rows(name: str, v_first: bool) -> None:
+    x = {n: t[:0] for n, t in inputs().items() if n not in ("gk", "gv")}
+    x[name] = torch.zeros(0, T, HV, K if name == "gk" else V)
+    o, ht = gdn_ops.fused_recurrent_gated_delta_rule(
+        **x | {"initial_state": None}, output_final_state=True, state_v_first=v_first
+    )
+    assert ht is not None
+    assert o.shape == (0, T, HV, V)
+    assert ht.shape == ((0, HV, V, K) if v_first else (0, HV, K, V))
+
+
 @pytest.mark.parametrize(("name", "size"), [("gk", V), ("gv", K), ("beta", K)])
 def test_wrong_channels_are_refused(name: str, size: int) -> None:
     x = inputs() | {name: torch.zeros(B, T, HV, size)}
