@@ -21,6 +21,7 @@ def chunk_delta_rule(
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens_cpu: torch.Tensor | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """DeltaNet's rule (arXiv 2406.06484): ``chunk_gated_delta_rule`` with nothing forgotten.
@@ -29,7 +30,7 @@ def chunk_delta_rule(
     """
     return chunk_gated_delta_rule(
         q, k, v, None, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
-        cu_seqlens=cu_seqlens, **more,
+        cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu, **more,
     )  # fmt: skip
 
 
@@ -43,8 +44,10 @@ def chunk_gated_delta_product(
     scale: float | None = None,
     initial_state: torch.Tensor | None = None,
     output_final_state: bool = False,
-    cu_seqlens: torch.Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens_cpu: torch.Tensor | None = None,
+    cp_context: object | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Several steps of the delta rule a token (DeltaProduct, arXiv 2502.10297).
 
@@ -56,7 +59,8 @@ def chunk_gated_delta_product(
         k: [B, T * num_householder, H, K], v: [B, T * num_householder, HV, V],
             beta: [B, T * num_householder, HV], the steps of a token side by side.
         num_householder: steps of a token, at least 1.
-        cu_seqlens: [N + 1] in tokens of q.
+        cu_seqlens: [N + 1] in tokens of q; cu_seqlens_cpu: the same on the host.
+        cp_context: must be None (context parallelism is not built).
 
     Returns:
         o [B, T, HV, V] and the final state as ``chunk_gated_delta_rule``.
@@ -80,6 +84,8 @@ def chunk_gated_delta_product(
         _at_step(q, steps - 1, steps), k, v, None if g is None else _at_step(g, 0, steps), beta,
         scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
         cu_seqlens=None if cu_seqlens is None else cu_seqlens * steps,
+        cu_seqlens_cpu=None if cu_seqlens_cpu is None else cu_seqlens_cpu * steps,
+        cp_context=cp_context,
     )  # fmt: skip
     return o[:, steps - 1 :: steps], state
 

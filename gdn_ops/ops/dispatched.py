@@ -14,7 +14,7 @@ from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.by_reference import in_float64
 from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
-from gdn_ops.ops.prologue import activated_beta, cleared, cleared_behind, l2norm
+from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, without_padding
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
 """A_log and dt_bias of a gate that comes raw."""
@@ -131,9 +131,9 @@ def _traced(
             neg_eigval=neg_eigval,
         )  # fmt: skip
     if l2:
-        q, k = (l2norm(cleared_behind(x, cu_seqlens)) for x in (q, k))
+        q, k = (l2norm(without_padding(x, cu_seqlens)) for x in (q, k))
     if delta and (beta is None or sigmoid):
-        beta = None if beta is None else cleared_behind(beta, cu_seqlens)
+        beta = None if beta is None else without_padding(beta, cu_seqlens)
         beta = activated_beta(beta, v, sigmoid=sigmoid, neg_eigval=neg_eigval)
     if h0 is not None:
         h0 = (h0.transpose(-1, -2) if state_v_first else h0).float()

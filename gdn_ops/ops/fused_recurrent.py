@@ -7,17 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from gdn_ops.errors import InvalidInput
-from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
-from gdn_ops.ops.gated_delta_rule import (
-    NEG_EIGVAL_ALONE,
-    chunk_gated_delta_rule,
-    refuse,
-    renamed,
-)
-from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, wide
+from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE, chunk_gated_delta_rule
+from gdn_ops.ops.keywords import refuse, renamed
+from gdn_ops.ops.prologue import activated_beta, l2norm, wide, without_padding
 from gdn_ops.reference import log_decay
 
 
@@ -74,9 +69,10 @@ def fused_recurrent_gated_delta_rule(
     )  # fmt: skip
     _check_channels(k, v, gk, gv, beta)
     if cu_seqlens is not None:
-        end = packing_of(cu_seqlens, q.shape[1]).offsets[-1]
-        q, k, v = (cleared(x, end) for x in (q, k, v))
-        g, gk, gv, beta = (None if x is None else cleared(x, end) for x in (g, gk, gv, beta))
+        q, k, v = (without_padding(x, cu_seqlens) for x in (q, k, v))
+        g, gk, gv, beta = (
+            None if x is None else without_padding(x, cu_seqlens) for x in (g, gk, gv, beta)
+        )
     if use_gate_in_kernel and g is not None and A_log is not None:
         g = log_decay(wide(g), wide(A_log), None if dt_bias is None else wide(dt_bias))
     if g is not None and g.dim() == 4:

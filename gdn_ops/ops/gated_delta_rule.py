@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
-from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.errors import InvalidInput
 from gdn_ops.ops.dispatched import dispatched
+from gdn_ops.ops.keywords import check_chunk_size, refuse, renamed
 
-CHUNK_SIZES = (16, 32, 64, 128)
 NEG_EIGVAL_ALONE = (
     "allow_neg_eigval=True doubles the sigmoid and use_beta_sigmoid_in_kernel is False; "
     "set it, or pass 2 * sigmoid(b) as beta."
@@ -81,8 +80,8 @@ def chunk_gated_delta_rule(
     if unknown or cp_context is not None:
         state_v_first = renamed(unknown, state_v_first)
         refuse(unknown, cp_context)
-    if chunk_size is not None and chunk_size not in CHUNK_SIZES:
-        raise InvalidInput(f"chunk_size={chunk_size} is none of {CHUNK_SIZES}; leave it out.")
+    if chunk_size is not None:
+        check_chunk_size(chunk_size)
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise InvalidInput(NEG_EIGVAL_ALONE)
     return dispatched(
@@ -90,26 +89,3 @@ def chunk_gated_delta_rule(
         cu_seqlens_cpu, (A_log, dt_bias) if use_gate_in_kernel else None, use_qk_l2norm_in_kernel,
         use_beta_sigmoid_in_kernel, allow_neg_eigval, True,
     )  # fmt: skip
-
-
-def renamed(unknown: dict[str, Any], state_v_first: bool) -> bool:
-    """``state_v_first``, or its value under the name it had before."""
-    if "transpose_state_layout" not in unknown:
-        return state_v_first
-    warnings.warn(
-        "transpose_state_layout is now state_v_first; pass that.", DeprecationWarning, stacklevel=3
-    )
-    return bool(unknown.pop("transpose_state_layout"))
-
-
-def refuse(unknown: dict[str, Any], cp_context: object | None) -> None:
-    """Refuse arguments that the contract had once or has and nothing here computes."""
-    if cp_context is not None:
-        raise UnsupportedProblem(
-            "cp_context is given and context parallelism over several GPUs is not built; "
-            "leave it out."
-        )
-    if "head_first" in unknown:
-        raise InvalidInput("head_first is gone from the contract; give [B, T, heads, head dim].")
-    if unknown:
-        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")

@@ -8,14 +8,14 @@ import torch
 
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.ops.dispatched import dispatched
-from gdn_ops.ops.kda import refuse_more
+from gdn_ops.ops.keywords import refuse_more, renamed
 
 
 def chunk_gla(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    g: torch.Tensor,
+    g: torch.Tensor | None,
     scale: float | None = None,
     initial_state: torch.Tensor | None = None,
     output_final_state: bool = False,
@@ -28,7 +28,7 @@ def chunk_gla(
 
     Args:
         q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
-        g: [B, T, HV, K] log decay (<= 0).
+        g: [B, T, HV, K] log decay (<= 0); None: no gate.
 
     Other arguments and results are those of ``chunk_gated_delta_rule``.
 
@@ -36,7 +36,8 @@ def chunk_gla(
         InvalidInput: a tensor is outside the contract.
         UnsupportedProblem: an argument that asks for what is not built.
     """
-    refuse_more("chunk_gla", unknown)
+    if unknown:
+        refuse_more("chunk_gla", unknown)
     return dispatched(
         q, k, v, g, None, scale, initial_state, output_final_state, state_v_first, cu_seqlens,
         cu_seqlens_cpu, None, False, False, False, False,
@@ -47,12 +48,13 @@ def fused_recurrent_gla(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    gk: torch.Tensor,
+    gk: torch.Tensor | None = None,
     gv: torch.Tensor | None = None,
     scale: float | None = None,
     initial_state: torch.Tensor | None = None,
     output_final_state: bool = False,
     reverse: bool = False,
+    state_v_first: bool = False,
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -72,7 +74,9 @@ def fused_recurrent_gla(
         raise UnsupportedProblem(
             "fused_recurrent_gla has no reverse yet; flip q, k, v, gk by token, and o back."
         )
-    refuse_more("fused_recurrent_gla", {"gv": gv})
+    if unknown or gv is not None:
+        state_v_first = renamed(unknown, state_v_first)
+        refuse_more("fused_recurrent_gla", unknown | {"gv": gv})
     return chunk_gla(
-        q, k, v, gk, scale, initial_state, output_final_state, cu_seqlens=cu_seqlens, **unknown
+        q, k, v, gk, scale, initial_state, output_final_state, state_v_first, cu_seqlens
     )

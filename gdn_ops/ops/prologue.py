@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from gdn_ops.launch.packing import packing_of
+
 L2_EPSILON = 1e-6
 
 
@@ -14,12 +16,21 @@ def cleared(x: torch.Tensor, end: int) -> torch.Tensor:
     return torch.cat([x[:, :end], x.new_zeros(x.shape[0], x.shape[1] - end, *x.shape[2:])], dim=1)
 
 
-def cleared_behind(x: torch.Tensor, cu_seqlens: torch.Tensor | None) -> torch.Tensor:
+def cleared_behind(x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     """``cleared`` behind the last packed sequence, without reading ``cu_seqlens`` to the host."""
-    if cu_seqlens is None:
-        return x
     used = torch.arange(x.shape[1], device=x.device) < cu_seqlens[-1]
     return torch.where(used.view(1, -1, *[1] * (x.dim() - 2)), x, x.new_zeros(()))
+
+
+def without_padding(
+    x: torch.Tensor, cu_seqlens: torch.Tensor | None, cu_seqlens_cpu: torch.Tensor | None = None
+) -> torch.Tensor:
+    """x [B, T, ...] of a checked call, with zeros behind the last packed sequence."""
+    if cu_seqlens is None:
+        return x
+    if torch.compiler.is_compiling():
+        return cleared_behind(x, cu_seqlens)
+    return cleared(x, packing_of(cu_seqlens, x.shape[1], cu_seqlens_cpu).offsets[-1])
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

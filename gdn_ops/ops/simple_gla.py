@@ -9,7 +9,7 @@ import torch
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.checks import check_tensor
 from gdn_ops.ops.dispatched import dispatched
-from gdn_ops.ops.kda import refuse_more
+from gdn_ops.ops.keywords import check_chunk_size, refuse_more, renamed
 
 
 def chunk_simple_gla(
@@ -39,7 +39,9 @@ def chunk_simple_gla(
         InvalidInput: g and ``g_gamma`` together, or a tensor outside the contract.
         UnsupportedProblem: an argument that asks for what is not built.
     """
-    refuse_more("chunk_simple_gla", unknown)
+    if unknown:
+        check_chunk_size(unknown.pop("chunk_size", None))
+        refuse_more("chunk_simple_gla", unknown)
     if g_gamma is not None:
         if g is not None:
             raise InvalidInput("g and g_gamma are both given; give one of them, or g + g_gamma.")
@@ -66,6 +68,7 @@ def fused_recurrent_simple_gla(
     initial_state: torch.Tensor | None = None,
     output_final_state: bool = False,
     reverse: bool = False,
+    state_v_first: bool = False,
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -83,7 +86,9 @@ def fused_recurrent_simple_gla(
         raise UnsupportedProblem(
             "fused_recurrent_simple_gla has no reverse yet; flip q, k, v, g by token, and o back."
         )
+    if unknown:
+        state_v_first = renamed(unknown, state_v_first)
+        refuse_more("fused_recurrent_simple_gla", unknown)
     return chunk_simple_gla(
-        q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens=cu_seqlens,
-        **unknown,
-    )  # fmt: skip
+        q, k, v, g, g_gamma, scale, initial_state, output_final_state, state_v_first, cu_seqlens
+    )

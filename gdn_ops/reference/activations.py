@@ -30,6 +30,24 @@ def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor | None = None) -> Tensor
     return -A_log.exp() * F.softplus(x, threshold=40.0)
 
 
+def bounded_log_decay(
+    a: Tensor, A_log: Tensor, dt_bias: Tensor | None, lower_bound: float
+) -> Tensor:
+    """Return g = lower_bound sigmoid(exp(A_log) (a + dt_bias)), KDA's gate with a lower bound.
+
+    Args:
+        a: [B, T, HV, K], the raw gate.
+        A_log: [HV]; zeros for lower_bound sigmoid(a + dt_bias).
+        dt_bias: [HV, K] or None.
+        lower_bound: the lowest log decay, below 0.
+
+    Returns:
+        The shape of ``a``, from ``lower_bound`` to 0, in the widest dtype of the three.
+    """
+    x = a if dt_bias is None else a + dt_bias
+    return lower_bound * torch.sigmoid(A_log.exp().unsqueeze(-1) * x)
+
+
 def write_strength(b: Tensor, *, allow_neg_eigval: bool = False) -> Tensor:
     """Return beta = sigmoid(b), as ``use_beta_sigmoid_in_kernel``.
 

@@ -226,11 +226,11 @@ def test_what_is_refused(change: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "more"),
     [("fused_recurrent_gla", {"reverse": True}), ("fused_recurrent_gla", {"gv": torch.zeros(1)}),
-     ("fused_recurrent_kda", {"lower_bound": -5.0})],
+     ("chunk_kda", {"return_intermediate_states": True}), ("chunk_kda", {"cp_context": object()})],
 )  # fmt: skip
 def test_what_is_not_built_is_refused(name: str, more: dict[str, Any]) -> None:
     x = tensors()
-    beta = [x["beta"]] if name == "fused_recurrent_kda" else []
+    beta = [x["beta"]] if name == "chunk_kda" else []
     with pytest.raises(UnsupportedProblem, match="yet"):
         getattr(ops, name)(x["q"], x["k"], x["v"], x["gk"], *beta, **more)
 
