@@ -12,6 +12,7 @@ from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE, chunk_gated_delta_rule
 from gdn_ops.ops.keywords import refuse, renamed
+from gdn_ops.ops.one_dtype import in_one_dtype
 from gdn_ops.ops.prologue import activated_beta, l2norm, wide, without_padding
 from gdn_ops.reference import log_decay
 
@@ -43,6 +44,7 @@ def fused_recurrent_gated_delta_rule(
     variant is fastest for the sizes.
 
     Args:
+        q, k, v: also of different dtypes: the rule runs in the widest, and o has v's dtype.
         gk: [B, T, HV, K], further log decays of each key channel.
         gv: [B, T, HV, V], further log decays of each value channel.
         beta: [B, T, HV], or [B, T, HV, V] with a writing strength a value channel. It and gv run in
@@ -50,6 +52,14 @@ def fused_recurrent_gated_delta_rule(
 
     Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
     """
+    cast = in_one_dtype(q, k, v)
+    if cast is not None:
+        o, state = fused_recurrent_gated_delta_rule(
+            *cast, g, gk, gv, beta, scale, initial_state, output_final_state,
+            use_qk_l2norm_in_kernel, use_gate_in_kernel, A_log, dt_bias,
+            use_beta_sigmoid_in_kernel, allow_neg_eigval, state_v_first, cu_seqlens, **unknown,
+        )  # fmt: skip
+        return o.to(v.dtype), state
     by_channel = isinstance(beta, Tensor) and beta.dim() == 4
     if gk is None and gv is None and not by_channel:
         return chunk_gated_delta_rule(

@@ -13,6 +13,7 @@ from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.gated_delta_rule import NEG_EIGVAL_ALONE
 from gdn_ops.ops.keywords import check_chunk_size, refuse_more, renamed
+from gdn_ops.ops.one_dtype import in_one_dtype
 from gdn_ops.ops.prologue import wide, without_padding
 from gdn_ops.reference import bounded_log_decay
 
@@ -124,16 +125,20 @@ def fused_recurrent_kda(
     """The rule of ``chunk_kda`` with the recurrent function's signature.
 
     Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
-    variant is fastest for the sizes. Arguments, results and errors are those of ``chunk_kda``.
+    variant is fastest for the sizes. q, k and v may be of different dtypes: the rule runs in the
+    widest, and o has v's dtype. Arguments, results and errors are those of ``chunk_kda``.
     """
     if unknown:
         state_v_first = renamed(unknown, state_v_first)
         refuse_more("fused_recurrent_kda", unknown)
-    return chunk_kda(
-        q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
-        use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval, False, lower_bound,
-        state_v_first=state_v_first, cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
+    cast = in_one_dtype(q, k, v)
+    o, state = chunk_kda(
+        *(cast or (q, k, v)), g, beta, scale, initial_state, output_final_state,
+        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel,
+        allow_neg_eigval, lower_bound=lower_bound, state_v_first=state_v_first,
+        cu_seqlens=cu_seqlens, A_log=A_log, dt_bias=dt_bias,
     )  # fmt: skip
+    return o if cast is None else o.to(v.dtype), state
 
 
 def _checked_bound(lower_bound: float | None, *, safe: bool) -> float:

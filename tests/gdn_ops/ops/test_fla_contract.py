@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
 import gdn_ops
+from gdn_ops.errors import InvalidInput
 from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
 
@@ -152,3 +153,48 @@ def test_names_of_before_still_work() -> None:
     with pytest.warns(DeprecationWarning, match="state_v_first"):
         _, state = gdn_ops.chunk_gated_delta_rule(**x, transpose_state_layout=True)
     assert wanted is not None and state is not None and torch.equal(state, wanted)
+    for name in ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"):
+        with pytest.raises(InvalidInput, match="state_v_first and transpose_state_layout"):
+            getattr(gdn_ops, name)(**x, state_v_first=True, transpose_state_layout=True)
+
+
+@pytest.mark.parametrize("name", ["fused_recurrent_kda", "chunk_kda", "fused_recurrent_gla",
+                                  "fused_recurrent_simple_gla"])  # fmt: skip
+def test_names_of_before_of_the_other_rules(name: str) -> None:
+    x = [torch.randn(1, 5, 2, 8) for _ in range(3)]
+    gate = -torch.rand(1, 5, 2) if "simple" in name else -torch.rand(1, 5, 2, 8)
+    beta = [torch.rand(1, 5, 2)] if "kda" in name else []
+    function = getattr(gdn_ops, name)
+    _, wanted = function(*x, gate, *beta, output_final_state=True)
+    with pytest.warns(DeprecationWarning, match="state_v_first"):
+        _, state = function(*x, gate, *beta, output_final_state=True, transpose_state_layout=True)
+    assert torch.equal(state, wanted.mT)
+    with pytest.raises(InvalidInput, match="state_v_first and transpose_state_layout"):
+        function(*x, gate, *beta, state_v_first=True, transpose_state_layout=True)
+
+
+@pytest.mark.parametrize("name", ["fused_recurrent_gated_delta_rule", "fused_recurrent_kda"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels", [False, True])
+def test_the_recurrent_functions_take_several_dtypes(
+    name: str, dtype: torch.dtype, channels: bool
+) -> None:
+    torch.manual_seed(0)
+    q, k, v = (normalize(torch.randn(2, 6, 2, 16), dim=-1) for _ in range(3))
+    g, beta = -torch.rand(2, 6, 2, 16), torch.rand(2, 6, 2)
+    function = getattr(gdn_ops, name)
+    gates: dict[str, Tensor] = {"g": g, "beta": beta}
+    if name == "fused_recurrent_gated_delta_rule":
+        gates = {"gk": g, "beta": beta[..., None].expand(2, 6, 2, 16) if channels else beta}
+    leaf = v.to(dtype).requires_grad_()
+    o, state = function(q, k, leaf, **gates, output_final_state=True)
+    o_ref, state_ref = recurrent_reference(
+        q.double(), k.double(), v.to(dtype).double(), g.double(), beta.double()
+    )
+    assert o.dtype == dtype and state.dtype == torch.float32
+    check("o", o_ref, o.detach(), dtype)
+    check("state", state_ref, state.detach(), torch.float32)
+    o.float().sum().backward()
+    assert leaf.grad is not None and leaf.grad.dtype == dtype and leaf.grad.abs().sum() > 0
+    with pytest.raises(InvalidInput, match=r"v is torch\.int64"):
+        function(q, k, v.long(), **gates)
