@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+
+import torch
 
 from gdn_ops.codegen.errors import UnknownName, shown
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.saved_tensors import SAVING
 from gdn_ops.codegen.variant import Variant, plan_named
-from gdn_ops.errors import InvalidInput
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,12 @@ MODE: ContextVar[Mode] = ContextVar("gdn_ops_mode", default=USUAL)
 
 _NUMBERED: dict[int, Mode] = {}
 
+TRACED: list[tuple[str, bool]] = []
+"""Inside torch.compile: the plan and the invariance that the traced region has chosen so far.
+
+Dynamo traces a list, not a ContextVar. What is outside the region is the mode where the graph runs.
+"""
+
 
 @contextmanager
 def using(forced: str | Variant) -> Iterator[None]:
@@ -49,12 +57,23 @@ def using(forced: str | Variant) -> Iterator[None]:
         UnknownName: no plan has that name.
     """
     if isinstance(forced, str):
-        plan_named(forced)
+        # Dynamo cannot trace the look-up: there the operator does it, when it runs
+        if not torch.compiler.is_compiling():
+            plan_named(forced)
     elif not isinstance(forced, Variant):
         raise InvalidInput(
             f"using({shown(forced)}) names nothing; give a plan's name ({', '.join(PLANS)}) "
             "or a Variant."
         )
+    if torch.compiler.is_compiling():
+        if not isinstance(forced, str):
+            raise UnsupportedProblem(
+                "using(Variant) is inside torch.compile, where a plan's name can be given alone; "
+                "put it around the call of the compiled function."
+            )
+        with _traced(forced, traced_mode()[1]):
+            yield
+        return
     with _mode(mode_of(forced, MODE.get().invariant, MODE.get().keep)):
         yield
 
@@ -69,6 +88,10 @@ def batch_invariant() -> Iterator[None]:
     GPU the ``torch`` plan, which runs where nothing was tuned, is no better than cuBLAS, whose
     products may depend on the batch.
     """
+    if torch.compiler.is_compiling():
+        with _traced(traced_mode()[0], True):
+            yield
+        return
     with _mode(mode_of(MODE.get().forced, True, MODE.get().keep)):
         yield
 
@@ -90,7 +113,13 @@ def saving_for_backward(keep: str) -> Iterator[None]:
     Raises:
         UnknownName: it is none of these.
     """
-    if not isinstance(keep, str) or keep not in SAVING:
+    known = isinstance(keep, str) and keep in SAVING
+    if torch.compiler.is_compiling():
+        if not known:
+            raise InvalidInput(f"keeping({keep!r}) is no choice; give one of {', '.join(SAVING)}.")
+        yield
+        return
+    if not known:
         raise UnknownName.of("choice of what to keep", keep, SAVING)
     with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
         yield
@@ -109,6 +138,34 @@ def number_of(mode: Mode) -> int:
 def mode_numbered(number: int) -> Mode:
     """The mode of a number that ``number_of`` gave."""
     return _NUMBERED[number]
+
+
+def traced_mode() -> tuple[str, bool]:
+    """The plan, or an empty string, and the invariance in force where a region is traced."""
+    return TRACED[-1] if TRACED else ("", False)
+
+
+def as_traced(plan: str, invariant: bool) -> AbstractContextManager[None]:
+    """The mode of a traced region, inside the mode in force where its graph runs.
+
+    Raises:
+        UnknownName: no plan has that name.
+    """
+    if not plan and not invariant:
+        return nullcontext()
+    if plan:
+        plan_named(plan)
+    usual = MODE.get()
+    return _mode(mode_of(plan or usual.forced, invariant or usual.invariant, usual.keep))
+
+
+@contextmanager
+def _traced(plan: str, invariant: bool) -> Iterator[None]:
+    TRACED.append((plan, invariant))
+    try:
+        yield
+    finally:
+        TRACED.pop()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm
+from gdn_ops.ops.unreadable import refuse_unreadable
 from gdn_ops.reference import chunkwise_reference, log_decay
 
 
@@ -45,6 +46,7 @@ def by_reference(
         )
     )  # fmt: skip
     if cu_seqlens is not None:
+        refuse_unreadable(cu_seqlens)
         end = packing_of(cu_seqlens, q.shape[1]).offsets[-1]
         q, k, v = (cleared(x, end) for x in (q, k, v))
         g, beta = (None if x is None else cleared(x, end) for x in (g, beta))
@@ -78,6 +80,7 @@ def in_float64(
     check_arguments(a)
     q, k, g, beta = a.q, a.k, a.g, a.beta
     if a.cu_seqlens is not None:
+        refuse_unreadable(a.cu_seqlens)
         # norms and activations come before ``by_reference``, which clears the rest
         end = packing_of(a.cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
         q, k = cleared(q, end), cleared(k, end)

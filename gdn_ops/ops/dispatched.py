@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from contextlib import suppress
+from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from gdn_ops.dispatch.bindings import BOUND, bind_signature
-from gdn_ops.dispatch.mode import MODE
+from gdn_ops.dispatch.mode import MODE, traced_mode
 from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.by_reference import in_float64
-from gdn_ops.ops.checks import Arguments, checked_scale, problem_of
+from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale, problem_of
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, without_padding
+from gdn_ops.ops.transformed import Transformed
+from gdn_ops.ops.unreadable import is_fake, refuse_tangents, refuse_transforms, transforming
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
 """A_log and dt_bias of a gate that comes raw."""
@@ -49,27 +52,34 @@ def dispatched(
     Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
     """
     if torch.compiler.is_compiling():
+        refuse_transforms()
         return _traced(
             q, k, v, g, beta, scale, initial_state, output_final_state,
             l2=l2, sigmoid=sigmoid, neg_eigval=neg_eigval, state_v_first=state_v_first,
             cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu, raw=raw, delta=delta,
         )  # fmt: skip
     A_log, dt_bias = raw or (None, None)
+    if forward_ad._current_level >= 0:
+        refuse_tangents(q, k, v, g, beta, initial_state, A_log, dt_bias)
     grad = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, initial_state, A_log, dt_bias)
     rare: Hashable = None
     launcher = signature = None
     # what was seen before was checked then; each attribute read here is the warm path's cost
-    with suppress(AttributeError, RuntimeError):
+    try:
         if initial_state is not None or cu_seqlens is not None or raw is not None:
             gate = (_facts(A_log), _facts(dt_bias)) if raw is not None else None
             rare = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)
         signature = (
             q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device, v.device,
-            None if g is None else (g.shape, g.dtype, g.device),
-            None if beta is None else (beta.shape, beta.dtype, beta.device),
+            q.layout, k.layout, v.layout,
+            None if g is None else (g.shape, g.dtype, g.device, g.layout),
+            None if beta is None else (beta.shape, beta.dtype, beta.device, beta.layout),
             output_final_state, grad, delta, rare, MODE.get(),
+            type(q), transforming(),
         )  # fmt: skip
         launcher = BOUND.get(signature)
+    except (AttributeError, RuntimeError):
+        signature = None  # no dense tensors: the checks say of which argument
     if launcher is None:
         arguments = Arguments(
             q, k, v, g, beta, initial_state, output_final_state, raw is not None, A_log, dt_bias,
@@ -79,6 +89,14 @@ def dispatched(
             return in_float64(
                 arguments, scale=scale, cu_seqlens_cpu=cu_seqlens_cpu, l2=l2, sigmoid=sigmoid,
                 neg_eigval=neg_eigval,
+            )  # fmt: skip
+        if isinstance(q, torch.Tensor) and (transforming() or is_fake(q)):
+            check_arguments(arguments)
+            return _traced(
+                q, k, v, g, beta, None if scale is None else checked_scale(scale), initial_state,
+                output_final_state, l2=l2, sigmoid=sigmoid, neg_eigval=neg_eigval,
+                state_v_first=state_v_first, cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu,
+                raw=raw, delta=delta,
             )  # fmt: skip
         launcher = bind_signature(signature, problem_of(arguments), q.device, grad=grad)
     packing = None
@@ -119,7 +137,10 @@ def _traced(
     raw: RawGate | None,
     delta: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A call inside torch.compile or torch.export: one operator, which checks when it runs."""
+    """A call whose values cannot be read here: one operator, which checks when it runs.
+
+    Inside torch.compile and torch.export, of fake tensors, and under torch.func's transforms.
+    """
     A_log, dt_bias = raw or (None, None)
     if q.dtype == torch.float64:
         arguments = Arguments(
@@ -142,9 +163,11 @@ def _traced(
             "use_gate_in_kernel=True needs the raw gate as g and its A_log [HV]; give both."
         )
     recorded = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, h0, A_log, dt_bias)
-    o, ht, _ = torch.ops.gdn_ops.rule(
+    rule: Any = Transformed.apply if transforming() else torch.ops.gdn_ops.rule
+    o, ht, _ = rule(
         q, k, v, g, beta, A_log, dt_bias, h0, cu_seqlens, cu_seqlens_cpu,
         q.shape[-1] ** -0.5 if scale is None else scale, final_state, delta, recorded,
+        *traced_mode(),
     )  # fmt: skip
     if not final_state:
         return o, None
@@ -156,4 +179,4 @@ def _any_grad(*tensors: torch.Tensor | None) -> bool:
 
 
 def _facts(x: torch.Tensor | None) -> Hashable:
-    return None if x is None else (x.shape, x.dtype, x.device)
+    return None if x is None else (x.shape, x.dtype, x.device, x.layout)

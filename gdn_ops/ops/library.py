@@ -6,17 +6,17 @@ Both run the eager path, which chooses, binds and checks; nothing is traced thro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gdn_ops.dispatch.bindings import backward_launcher
-from gdn_ops.dispatch.mode import MODE, mode_numbered, number_of
+from gdn_ops.dispatch.mode import MODE, as_traced, mode_numbered, number_of
 from gdn_ops.launch.call import DIFFERENTIABLE, Call
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, problem_of
 from gdn_ops.ops.dispatched import dispatched
+from gdn_ops.ops.transformed import gradients, keep, no_gradients
 
 
 @torch.library.custom_op("gdn_ops::rule", mutates_args=())
@@ -35,21 +35,24 @@ def rule(
     final_state: bool,
     delta: bool = True,
     recorded: bool = True,
+    plan: str = "",
+    invariant: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """o [B, T, HV, V], the final state [N, HV, K, V] fp32, and the number of the mode in force.
 
     The state is [0] where it is not asked for. The number, int64 [1] on the CPU, tells the backward
     the mode of the call: only when it runs is there a mode at all. Where no gradient is recorded it
     is [0] on the call's device: Inductor leaves what gives tensors of the CPU out of CUDA graphs.
+    ``plan`` and ``invariant`` are those that a traced region has chosen inside itself.
     """
-    with torch.no_grad():
+    with torch.no_grad(), as_traced(plan, invariant):
         o, ht = dispatched(
             q, k, v, g, beta, scale, h0, final_state, False, cu_seqlens, cu_seqlens_cpu,
             None if A_log is None else (A_log, dt_bias), False, False, False, delta,
         )  # fmt: skip
-    mode = _mode_tensor(q, recorded)
-    if recorded:
-        mode.fill_(number_of(MODE.get()))
+        mode = _mode_tensor(q, recorded)
+        if recorded:
+            mode.fill_(number_of(MODE.get()))
     return o, q.new_empty(0, dtype=torch.float32) if ht is None else ht, mode
 
 
@@ -75,6 +78,8 @@ def _(
     final_state: bool,
     delta: bool = True,
     recorded: bool = True,
+    plan: str = "",
+    invariant: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     state = (N, v.shape[2], q.shape[3], v.shape[3]) if final_state else (0,)
@@ -116,9 +121,9 @@ def rule_backward(
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
     call = Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing, do, dht)
-    gradients = launcher.gradients(call)
+    found = launcher.gradients(call)
     return _apart(
-        gradients[f"d{name}"].to(x.dtype)
+        found[f"d{name}"].to(x.dtype)
         for name in DIFFERENTIABLE
         if (x := getattr(call, name)) is not None
     )
@@ -157,23 +162,5 @@ def _apart(tensors: Iterable[Tensor]) -> list[Tensor]:
     return apart
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, ctx.scale, ctx.final_state, ctx.delta, _recorded = inputs
-    ctx.save_for_backward(*tensors, output[2])
-    ctx.set_materialize_grads(False)
-
-
-def _gradients(
-    ctx: Any, do: Tensor | None, dht: Tensor | None, _: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    *tensors, mode = ctx.saved_tensors
-    if do is None:
-        do = torch.zeros_like(tensors[2], memory_format=torch.contiguous_format)
-    dht = dht if ctx.final_state else None
-    found = iter(torch.ops.gdn_ops.rule_backward(*tensors, ctx.scale, do, dht, mode, ctx.delta))
-    # two tables of offsets, the scale and the flags have none
-    differentiable = tensors[: len(DIFFERENTIABLE)]
-    return (*(None if x is None else next(found) for x in differentiable), *(None,) * 6)
-
-
-rule.register_autograd(_gradients, setup_context=_keep)
+rule.register_autograd(gradients, setup_context=keep)
+rule_backward.register_autograd(no_gradients)

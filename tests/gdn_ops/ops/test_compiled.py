@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import gdn_ops
+from gdn_ops.dispatch import bindings
+from gdn_ops.errors import UnknownName
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.layers import GatedDeltaNet
 from tests.gdn_ops.launch.test_gradients import leaves
@@ -113,6 +115,121 @@ def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
     with gdn_ops.using("split"):
         torch_plan.backward()
     assert stages == ["torch_backward"]
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the stages that are launched, as they are."""
+    names: list[str] = []
+    launch = StageLauncher.launch
+
+    def seen(stage: StageLauncher, workspace: Workspace) -> None:
+        names.append(stage.name)
+        launch(stage, workspace)
+
+    monkeypatch.setattr(StageLauncher, "launch", seen)
+    return names
+
+
+SMALL = {"B": 1, "T": 10, "H": 1, "HV": 1, "V": 16}
+
+
+def test_modes_inside_a_compiled_region_are_those_of_the_calls_in_them(stages: list[str]) -> None:
+    arguments = call(**SMALL)
+
+    def rule(**given: Any) -> Tensor:
+        usual, _ = gdn_ops.chunk_gated_delta_rule(**given)
+        with gdn_ops.using("split"), gdn_ops.keeping("states"):
+            split, _ = gdn_ops.chunk_gated_delta_rule(**given)
+        with gdn_ops.batch_invariant():
+            again, _ = gdn_ops.chunk_gated_delta_rule(**given)
+            with gdn_ops.using("recurrent"):
+                inner, _ = gdn_ops.chunk_gated_delta_rule(**given)
+        return usual + split + again + inner
+
+    compiled = whole_graph(rule)
+    with gdn_ops.using("torch"):
+        wanted = rule(**arguments)
+        eager = list(stages)
+        stages.clear()
+        assert torch.equal(compiled(**arguments), wanted)
+    assert stages == eager and "solve" in eager and "recurrent" in eager
+    stages.clear()
+    compiled(**(arguments | leaves(arguments))).sum().backward()
+    assert {"torch_backward", "bwd_dqkvg"} <= set(stages)
+    assert gdn_ops.dispatch.mode.TRACED == []
+
+
+def test_batch_invariance_inside_a_compiled_region_reaches_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    choose = bindings.choose
+
+    def seen(*given: Any, invariant: bool = False) -> Any:
+        asked.append(invariant)
+        return choose(*given, invariant=invariant)
+
+    monkeypatch.setattr(bindings, "choose", seen)
+    gdn_ops.refresh()
+
+    @whole_graph
+    def rule(**given: Any) -> Tensor:
+        with gdn_ops.batch_invariant():
+            return gdn_ops.chunk_gated_delta_rule(**given)[0]
+
+    with torch.no_grad():
+        rule(**call(**SMALL))
+    assert asked == [True]
+
+
+def test_a_mode_around_a_graph_break_is_kept(stages: list[str]) -> None:
+    def rule(**given: Any) -> Tensor:
+        with gdn_ops.using("split"):
+            first, _ = gdn_ops.chunk_gated_delta_rule(**given)
+            torch._dynamo.graph_break()
+            return first + gdn_ops.chunk_gated_delta_rule(**given)[0]
+
+    torch.compile(rule, backend="aot_eager")(**call(**SMALL))
+    assert stages.count("solve") == 2
+    assert "torch_chunk" not in stages
+
+
+def test_modes_that_a_compiled_region_cannot_have_are_refused_by_name() -> None:
+    arguments = call(**SMALL)
+    problem = gdn_ops.Problem(
+        op="forward", H=1, HV=1, K=16, V=16, dtype="fp32", tokens=10, sequences=1
+    )
+    variant = gdn_ops.Variant.default("torch", problem)
+
+    def within(mode: Any) -> Any:
+        def rule(**given: Any) -> Tensor:
+            with mode():
+                return gdn_ops.chunk_gated_delta_rule(**given)[0]
+
+        return whole_graph(rule)
+
+    with pytest.raises(UnknownName, match="unknown plan 'nope'"):
+        within(lambda: gdn_ops.using("nope"))(**arguments)
+    with pytest.raises(Exception, match=r"UnsupportedProblem.*around the call of the compiled"):
+        within(lambda: gdn_ops.using(variant))(**arguments)
+    with pytest.raises(Exception, match=r"InvalidInput.*give one of inputs, inverse, states"):
+        within(lambda: gdn_ops.keeping("nope"))(**arguments)
+
+
+@pytest.mark.parametrize("name", ["gk", "gv"])
+def test_decays_of_channels(name: str) -> None:
+    x = call(B=1, T=12, offsets=[0, 5, 10])
+    x[name] = -torch.rand(1, 12, 4, 16 if name == "gk" else 32)
+    compiled = whole_graph(gdn_ops.fused_recurrent_gated_delta_rule)
+    if name == "gv":
+        with pytest.raises(Exception, match=r"UnsupportedProblem.*make the call outside"):
+            compiled(**x)
+        del x["cu_seqlens"], x["initial_state"]
+    with torch.no_grad():
+        eager = gdn_ops.fused_recurrent_gated_delta_rule(**x)
+        for wanted, got in zip(eager, compiled(**x), strict=True):
+            torch.testing.assert_close(got, wanted)
 
 
 def layer() -> GatedDeltaNet:

@@ -194,9 +194,11 @@ def test_tensors_that_are_not_dense_are_refused(seen: bool) -> None:
         gdn_ops.chunk_gated_delta_rule(**arguments)
     with pytest.raises(InvalidInput, match="q is a nested tensor; give a dense one"):
         gdn_ops.chunk_gated_delta_rule(**(arguments | {"q": nested}))
-    gdn_ops.refresh()
-    with pytest.raises(InvalidInput, match=r"v is a torch\.sparse_coo tensor; give a dense one"):
-        gdn_ops.chunk_gated_delta_rule(**(arguments | {"v": arguments["v"].to_sparse()}))
+    for name in ("q", "k", "v", "g", "beta", "initial_state"):
+        sparse = {name: arguments[name].to_sparse()}
+        text = rf"{name} is a torch\.sparse_coo tensor; give a dense one"
+        with pytest.raises(InvalidInput, match=text):
+            gdn_ops.chunk_gated_delta_rule(**(arguments | sparse))
 
 
 def test_a_gate_of_8_bits_is_refused() -> None:
