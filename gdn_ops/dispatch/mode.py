@@ -50,11 +50,13 @@ Dynamo traces a list, not a ContextVar. What is outside the region is the mode w
 def using(forced: str | Variant) -> Iterator[None]:
     """Run every call inside on one plan (its default variant) or one variant.
 
-    The gradients of a call run on the same plan.
+    The gradients of a call run on the same plan. Inside a function that torch.compile traces, give
+    a plan's name; a variant goes around the call of the compiled function.
 
     Raises:
         InvalidInput: neither a name nor a variant is given.
         UnknownName: no plan has that name.
+        UnsupportedProblem: a variant is given inside a traced function.
     """
     if isinstance(forced, str):
         # Dynamo cannot trace the look-up: there the operator does it, when it runs

@@ -89,16 +89,25 @@ def check_tensor(name: str, x: object, rank: int | None = None) -> None:
     """
     if not isinstance(x, torch.Tensor):
         raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
-    # a nested tensor may have a dense layout, and has no shape
-    if x.is_nested or x.layout is not torch.strided:
-        kind = "nested" if x.is_nested else str(x.layout)
-        raise InvalidInput(f"{name} is a {kind} tensor; give a dense one, e.g. with cu_seqlens.")
+    check_dense(name, x)
     if x.dtype not in FLOATS:
         raise InvalidInput(
             f"{name} is {x.dtype}; make it a floating-point tensor of 16 bits or more."
         )
     if rank is not None and x.dim() != rank:
         raise InvalidInput(f"{name} has shape {list(x.shape)}; it must have {rank} dimensions.")
+
+
+def check_dense(name: str, x: torch.Tensor) -> None:
+    """Refuse what is nested or sparse.
+
+    Raises:
+        InvalidInput: names the argument and what it is.
+    """
+    # a nested tensor may have a dense layout, and has no shape
+    if x.is_nested or x.layout is not torch.strided:
+        kind = "nested" if x.is_nested else str(x.layout)
+        raise InvalidInput(f"{name} is a {kind} tensor; give a dense one, e.g. with cu_seqlens.")
 
 
 def checked_scale(scale: object) -> float:

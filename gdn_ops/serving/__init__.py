@@ -1,5 +1,6 @@
 """Operators with the contracts of serving engines: decode on a pool of states, in place."""
 
+from gdn_ops.serving import library as library
 from gdn_ops.serving.packed_decode import fused_recurrent_gated_delta_rule_packed_decode
 from gdn_ops.serving.recurrent import fused_recurrent_gated_delta_rule
 from gdn_ops.serving.sigmoid_gating import fused_sigmoid_gating_delta_rule_update

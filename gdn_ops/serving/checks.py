@@ -9,9 +9,10 @@ import torch
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.ops.checks import IO_NAMES
+from gdn_ops.ops.checks import IO_NAMES, check_dense
 
 INDICES = (torch.int32, torch.int64)
+NO_POOL = "initial_state is None; give the pool of states [slots, HV, V, K]."
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,12 @@ def check_values(
         InvalidInput: names the value, the limit and the remedy.
     """
     if slots.numel() and (top := slots.max().item()) >= pool.shape[0]:
+        if pool.shape[0] == 0:
+            raise InvalidInput(
+                f"initial_state has shape {list(pool.shape)}, a pool without slots, and "
+                f"ssm_state_indices holds {top}; give a pool of at least {top + 1} slots, or -1 to "
+                "skip a sequence."
+            )
         raise InvalidInput(
             f"ssm_state_indices holds {top} and the pool has {pool.shape[0]} slots; give 0 to "
             f"{pool.shape[0] - 1}, or -1 to skip a sequence."
@@ -124,7 +131,7 @@ def check_values(
 
 def _check_types(a: PoolArguments) -> None:
     if a.pool is None:
-        raise InvalidInput("initial_state is None; give the pool of states [slots, HV, V, K].")
+        raise InvalidInput(NO_POOL)
     for name in ("q", "k", "v"):
         if not isinstance(getattr(a, name), torch.Tensor):
             raise InvalidInput(
@@ -135,6 +142,7 @@ def _check_types(a: PoolArguments) -> None:
             continue
         if not isinstance(x, torch.Tensor):
             raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor or None.")
+        check_dense(name, x)
         if x.device != a.q.device:
             raise InvalidInput(
                 f"{name} is on {x.device} and q on {a.q.device}; move all to one device."

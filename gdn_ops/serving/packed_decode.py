@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.ops.checks import check_dense
 from gdn_ops.serving.rule import pool_rule
 
 
@@ -59,6 +60,8 @@ def fused_recurrent_gated_delta_rule_packed_decode(
     for name, x in (("mixed_qkv", mixed_qkv), ("initial_state", initial_state)):
         if not isinstance(x, torch.Tensor):
             raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
+        if x.layout is not torch.strided:
+            check_dense(name, x)
     q, k, v = _heads(mixed_qkv, initial_state, v_first=state_v_first)
     if isinstance(out, torch.Tensor) and out.device != v.device:
         raise InvalidInput(
@@ -101,6 +104,11 @@ def _heads(
             f"mixed_qkv has {width} columns; with HV={HV}, V={V}, K={K} of the pool they must be "
             f"2 H {K} + {HV * V} for some H."
         )
+    if torch.compiler.is_compiling():
+        # a place in memory means nothing while a graph is made
+        q, k, v = torch.split(mixed, [HK, HK, HV * V], dim=1)
+        heads = (B, 1, HK // K, K)
+        return q.reshape(heads), k.reshape(heads), v.reshape(B, 1, HV, V)
     if mixed.stride(1) != 1:
         mixed = mixed.contiguous()
     row, start = mixed.stride(0), mixed.storage_offset()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from contextlib import suppress
 from itertools import pairwise
 
 import torch
 
 from gdn_ops.dispatch.bindings import BOUND, bind_signature
-from gdn_ops.dispatch.mode import MODE
+from gdn_ops.dispatch.mode import MODE, traced_mode
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.ops.checks import checked_scale
-from gdn_ops.serving.checks import PoolArguments, check_values, problem_of_pool, verifies
+from gdn_ops.ops.unreadable import is_fake, refuse_transforms, transforming
+from gdn_ops.serving.checks import (
+    NO_POOL,
+    PoolArguments,
+    check_values,
+    problem_of_pool,
+    verifies,
+)
 
 
 def pool_rule(
@@ -46,22 +53,43 @@ def pool_rule(
     Raises:
         InvalidInput, UnsupportedProblem: see ``problem_of_pool``.
     """
+    if torch.compiler.is_compiling():
+        refuse_transforms()
+        return _traced(
+            q, k, v, gate, beta, A_log, dt_bias, scale, pool, slots, accepted, cu_seqlens, l2, raw,
+            v_first, in_place=in_place,
+        )  # fmt: skip
     launcher = signature = None
     # what was seen before was checked then
-    with suppress(AttributeError):
+    try:
         signature = (
             "pool", q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device,
-            v.device, _facts(gate), _facts(beta), _facts(A_log), _facts(dt_bias), _facts(pool),
-            None if pool is None else pool.stride(), _facts(slots), _facts(accepted),
-            _facts(cu_seqlens), in_place, l2, raw, v_first, MODE.get(),
+            v.device, q.layout, k.layout, v.layout, _facts(gate), _facts(beta), _facts(A_log),
+            _facts(dt_bias), _facts(pool), None if pool is None else pool.stride(), _facts(slots),
+            _facts(accepted), _facts(cu_seqlens), in_place, l2, raw, v_first, MODE.get(),
+            type(q), transforming(),
         )  # fmt: skip
         launcher = BOUND.get(signature)
+    except (AttributeError, RuntimeError):
+        signature = None  # no dense tensors: the checks say of which argument
     if launcher is None:
         arguments = PoolArguments(
             q, k, v, gate, beta, A_log, dt_bias, pool, slots, accepted, cu_seqlens, in_place, l2,
             raw, v_first,
         )  # fmt: skip
-        launcher = bind_signature(signature, problem_of_pool(arguments), q.device, grad=False)
+        problem = problem_of_pool(arguments)
+        if transforming():
+            raise UnsupportedProblem(
+                "a pool of states is under a transform of torch.func (grad, vmap, ...), which has "
+                "no rule for writing it in place; call it outside, or use gdn_ops.ops."
+            )
+        if is_fake(q):
+            return _traced(
+                q, k, v, gate, beta, A_log, dt_bias,
+                None if scale is None else checked_scale(scale), pool, slots, accepted, cu_seqlens,
+                l2, raw, v_first, in_place=in_place,
+            )  # fmt: skip
+        launcher = bind_signature(signature, problem, q.device, grad=False)
     assert pool is not None
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     # made anew: what a CUDA graph's capture allocates must not outlive it in a cache
@@ -88,5 +116,29 @@ def pool_rule(
     return o, states
 
 
+def _traced(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gate: torch.Tensor | None,
+    beta: torch.Tensor,
+    A_log: torch.Tensor | None,
+    dt_bias: torch.Tensor | None,
+    scale: float | None,
+    pool: torch.Tensor | None,
+    *given: torch.Tensor | bool | None,
+    in_place: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A call inside torch.compile or of fake tensors: one operator, which checks when it runs."""
+    if pool is None:
+        raise InvalidInput(NO_POOL)
+    arguments = (q, k, v, gate, beta, A_log, dt_bias, scale, pool, *given, *traced_mode())
+    with torch.no_grad():
+        if in_place:
+            return torch.ops.gdn_ops.pool_update(*arguments), pool
+        o, states = torch.ops.gdn_ops.pool_states(*arguments)
+    return o, states
+
+
 def _facts(x: torch.Tensor | None) -> Hashable:
-    return None if x is None else (x.shape, x.dtype, x.device)
+    return None if x is None else (x.shape, x.dtype, x.device, x.layout)

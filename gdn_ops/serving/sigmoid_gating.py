@@ -45,7 +45,7 @@ def fused_sigmoid_gating_delta_rule_update(
     t goes to slot t. A negative slot is none: a sequence that begins from none is skipped, its o is
     zero, and a state that belongs to none is dropped. Slots that no sequence names stay bitwise as
     they are. Arithmetic is in fp32, and between the tokens of a call the state is not rounded. No
-    gradient is recorded.
+    gradient is recorded. To torch.compile a call is one operator, which writes the pool.
 
     The caller sees to it that no slot is named twice in a call (it would be written by two
     programs at a time), and on a GPU, where nothing is read back, that slots lie within the pool.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import gdn_ops
 from gdn_ops.dispatch.mode import using
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.serving import (
@@ -35,6 +36,8 @@ def call(case: PoolCase, **changes: Any) -> None:
         (CASE, {"initial_state": torch.zeros(7, 2, 16, 24).mT}, r"strides.*contiguous pool"),
         (CASE, {"ssm_state_indices": torch.tensor([0, 1, 2])}, r"\[3\]; it must be .* N = 4"),
         (CASE, {"ssm_state_indices": torch.tensor([0, 1, 2, 7])}, "holds 7 and .* 7 slots.*0 to 6"),
+        (CASE, {"initial_state": torch.zeros(0, 2, 24, 16)},
+         r"\[0, 2, 24, 16\], a pool without slots, .* holds 5; give a pool of at least 6 slots"),
         (CASE, {"ssm_state_indices": torch.zeros(4)}, "is torch.float32; make it int32 or int64"),
         (CASE, {"ssm_state_indices": None, "initial_state": torch.zeros(3, 2, 24, 16)}, "3 slots"),
         (CASE, {"num_accepted_tokens": torch.ones(4, 1, dtype=torch.int32)}, r"\[N\] = \[4\]"),
@@ -59,6 +62,29 @@ def call(case: PoolCase, **changes: Any) -> None:
 def test_a_call_outside_the_contract(case: PoolCase, change: dict[str, Any], text: str) -> None:
     with using("torch"), pytest.raises(InvalidInput, match=text):
         call(case, **change)
+
+
+def test_an_empty_pool_of_skipped_sequences() -> None:
+    given = {**CASE.inputs, "ssm_state_indices": torch.full((4,), -1)}
+    with using("torch"):
+        o, _ = fused_sigmoid_gating_delta_rule_update(
+            **given, initial_state=torch.zeros(0, 2, 24, 16)
+        )
+    assert not o.any()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize(
+    "name", ["q", "k", "v", "a", "b", "A_log", "dt_bias", "initial_state", "ssm_state_indices"]
+)
+def test_a_sparse_tensor(name: str, seen: bool) -> None:
+    gdn_ops.refresh()
+    given = {**CASE.inputs, "initial_state": CASE.pool(CASE.room())}
+    with using("torch"):
+        if seen:
+            call(CASE)
+        with pytest.raises(InvalidInput, match=rf"{name} is a torch\.sparse_coo tensor"):
+            call(CASE, **{name: given[name].to_sparse()})
 
 
 @pytest.mark.parametrize(
@@ -97,6 +123,7 @@ def test_a_tree_of_drafts() -> None:
     ("change", "text"),
     [
         ({"mixed_qkv": torch.zeros(4, 79)}, r"79 columns; .* 2 H 16 \+ 48"),
+        ({"mixed_qkv": torch.zeros(4, 80).to_sparse()}, "mixed_qkv is a torch.sparse_coo tensor"),
         ({"mixed_qkv": torch.zeros(80)}, r"mixed_qkv has shape \[80\]"),
         ({"out": torch.zeros(4, 2, 24)}, r"out has shape \[4, 2, 24\].*\[4, 1, 2, 24\]"),
         ({"a": torch.zeros(3, 2)}, r"a has shape \[3, 2\]"),
