@@ -21,7 +21,8 @@ __all__ = [
 
 NO_TANGENTS = (
     "forward-mode gradients (torch.func.jvp, jacfwd, dual tensors) are asked for, which no plan "
-    "has; take reverse-mode ones (torch.func.vjp, jacrev), or use gdn_ops.reference."
+    "has; take reverse-mode ones (torch.func.vjp, jacrev), or give float64, which "
+    "gdn_ops.reference computes."
 )
 
 
@@ -62,12 +63,18 @@ def refuse_transforms() -> None:
         )
 
 
-def refuse_tangents(*tensors: torch.Tensor | None) -> None:
+def refuse_tangents(q: torch.Tensor, *more: torch.Tensor | None) -> None:
     """Refuse dual tensors, whose tangents a kernel would drop; inside a dual level alone.
+
+    A call in float64, by its q, passes: plain PyTorch computes it.
 
     Raises:
         UnsupportedProblem: one of them is dual.
     """
-    for x in tensors:
-        if isinstance(x, torch.Tensor) and forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
+    if getattr(q, "dtype", None) == torch.float64:
+        return
+    for x in (q, *more):
+        if not isinstance(x, torch.Tensor):
+            continue
+        if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
             raise UnsupportedProblem(NO_TANGENTS)
