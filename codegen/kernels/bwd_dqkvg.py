@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -14,8 +14,8 @@ from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile, twin_rea
 
 BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
 BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
-STAGES = 2
-WIDEST = 128
+GROUP_ROWS = 64
+"""Rows of the smallest product of a warp group on sm_90; products of fewer run in one warp each."""
 VECTOR = """\
     dX = A^T dv_new,  dv = beta dX,  P = scale tril(do v_new^T),  L = -strict_tril(dX v_new^T)
     dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
@@ -71,9 +71,6 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
     rows, tiles = int(config["BT"]), _tiles(problem, config)
     tensor_memory = 100 <= target.capability < 120 and int(config["num_warps"]) >= 4
-    if tensor_memory and WIDEST in (tiles["BK"], tiles["BV"]):
-        # seen with Triton 3.7: "parent layout must have at least rank >= 2"
-        reasons.append(f"tiles of {WIDEST} channels do not compile for {target.arch}; use 64 or 32")
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
     if not tensor_memory:
         what = f"two gradients of {rows} x {rows} and one of {rows} x {tiles['BV']}"
@@ -82,18 +79,47 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         what = f"three gradients of {rows} x {tiles['BK']} and one of {rows} x {tiles['BV']}"
         values = rows * (3 * tiles["BK"] + tiles["BV"])
         reasons += register_reasons(what, values, config, target)
-    if count(problem.V, tiles["BV"]) == 1 and config["num_stages"] != STAGES:
+    return reasons + _pipeline_refusals(problem, config, target)
+
+
+def _pipeline_refusals(problem: Problem, config: Config, target: Target) -> list[str]:
+    """What num_stages cannot be; 1 can always be, for it is the default.
+
+    The innermost loop is pipelined: over tiles of V, or of K where one tile takes V.
+    """
+    stages, tiles = int(config["num_stages"]), _tiles(problem, config)
+    loop_k, loop_v = count(problem.K, tiles["BK"]) > 1, count(problem.V, tiles["BV"]) > 1
+    reasons = []
+    if stages > 1 and not loop_k and not loop_v:
         reasons.append(
-            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
-            f"BV={config['BV']} takes V={problem.V} in one tile and leaves no loop to pipeline"
+            f"num_stages={stages} is the same as num_stages=1: BK={config['BK']} takes "
+            f"K={problem.K} and BV={config['BV']} takes V={problem.V} in one tile, which leaves no "
+            "loop to pipeline"
         )
+    # a tile goes from memory into a product as it is; others are converted in registers first
+    direct = config["dot"] == "native" or (config["dot"] == "tf32" and config["store"] == "fp32")
+    group = int(config["BT"]) >= GROUP_ROWS and target.capability == 90
+    if stages > 1 and loop_v and group and direct and problem.rule.gate != "none":
+        # seen with Triton 3.6, 3.7, 3.8 and 3.9; codegen/compiled/races.py finds it in the compiled code
+        reasons.append(
+            f"num_stages={stages} races on {target.arch}: with a gate h, dh, v_new and do are also "
+            "summed in registers, and Triton's pipeliner then copies the next tile over one that "
+            "an asynchronous product still reads; use num_stages=1"
+        )
+    if 100 <= target.capability < 120 and int(config["num_warps"]) >= 4:
+        # Triton 3.6 and 3.7 fail with "parent layout must have at least rank >= 2"; 3.8 compiles
+        # it. A head of 32 channels has no narrower tile than the default.
+        if not loop_k and tiles["BK"] > int(BK.default):
+            reasons.append(
+                f"BK={config['BK']} takes K={problem.K} in one tile, which does not compile for "
+                f"{target.arch}; use a smaller BK"
+            )
+        if stages > 1 and not loop_v:
+            reasons.append(
+                f"num_stages={stages} does not compile for {target.arch} where BV={config['BV']} "
+                f"takes V={problem.V} in one tile; use num_stages=1 or a smaller BV"
+            )
     return reasons
-
-
-def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Beside the gates of a tile a pipeline's loads spill; one tile has none."""
-    piped = problem.rule.gate == "vector" and count(problem.V, tile(int(BV.default), problem.V)) > 1
-    return {"num_stages": 1} if piped else {}
 
 
 SPEC = KernelSpec(
@@ -122,7 +148,7 @@ SPEC = KernelSpec(
         BV,
         Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
         Axis("loads", ("pointer", "descriptor"), "pointer", "how all tiles are read"),
-        *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_stages=STAGES),
+        *launch_axes(warps=(4, 8), stages=(1, 2, 3)),
     ),
     inputs=_inputs,
     outputs=_outputs,
@@ -130,5 +156,4 @@ SPEC = KernelSpec(
     grid=_grid,
     context=_context,
     refusals=_refusals,
-    problem_defaults=_problem_defaults,
 )

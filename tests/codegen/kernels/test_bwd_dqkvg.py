@@ -209,12 +209,39 @@ def test_refusals_name_what_to_change() -> None:
 
     assert "two gradients of 128 x 128" in reasons(BT=128, num_warps=4)
     assert "three gradients of 128 x 128" in reasons(BT=128, BK=128, num_warps=4)
-    assert "leaves no loop to pipeline" in reasons(BV=128, num_stages=3)
-    assert reasons(BV=128) == ""
+    assert reasons(BV=128) == reasons(BV=128, num_stages=3) == ""
     narrow = CASE.with_(K=16, V=16, dtype="bf16").problem
     assert "BK=64 is the same as BK=32" in SPEC.reasons(narrow, {**config, "BK": 64}, h200)[0]
+    alone = SPEC.reasons(narrow, {**config, "num_stages": 3}, h200)
+    assert len(alone) == 1
+    assert "leaves no loop to pipeline" in alone[0]
     wide = {**config, "BT": 128, "num_warps": 4}
     assert SPEC.reasons(problem, wide, b200) == []
+    (one_tile,) = SPEC.reasons(problem, {**config, "BK": 128}, b200)
+    assert "use a smaller BK" in one_tile
+    (piped,) = SPEC.reasons(problem, {**config, "BV": 128, "num_stages": 2}, b200)
+    assert "use num_stages=1 or a smaller BV" in piped
+
+
+@pytest.mark.parametrize("stages", [2, 3])
+def test_a_pipeline_that_races_is_refused(stages: int) -> None:
+    """Where tiles go into asynchronous products as they are, and a gate has them summed too."""
+    case = CASE.with_(K=128, V=128, dtype="bf16")
+    racing = {**INTERFACE, **SPEC.default(case.problem), "num_stages": stages}
+
+    def reasons(case: SplitCase = case, target: str = "h200", **axes: Value) -> list[str]:
+        return SPEC.reasons(case.problem, {**racing, **axes}, target_named(target))
+
+    for axes in ({}, {"loads": "descriptor"}, {"dot": "tf32", "store": "fp32"}, {"BT": 128}):
+        (reason,) = reasons(**axes)
+        assert f"num_stages={stages} races on sm_90" in reason
+        assert "use num_stages=1" in reason
+    assert "races" in reasons(case.with_(delta=False))[0]
+    for axes in ({"dot": "tf32"}, {"dot": "tf32x3"}, {"dot": "ieee"}, {"BT": 32}, {"BV": 128}):
+        assert reasons(**axes) == []
+    assert reasons(case.with_(gate="none")) == []
+    for target in ("a100", "b200", "rtx5090", "mi300x"):
+        assert reasons(target=target) == []
 
 
 @pytest.mark.parametrize("target", ["a100", "h200", "b200", "mi300x"])
