@@ -217,7 +217,7 @@ def _compiled(row: CompileRow | None) -> Verdict:
     if row is None:
         return Verdict(status="ok")
     resources = {} if row.resources is None else row.resources.to_json()
-    if row.status == "unlaunchable":
+    if row.status in ("unlaunchable", "unsound"):
         return Verdict(status="invalid", message="; ".join(row.reasons), resources=resources)
     status = row.status if row.status in TRIAL_STATUSES else "crash"
     return Verdict(status=status, message=row.message, resources=resources)

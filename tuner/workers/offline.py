@@ -11,12 +11,14 @@ from typing import Any
 
 from gdn_ops.codegen.axis import Config, defaults
 from gdn_ops.codegen.compiled.compile import compile_stage
+from gdn_ops.codegen.compiled.races import races
 from gdn_ops.codegen.compiled.resources import Resources, resources_of
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName, UnreadableCode
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.resources import Resources, resources_of
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
@@ -27,6 +29,8 @@ from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
 UNKNOWN = "unknown"
 """Under this name a worker says why it could not read the resources of what it compiled."""
+RACES = "races"
+"""Under this name a worker lists the races of what it compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +40,10 @@ class CompileRow:
     Args:
         plan, stage, target: names.
         config: a value for every axis the stage sees.
-        status: ``ok``; ``unlaunchable``: compiled, but cannot start on the target; ``refused``: not
-            compiled, for the stage says it cannot run; or a failed job's status.
-        reasons: why it cannot start or run.
+        status: ``ok``; ``unlaunchable``: compiled, but cannot start on the target; ``unsound``:
+            compiled, but can go wrong whatever its inputs are; ``refused``: not compiled, for the
+            stage says it cannot run; or a failed job's status.
+        reasons: why it cannot start or run, or how it can go wrong.
         resources: None if it was not compiled, or if they are not known.
         message: how its job failed, or why the resources are not known.
     """
@@ -115,9 +120,11 @@ def row_of(result: JobResult) -> CompileRow:
     if result.payload is not None and UNKNOWN in result.payload:
         message = f"resources unknown: {result.payload[UNKNOWN]}"
     elif result.payload is not None:
-        resources = Resources.from_json(result.payload)
-        reasons = tuple(resources.reasons(target))
-        status = "unlaunchable" if reasons else "ok"
+        found = dict(result.payload)
+        racing = tuple(found.pop(RACES))
+        resources = Resources.from_json(found)
+        reasons = tuple(resources.reasons(target)) + racing
+        status = "unsound" if racing else "unlaunchable" if reasons else "ok"
     return CompileRow(
         plan=plan,
         stage=stage,
@@ -142,7 +149,7 @@ def rank(row: CompileRow) -> tuple[int, int]:
 
 
 def run(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The worker's side of ``compile_job``: compile and read the resources."""
+    """The worker's side of ``compile_job``: compile, read the resources and look for races."""
     compiled = compile_stage(
         KERNELS[payload["stage"]],
         Problem.from_facts(payload["problem"]),
@@ -151,7 +158,8 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         folder=Path(payload["folder"]),
     )
     try:
-        return resources_of(compiled).to_json()
+        found = [str(race) for race in races(compiled.asm["ttgir"])]
+        return {**resources_of(compiled).to_json(), RACES: found}
     except UnreadableCode as error:
         return {UNKNOWN: str(error)}  # it compiled all the same
 

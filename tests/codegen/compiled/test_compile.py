@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -110,6 +111,7 @@ def test_a_default_config_compiles_launches_and_spills_nothing(
 ) -> None:
     """On Hopper dense and in fp32, on one of the others in turn packed; each takes seconds.
 
+    None has a race, or its status is ``unsound``.
     Of fp32 the products are ieee, for the defaults must be right on every vendor's GPUs.
     """
     others = [name for name in ARCHS if name != H200.name]
@@ -206,6 +208,19 @@ def test_what_cannot_start_there_is_told_with_its_reason(pool: WorkerPool) -> No
     )
     assert row.status == "unlaunchable"
     assert "2048 threads" in row.reasons[0]
+
+
+def test_what_can_go_wrong_whatever_its_inputs_is_told(pool: WorkerPool) -> None:
+    """The pipeline that bwd_dqkvg refuses on sm_90; where a compiler mends it the refusal can go."""
+    problem = replace(problem_for("bwd_dqkvg"), rule=Rule("scalar", delta=False))
+    (config,) = default_configs(KERNELS["bwd_dqkvg"], problem, PLANS["split"])
+    assert config["num_stages"] == 1
+    piped = {**config, "num_stages": 2}
+    job = compile_job("split", "bwd_dqkvg", piped, problem=problem, target=H200, timeout=300)
+    row = row_of(pool.one(job))
+    assert row.status == "unsound", row.message
+    assert row.resources is not None
+    assert {"b_h", "b_dh", "b_n", "b_do"} == {re.findall(r"into (\w+)", r)[0] for r in row.reasons}
 
 
 def test_an_architecture_nobody_knows_costs_one_job(pool: WorkerPool) -> None:
