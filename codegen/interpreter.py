@@ -1,4 +1,4 @@
-"""Triton's interpreter, mended to round fp32 to bf16 as GPUs do and to loop under any NumPy."""
+"""Triton's interpreter, mended to round to bf16, to loop and to mask as GPUs do."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def patch_interpreter() -> None:
     """Make the interpreter compute what GPUs do on every supported Triton, once a process."""
     round_bf16_to_nearest()
     index_by_one_element()
+    compare_to_booleans()
 
 
 def round_bf16_to_nearest() -> None:
@@ -63,3 +64,26 @@ def index_by_one_element() -> None:
 
     patch.indexes_by_one_element = True  # type: ignore[attr-defined]
     interpreter._patch_lang_tensor = patch
+
+
+def compare_to_booleans() -> None:
+    """Let a comparison be of booleans, once a process.
+
+    Triton 3.6 to 3.9 give it the type of what it compares, by which a scalar one that is spread
+    over a block becomes an int32, and Triton 3.9 refuses to mask by that.
+    """
+    from triton import language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    def boolean(theirs: Any) -> Any:
+        def compare(self: Any, a: Any, b: Any) -> Any:
+            return TensorHandle(theirs(self, a, b).data, tl.int1)
+
+        compare.gives_booleans = True  # type: ignore[attr-defined]
+        return compare
+
+    for name in dir(InterpreterBuilder):
+        if name.startswith(("create_icmp", "create_fcmp")):
+            theirs = getattr(InterpreterBuilder, name)
+            if not hasattr(theirs, "gives_booleans"):
+                setattr(InterpreterBuilder, name, boolean(theirs))

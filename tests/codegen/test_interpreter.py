@@ -1,4 +1,4 @@
-"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, and loops as they do."""
+"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do."""
 
 import torch
 import triton
@@ -41,3 +41,21 @@ def test_a_loops_bound_is_a_value_of_the_kernel() -> None:
     y = torch.zeros(1, dtype=torch.int32)
     _sum_to[(1,)](torch.tensor([6], dtype=torch.int32), y)
     assert y.item() == 21
+
+
+@triton.jit
+def _first(x, y, n, N: tl.constexpr):  # type: ignore[no-untyped-def]
+    o = tl.arange(0, N)
+    m = n > 0
+    tl.store(y + o, tl.load(x + o, mask=m & (o < 3), other=-1.0))
+    tl.store(y + N + o, tl.sum((o < n).to(tl.int32), axis=0) + o * 0)
+
+
+def test_a_scalar_comparison_masks_a_block() -> None:
+    """Under Triton 3.9 it was refused, for it was an int32 there."""
+    mend_interpreter()
+    x, y = torch.arange(4.0), torch.zeros(8)
+    _first[(1,)](x, y, 2, 4)
+    assert y.tolist() == [0, 1, 2, -1, 2, 2, 2, 2]
+    _first[(1,)](x, y, 0, 4)
+    assert y.tolist() == [-1, -1, -1, -1, 0, 0, 0, 0]
