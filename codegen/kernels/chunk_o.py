@@ -60,7 +60,8 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     ]
     tiles = _tiles(problem, config)
     # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+    tensor_memory = 100 <= target.capability < 120 and int(config["num_warps"]) >= 4
+    if not tensor_memory:
         rows, columns = int(config["BT"]), tiles["BV"]
         what = f"an output of {rows} x {columns} with the scores of a chunk, {rows} x {rows},"
         reasons += register_reasons(what, rows * (rows + columns), config, target)
@@ -68,6 +69,14 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         reasons.append(
             f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
             f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
+        )
+    piped = tiles["NK"] > 1 and int(config["num_stages"]) > 1 and int(config["BT"]) >= 64
+    if tensor_memory and piped and config["dot"] == "tf32" and problem.rule.gate != "vector":
+        # seen with Triton 3.7.1; codegen/races.py finds it in the compiled code
+        reasons.append(
+            f"dot=tf32 with num_stages={config['num_stages']} races on {target.arch}: both "
+            "products of q read it from tensor memory, and Triton's pipeliner waits for one of "
+            "them before the next tile of q overwrites it; use num_stages=1 or another dot"
         )
     return reasons
 

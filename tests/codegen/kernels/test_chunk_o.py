@@ -142,6 +142,21 @@ def test_one_key_tile_leaves_nothing_to_pipeline() -> None:
     assert SPEC.reasons(whole, config, target_named("h200")) == []
 
 
+def test_a_pipeline_that_races_in_tensor_memory_is_refused() -> None:
+    problem = CASE.with_(K=128, V=128, dtype="bf16").problem
+    racing = {**defaults(SPEC.axes), "BT": 64, "store": "io", "dot": "tf32"}
+
+    def reasons(target: str = "b200", **axes: Value) -> list[str]:
+        return SPEC.reasons(problem, {**racing, **axes}, target_named(target))
+
+    (reason,) = reasons()
+    assert "num_stages=2 races on sm_100" in reason
+    assert "use num_stages=1 or another dot" in reason
+    for axes in ({"num_stages": 1}, {"dot": "native"}, {"dot": "tf32x3"}, {"num_warps": 2}):
+        assert reasons(**axes) == []
+    assert reasons(target="h200") == []
+
+
 def test_sums_that_fill_the_registers_are_refused_but_in_tensor_memory() -> None:
     problem = CASE.with_(K=128, V=128, dtype="bf16").problem
     config = {**defaults(SPEC.axes), "BT": 128, "store": "io", "BV": 128}
