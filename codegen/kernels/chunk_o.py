@@ -72,7 +72,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         )
     piped = tiles["NK"] > 1 and int(config["num_stages"]) > 1 and int(config["BT"]) >= 64
     if tensor_memory and piped and config["dot"] == "tf32" and problem.rule.gate != "vector":
-        # seen with Triton 3.7.1; codegen/races.py finds it in the compiled code
+        # seen with Triton 3.7.1; codegen/compiled/races.py finds it in the compiled code
         reasons.append(
             f"dot=tf32 with num_stages={config['num_stages']} races on {target.arch}: both "
             "products of q read it from tensor memory, and Triton's pipeliner waits for one of "

@@ -18,7 +18,6 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.resources import Resources, resources_of
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
