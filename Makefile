@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: tune test lint types bench clean
+.PHONY: tune test test-all lint types bench clean
 
 tune: $(STAMP)
 	$(BIN)/gdn tune quickstart
 
 test: $(STAMP) lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# then the tests marked `triton` under the other supported versions of Triton
+test-all: test
+	$(BIN)/python -m tests.triton_versions
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

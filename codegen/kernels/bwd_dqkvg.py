@@ -100,7 +100,7 @@ def _pipeline_refusals(problem: Problem, config: Config, target: Target) -> list
     direct = config["dot"] == "native" or (config["dot"] == "tf32" and config["store"] == "fp32")
     group = int(config["BT"]) >= GROUP_ROWS and target.capability == 90
     if stages > 1 and loop_v and group and direct and problem.rule.gate != "none":
-        # seen with Triton 3.6, 3.7, 3.8 and 3.9; codegen/compiled/races.py finds it in the compiled code
+        # seen with Triton 3.6 to 3.9; codegen/compiled/races.py finds it in the compiled code
         reasons.append(
             f"num_stages={stages} races on {target.arch}: with a gate h, dh, v_new and do are also "
             "summed in registers, and Triton's pipeliner then copies the next tile over one that "

@@ -83,7 +83,7 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     """Of fp32 neither wide tiles nor products inside the inverse, which are ieee on no GPU."""
     if problem.dtype != "fp32":
         return {}
-    return {"BK": narrowed(BK, 32, problem.K), "solve": "rows", "num_warps": 8}
+    return {"BK": narrowed(BK, 32, problem.K), "layout": "KV", "solve": "rows", "num_warps": 8}
 
 
 SPEC = KernelSpec(
@@ -101,7 +101,7 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
+        Axis("layout", ("KV", "VK"), "VK", "the state in registers as [K, V] or as [V, K]"),
         Axis("solve", ("rows", "doubling"), "doubling", "how the matrix is inverted"),
         MERGE_DOT,
         Axis("unroll", (False, True), False, "levels of doubling unrolled: the walk is pipelined"),

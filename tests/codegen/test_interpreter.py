@@ -1,10 +1,13 @@
 """The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do."""
 
+import pytest
 import torch
 import triton
 import triton.language as tl
 
 from gdn_ops.codegen.interpreter import patch_interpreter
+
+pytestmark = pytest.mark.triton
 
 
 @triton.jit

@@ -23,6 +23,7 @@ from gdn_ops.codegen.targets import TARGETS, measured_target, target_named
 from gdn_ops.tuner.spaces.config_sets import corner_candidates, default_configs, refusals
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
+from tests.codegen.compiled.spills import VERSION, stack_of
 
 PROBLEM = Problem(
     op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=2048, sequences=1,
@@ -48,6 +49,8 @@ Of scan 0.4 KB, of reverse 0.6 KB, of dtransition 2 to 7 KB.
 """
 SPILLING_ON = {("bwd_scan", "a100"), ("segment_bwd_scan", "a100"), ("segment_bwd_map", "a100")}
 """Up to 160 bytes of 16-bit products, whose operands are in registers there."""
+UNREAD = {"3.6": ("sm_103", "sm_121")}
+"""Architectures that a version of Triton compiles for and its disassembler does not know."""
 CONFIG = {**defaults(PLANS["split"].axes), **defaults(KERNELS["gate_cumsum"].axes)}
 
 
@@ -105,6 +108,7 @@ def rows(pool: WorkerPool, jobs: list[Job]) -> list[CompileRow]:
     return [row_of(result) for result in pool.run(jobs)]
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_default_config_compiles_launches_and_spills_nothing(
     pool: WorkerPool, stage: str
@@ -122,17 +126,20 @@ def test_a_default_config_compiles_launches_and_spills_nothing(
     ]
     found = rows(pool, [default_job(stage, problem, target) for problem, target in posed])
     assert len(found) == len(posed)
+    dtypes = {(problem.dtype, target.name) for problem, target in posed}
     for row in found:
         assert row.status == "ok", (row.target, row.message, row.reasons)
         assert row.resources is not None
-        assert row.resources.stack == 0 or (stage, row.target) in SPILLING_ON, row
+        allowed = max(stack_of(stage, t, dtype) for dtype, t in dtypes if t == row.target)
+        assert row.resources.stack <= allowed or (stage, row.target) in SPILLING_ON, row
         assert row.resources.occupancy.blocks >= 1
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize(
     ("axes", "target"),
     [
-        ({}, "b200"),
+        ({"num_warps": 8}, "b200"),
         ({"unroll": True, "BK": 64}, "h200"),
         ({"unroll": True, "BK": 64, "BV": 32}, "h200"),
     ],
@@ -140,7 +147,7 @@ def test_a_default_config_compiles_launches_and_spills_nothing(
 def test_a_walk_with_an_inverse_of_64_tokens_in_it_spills_nothing(
     pool: WorkerPool, axes: dict[str, Value], target: str
 ) -> None:
-    config = {**KERNELS["fused1"].default(PROBLEM), "BT": 64, **axes}
+    config = {**KERNELS["fused1"].default(PROBLEM), "layout": "KV", "BT": 64, **axes}
     job = compile_job(
         "fused1", "fused1", config, problem=PROBLEM, target=target_named(target), timeout=300
     )
@@ -168,11 +175,16 @@ def test_corner_configs_compile(pool: WorkerPool, stage: str) -> None:
         assert row.status in ("ok", "unlaunchable"), (row.config, row.message)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("name", ONE_TARGET_AN_ARCH)
 def test_every_architecture_of_the_table_compiles(pool: WorkerPool, name: str) -> None:
     target = target_named(name)
     row = row_of(pool.one(default_job("gate_cumsum", PROBLEM, target)))
     assert row.status == "ok", row.message
+    if target.arch in UNREAD.get(VERSION, ()):
+        assert row.resources is None
+        assert "Cannot decode architecture" in row.message
+        return
     assert row.resources is not None
     assert row.resources.warps == CONFIG["num_warps"]
     assert 8 < row.resources.registers < 64
@@ -210,8 +222,9 @@ def test_what_cannot_start_there_is_told_with_its_reason(pool: WorkerPool) -> No
     assert "2048 threads" in row.reasons[0]
 
 
+@pytest.mark.triton
 def test_what_can_go_wrong_whatever_its_inputs_is_told(pool: WorkerPool) -> None:
-    """The pipeline that bwd_dqkvg refuses on sm_90; where a compiler mends it the refusal can go."""
+    """The pipeline that bwd_dqkvg refuses on sm_90, while compilers make it race."""
     problem = replace(problem_for("bwd_dqkvg"), rule=Rule("scalar", delta=False))
     (config,) = default_configs(KERNELS["bwd_dqkvg"], problem, PLANS["split"])
     assert config["num_stages"] == 1

@@ -13,6 +13,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.tuner.workers.offline import compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
+from tests.codegen.compiled.spills import stack_of
 
 DECODE = Problem(
     op="pool", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=32, sequences=32,
@@ -40,6 +41,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
             yield workers
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id())
 def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem) -> None:
     config = SPEC.default(problem)
@@ -54,7 +56,9 @@ def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem) -
     for row in rows:
         assert row.status == "ok", (row.target, row.message, row.reasons)
         assert row.resources is not None
-        assert row.resources.stack == 0, row
+        verify = problem.verify and problem.state_dtype == "bf16"
+        allowed = stack_of(SPEC.name, row.target, problem.dtype) if verify else 0
+        assert row.resources.stack <= allowed, row
         if row.target == "h200":
             # a program has its tile of the state in flight; docs/maths.md, "Decode"
             tile = int(config["BV"]) * problem.K * DTYPES[problem.state_dtype].bytes

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gdn_ops.codegen.errors import UnreadableCode
 from gdn_ops.codegen.compiled.races import Race, races
+from gdn_ops.codegen.errors import UnreadableCode
 
 RACING, CLEAN, TENSOR = (
     (Path(__file__).parent / "ttgir" / f"{name}.ttgir").read_text()

@@ -38,6 +38,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
             yield workers
 
 
+@pytest.mark.triton
 def test_defaults_compile_and_launch(workers: WorkerPool) -> None:
     jobs = []
     for name in STAGES:

@@ -35,6 +35,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
             yield workers
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id())
 def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem) -> None:
     variant = Variant.default("recurrent", problem)

@@ -108,6 +108,7 @@ def test_gates_of_16_bits(raw: bool, dtype: torch.dtype, tmp_path: Path) -> None
     check(CASE, tmp_path, raw=raw, dtype=dtype)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("offsets", [(0, 37), (0, 0, 21, 21, 37)])
 def test_packed_sequences(offsets: tuple[int, ...], raw: bool, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=60, V=40, HV=1, T=20, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize(("dtype", "gate_free"), [("fp16", False), ("bf16", True), ("bf16", False)])
 def test_16_bit_packed_and_gate_free(dtype: str, gate_free: bool, tmp_path: Path) -> None:
     case = CASE.with_(K=48, V=60, dtype=dtype, offsets=(0, 9, 9, 25), T=27)
@@ -160,6 +161,7 @@ def test_value_heads_share_a_key_head(H: int, HV: int, tmp_path: Path) -> None:
     assert ("dq" in out) == (H == HV)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("final_state", [False, True])
 def test_packed_sequences_of_which_some_are_empty(final_state: bool, tmp_path: Path) -> None:
     case = CASE.with_(T=40, K=16, V=16, offsets=(0, 0, 21, 21, 37), final_state=final_state)

@@ -43,6 +43,7 @@ def run(
     return dict(zip(SPEC.outputs(problem, config), out, strict=True))
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("store", ["io", "fp32"])
 def test_value_heads_are_summed_in_fp32(store: str, dtype: str, tmp_path: Path) -> None:
@@ -61,6 +62,7 @@ def test_value_heads_are_summed_in_fp32(store: str, dtype: str, tmp_path: Path) 
         )
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("dt_bias", [True, False])
 @pytest.mark.parametrize("H", [2, 6])
 def test_chunks_are_summed_in_fp32(H: int, dt_bias: bool, tmp_path: Path) -> None:

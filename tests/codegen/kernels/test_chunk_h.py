@@ -75,6 +75,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("layout", ["KV", "VK"])
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
@@ -125,6 +126,7 @@ def test_store_fp32_keeps_what_16_bits_would_round(tmp_path: Path) -> None:
     assert out["h"].dtype == out["v_new"].dtype == torch.float32
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("initial_state", [False, True])
 def test_packed_sequences_of_which_some_are_empty(initial_state: bool, tmp_path: Path) -> None:
     case = CASE.with_(B=1, T=40, offsets=(0, 0, 21, 21, 37), initial_state=initial_state)

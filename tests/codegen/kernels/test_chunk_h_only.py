@@ -59,6 +59,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("layout", ["KV", "VK"])
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("gate_free", [False, True])
@@ -94,6 +95,7 @@ def test_value_heads_share_a_key_head(H: int, HV: int, tmp_path: Path) -> None:
     check(CASE.with_(H=H, HV=HV, B=1), tmp_path)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("initial_state", [False, True])
 def test_packed_sequences_of_which_some_are_empty(initial_state: bool, tmp_path: Path) -> None:
     check(CASE.with_(B=1, offsets=(0, 0, 21, 21, 37), initial_state=initial_state), tmp_path)

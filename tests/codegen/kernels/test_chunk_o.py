@@ -82,6 +82,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_16_bit_in_every_shape_of_the_code(dtype: str, loads: str, tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_store_fp32_is_read_in_full(tmp_path: Path) -> None:
     check(CASE.with_(dtype="bf16"), tmp_path, store="fp32", dot="tf32x3")
 
 
+@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     check(CASE.with_(B=1, T=40, offsets=(0, 0, 21, 21, 37)), tmp_path)
 

@@ -61,6 +61,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("gate_free", [True, False])
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
@@ -98,6 +99,7 @@ def test_value_heads_share_a_key_head(H: int, HV: int, tmp_path: Path) -> None:
     check(CASE.with_(H=H, HV=HV, B=2), tmp_path)
 
 
+@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     check(CASE.with_(T=40, offsets=(0, 0, 21, 21, 37)), tmp_path)
 

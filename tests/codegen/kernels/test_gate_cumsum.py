@@ -81,6 +81,7 @@ def test_gates_of_16_bits_are_summed_in_fp32(raw: bool, dtype: torch.dtype, tmp_
     check(CASE, tmp_path, raw=raw, dt_bias=raw, dtype=dtype)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("raw", [True, False])
 @pytest.mark.parametrize("offsets", [(0, 37), (0, 0, 21, 21, 37)])
 def test_packed_sequences(offsets: tuple[int, ...], raw: bool, tmp_path: Path) -> None:

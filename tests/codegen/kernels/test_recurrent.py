@@ -90,6 +90,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, B=1), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("prefetch", [0, 1, 2])
 @pytest.mark.parametrize("reads", [1, 2])
 @pytest.mark.parametrize("gate", ["none", "model"])
@@ -156,6 +157,7 @@ def test_decode(states: bool, dtype: str, reads: int, tmp_path: Path) -> None:
     check(case, tmp_path, flags={"op": "decode"}, reads=reads)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("prefetch", [0, 1, 2])
 @pytest.mark.parametrize("initial_state", [False, True])
 def test_packed_sequences_of_which_some_are_empty(

@@ -39,6 +39,7 @@ def test_slices_of_the_value_channels(prefetch: int, width: int, tmp_path: Path)
     check(case, tmp_path, width=width, prefetch=prefetch)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("width", [16, 64])
 @pytest.mark.parametrize("delta", [True, False])
 @pytest.mark.parametrize("kind", KINDS)

@@ -81,6 +81,7 @@ def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{name: value})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("layout", ["KV", "VK"])
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
@@ -132,6 +133,7 @@ def test_store_fp32_is_read_in_full(tmp_path: Path) -> None:
     check(CASE.with_(dtype="bf16"), tmp_path, store="fp32", dot="tf32x3")
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("initial_state", [False, True])
 def test_packed_sequences_of_which_some_are_empty(initial_state: bool, tmp_path: Path) -> None:
     case = CASE.with_(B=1, T=40, offsets=(0, 0, 21, 21, 37), initial_state=initial_state)

@@ -107,6 +107,7 @@ def check(x: dict[str, Any], stages: dict[str, dict[str, Value]] | None = None) 
         assert not value[:, end:].any()
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("name", CASES)
 def test_every_gradient_follows_the_rule(name: str) -> None:
     check(arguments_of(**CASES[name]))

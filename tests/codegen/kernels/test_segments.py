@@ -57,6 +57,7 @@ def check(launcher: Launcher, arguments: dict[str, Any]) -> None:
         assert_close("final state", ht_ref, ht, bar)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("name", CASES)
 def test_segments_compute_the_rule(name: str) -> None:
     arguments = arguments_of(**CASES[name])

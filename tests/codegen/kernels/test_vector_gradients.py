@@ -73,6 +73,7 @@ def test_raw_gates_of_value_heads_that_share_a_query_head(tmp_path: Path) -> Non
     check(CASE.with_(H=2, HV=4, initial_state=False), tmp_path, raw=True)
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("layout", ["KV", "VK"])
 @pytest.mark.parametrize("delta", [True, False])
 def test_every_shape_of_the_code(delta: bool, layout: str, tmp_path: Path) -> None:
@@ -93,10 +94,12 @@ def test_chunk_sizes_and_ragged_lengths(BT: int, T: int, tmp_path: Path) -> None
     check(CASE.with_(BT=BT, T=T, HV=1, final_state=False), tmp_path)
 
 
+@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     check(CASE.with_(T=40, offsets=(0, 0, 21, 21, 34)), tmp_path, raw=True)
 
 
+@pytest.mark.triton
 def test_16_bits_of_model_heads(tmp_path: Path) -> None:
     check(CASE.with_(T=70, HV=1, K=128, V=128, BT=64, dtype="bf16"), tmp_path)
 

@@ -54,6 +54,7 @@ def test_every_axis_value(stage: str, name: str, value: Value, tmp_path: Path) -
     check(CASE.with_(K=100, B=1, dtype=dtype), tmp_path, axes={stage: {name: value}})
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize(("dtype", "layout"), [("bf16", "KV"), ("bf16", "VK"), ("fp32", "VK")])
 @pytest.mark.parametrize("delta", [True, False])
 def test_every_shape_of_the_code(delta: bool, dtype: str, layout: str, tmp_path: Path) -> None:
@@ -90,11 +91,13 @@ def test_chunk_sizes(BT: int, tmp_path: Path) -> None:
     check(CASE.with_(BT=BT, T=BT + 7, B=1, HV=1), tmp_path)
 
 
+@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     case = CASE.with_(B=1, T=40, offsets=(0, 0, 21, 21, 34), final_state=False)
     check(case, tmp_path, raw=True)
 
 
+@pytest.mark.triton
 def test_16_bits_of_model_heads(tmp_path: Path) -> None:
     case = CASE.with_(B=1, T=130, HV=1, K=128, V=128, BT=64, dtype="bf16")
     check(case, tmp_path)

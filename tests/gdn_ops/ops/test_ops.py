@@ -31,8 +31,13 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def interpreted(plan: str) -> Any:
+    """A plan of Triton kernels, as a parameter."""
+    return pytest.param(plan, marks=pytest.mark.triton)
+
+
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", ["torch", *map(interpreted, PLANS[1:])])
 def test_every_plan_computes_the_rule(plan: str, name: str) -> None:
     arguments = call(**CASES[name])
     o_ref, ht_ref = expected(arguments)

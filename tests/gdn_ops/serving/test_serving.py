@@ -72,6 +72,7 @@ def test_slots_at_any_distance(plan: str, case: PoolCase, index: torch.dtype) ->
     case.with_(gap=48, index=index, state=torch.bfloat16, v_first=False, H=2).check(plan)
 
 
+@pytest.mark.triton
 @plans
 @pytest.mark.parametrize("v_first", [True, False])
 @pytest.mark.parametrize("state", [torch.float32, torch.float16])
@@ -82,6 +83,7 @@ def test_verification_keeps_the_state_of_every_token(
     VERIFY.with_(v_first=v_first, state=state, accepted=None).check(plan)
 
 
+@pytest.mark.triton
 @plans
 def test_packed_sequences_of_several_lengths_with_tokens_of_nobody_behind(plan: str) -> None:
     PACKED.check(plan)
