@@ -13,6 +13,8 @@ VERSION = ".".join(triton.__version__.split(".")[:2])
 STACK = {
     ("3.6", "chunk_scores", "b200", "bf16"): 16,
     ("3.6", "scan", "a100", "bf16"): 24,
+    ("3.8", "solve", "a100", "bf16"): 8,
+    ("3.8", "chunk_wu", "h200", "fp32"): 8,
     ("3.9", "chunk_wu", "h200", "fp32"): 8,
     ("3.9", "pool_decode", "h200", "bf16"): 8,
 }
