@@ -56,7 +56,7 @@ def _first(x, y, n, N: tl.constexpr):  # type: ignore[no-untyped-def]
 
 def test_a_scalar_comparison_masks_a_block() -> None:
     """Under Triton 3.9 it was refused, for it was an int32 there."""
-    mend_interpreter()
+    patch_interpreter()
     x, y = torch.arange(4.0), torch.zeros(8)
     _first[(1,)](x, y, 2, 4)
     assert y.tolist() == [0, 1, 2, -1, 2, 2, 2, 2]
