@@ -39,7 +39,7 @@ def run(
 ) -> dict[str, Tensor]:
     config: Config = {"BT": 16, "store": store}
     module = load_module(SPEC.name, render(SPEC, problem, config), folder)
-    out = module.total(*(x[name] for name in SPEC.arguments(problem, config)))
+    out = module.bwd_total(*(x[name] for name in SPEC.arguments(problem, config)))
     return dict(zip(SPEC.outputs(problem, config), out, strict=True))
 
 
