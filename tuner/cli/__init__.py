@@ -8,6 +8,7 @@ from importlib import import_module
 
 import typer
 
+from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 
 COMMANDS = ("tune", "show", "explain", "render", "compile", "predict", "bench", "doctor")
@@ -24,8 +25,24 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from gdn_ops.tuner import console
+
+        console.say(f"gdn-ops {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def gdn() -> None:
+def gdn(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
+) -> None:
     """Tune, inspect and compile kernels of the gated delta rule."""
 
 

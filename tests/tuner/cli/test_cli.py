@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from gdn_ops._version import __version__
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
@@ -95,6 +96,12 @@ def test_every_stage_but_those_of_pools_is_printed_with_some_options() -> None:
     remedies = {stage: _remedy(stage, FORWARD) for stage in KERNELS}
     beyond = {stage for stage, remedy in remedies.items() if "gdn_ops.serving" in remedy}
     assert beyond == {"pool_decode", "torch_pool"}
+
+
+def test_version_prints_the_packages_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    out, error = capsys.readouterr()
+    assert out == f"gdn-ops {__version__}\n" and not error
 
 
 def test_the_help_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
