@@ -1,30 +1,36 @@
-# make tune   set up .venv and run the main job       make test   set up .venv and pass every test
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+DOCS_STAMP := $(VENV)/.docs-ready
 
-.PHONY: tune test test-all lint types bench clean
+.PHONY: help tune test test-all lint types bench docs clean
 
-tune: $(STAMP)
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+tune: $(STAMP)  ## set up .venv and tune this machine
 	$(BIN)/gdn tune quickstart
 
-test: $(STAMP) lint types
+test: $(STAMP) lint types  ## set up .venv and run lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# then the tests marked `triton` under the other supported versions of Triton
-test-all: test
+# the tests marked `triton` under the other supported versions of Triton
+test-all: test docs  ## test, the site, and Triton's other versions
 	$(BIN)/python -m tests.triton_versions
 
-lint: $(STAMP)
+lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(STAMP)  ## mypy --strict
 	$(BIN)/mypy -p gdn_ops
 
-bench: $(STAMP)
+bench: $(STAMP)  ## ratios against transformers on this machine
 	$(BIN)/python -m bench
+
+docs: $(DOCS_STAMP)  ## build the documentation site into site/ (needs Python 3.11)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # torch comes first and pinned: with it in place nothing pulls another build of it
 $(STAMP): pyproject.toml constraints.txt
@@ -33,5 +39,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
-	rm -rf $(VENV) build *.egg-info
+# apart, so that `make test` does not install the site's tools
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+clean:  ## remove .venv and what was built
+	rm -rf $(VENV) build site *.egg-info

@@ -13,7 +13,7 @@ GATES = ("none", "scalar", "vector")
 class Rule:
     """One recurrence of the lattice ``gate`` in {none, scalar, vector} x ``delta`` in {on, off}.
 
-    The state S is [K, V] per value head; per token, with log decay g::
+    The state S is [K, V] per value head; per token, with log decay g:
 
         S <- exp(g) S                      (gate: none, one g per head, or one per key channel)
         S <- S + k (beta (v - S^T k))^T    (delta on)     S <- S + k v^T    (delta off)

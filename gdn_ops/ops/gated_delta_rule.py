@@ -42,7 +42,7 @@ def chunk_gated_delta_rule(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The gated delta rule over whole sequences (arXiv 2412.06464, eq. 10).
 
-    Per value head, with the state S [K, V] and the log decay g::
+    Per value head, with the state S [K, V] and the log decay g:
 
         S <- exp(g_t) S;  S <- S + k_t (beta_t (v_t - S^T k_t))^T;  o_t = scale S^T q_t
 

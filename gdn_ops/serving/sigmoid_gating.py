@@ -36,7 +36,7 @@ def fused_sigmoid_gating_delta_rule_update(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A few tokens of each sequence, on states in slots of a pool, in one launch on a GPU.
 
-    Per value head and token, with g = -exp(A_log) softplus(a + dt_bias)::
+    Per value head and token, with g = -exp(A_log) softplus(a + dt_bias):
 
         S <- exp(g) S;  S <- S + k (sigmoid(b) (v - S^T k))^T;  o = scale S^T q
 
