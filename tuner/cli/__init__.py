@@ -27,7 +27,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from gdn_ops.tuner import console
+        from gdn_ops.tuner.report import console
 
         console.say(f"gdn-ops {__version__}")
         raise typer.Exit
