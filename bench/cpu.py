@@ -64,12 +64,13 @@ def _prefill(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def _decode(dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
-    """One token of each of eight sequences, fp32 states in and out."""
-    x = layer_inputs(B=8, T=1, dtype=dtype)
+def _decode(
+    dtype: torch.dtype, bar: float, rounds: int, B: int = 8, H: int = 16, HV: int = 32, D: int = 128
+) -> list[Row]:
+    """One token of each of B sequences, fp32 states in and out."""
+    x = layer_inputs(B=B, T=1, dtype=dtype, H=H, HV=HV, K=D, V=D)
     q, k, v, g, beta, h0 = (x[name] for name in ("q", "k", "v", "g", "beta", "h0"))
     theirs = plain(qwen.torch_recurrent_gated_delta_rule)
-    HV = v.shape[2]
 
     def ours() -> object:
         return gdn_ops.fused_recurrent_gated_delta_rule(
@@ -83,7 +84,7 @@ def _decode(dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
         samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds, batch=10)
     name = str(dtype).removeprefix("torch.")
     return [
-        Row(f"CPU decode B8 T1 H16/HV32 D128 {name}",
+        Row(f"CPU decode B{B} T1 H{H}/HV{HV} D{D} {name}",
             ratio(samples["transformers"], samples["ours"]), "x transformers", bar,
             detail=_detail(samples, q=q, k=k, v=v, g=g, beta=beta, initial_state=h0)),
     ]  # fmt: skip
@@ -103,6 +104,9 @@ CASES: tuple[Callable[[int], list[Row]], ...] = (
     partial(_prefill, 512, BF16, 4.0),
     partial(_decode, FP32, 1.5),
     partial(_decode, BF16, 1.5),
+    partial(_decode, FP32, 1.2, B=1, H=8, HV=8),
+    partial(_decode, FP32, 1.2, B=1, H=4, HV=4, D=32),
+    partial(_decode, BF16, 1.2, B=1, H=4, HV=4, D=32),
 )
 
 

@@ -32,6 +32,7 @@ from gdn_ops.codegen.kernels import (
     solve,
     torch_backward,
     torch_chunk,
+    torch_decode,
     torch_pool,
     torch_recurrent,
 )
@@ -71,6 +72,7 @@ KERNELS: dict[str, KernelSpec] = {
         recurrent_bwd_total.SPEC,
         torch_backward.SPEC,
         torch_chunk.SPEC,
+        torch_decode.SPEC,
         torch_recurrent.SPEC,
         torch_pool.SPEC,
     )

@@ -9,7 +9,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
 STAGES = {
-    "decode": "torch_recurrent",
+    "decode": "torch_decode",
     "forward": "torch_chunk",
     "backward": "torch_backward",
     "pool": "torch_pool",
@@ -17,6 +17,8 @@ STAGES = {
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
+    if problem.op == "decode" and problem.varlen:
+        return ("torch_recurrent",)  # a packed sequence may have no token
     return (STAGES[problem.op],)
 
 
