@@ -16,7 +16,7 @@ from gdn_ops.results_path import RESULTS_VARIABLE
 APPLICATION_ID = 0x67646E73
 """``PRAGMA application_id`` of a results database: "gdns"."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The newest schema this version knows: ``PRAGMA user_version``, the number of the last Alembic
 revision in ``tuner/migrations``."""
 
