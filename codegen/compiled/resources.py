@@ -102,9 +102,9 @@ def resources_of(compiled: Compiled) -> Resources:
     """
     target = compiled.target
     code = _machine_code(compiled)
-    # from sm_90 on the driver's own part of a block's shared memory stands in the binary
+    # from sm_90 on the binary of a kernel with shared memory counts the driver's own part of it
     reserved = target.reserved_block if target.capability >= 90 else 0
-    shared = compiled.shared + code.shared - reserved
+    shared = compiled.shared + max(0, code.shared - reserved)
     return Resources(
         warps=compiled.warps,
         registers=code.registers,

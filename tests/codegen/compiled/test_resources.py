@@ -149,6 +149,19 @@ def test_the_drivers_own_shared_memory_is_not_the_blocks() -> None:
     assert found.occupancy == Occupancy(3, 12, 12 / 32, "registers")
 
 
+@pytest.mark.parametrize(("in_binary", "shared"), [(0, 8192), (1024, 8192), (1536, 8704)])
+def test_a_kernel_without_shared_memory_has_none_of_the_drivers(
+    in_binary: int, shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = replace(sass.parse(USAGE, LISTING), shared=in_binary)
+    monkeypatch.setattr(sass, "machine_code", lambda binary: code)
+    compiled = Compiled(
+        stage="chunk_h", target=target_named("h200"), warps=4, shared=8192, tensor_memory=0,
+        binary=b"abc", asm={}, seconds=1.0, cached=False,
+    )  # fmt: skip
+    assert resources_of(compiled).shared == shared
+
+
 @pytest.mark.parametrize(
     ("target", "warps", "registers", "shared", "blocks", "limit"),
     [
