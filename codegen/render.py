@@ -56,6 +56,9 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
         "K": problem.K,
         "V": problem.V,
         "GROUP": problem.group,
+        # query and key heads, and the one of value head i_h, as a kernel names them
+        "HK": "H" if problem.group > 1 else "HV",
+        "i_hk": "i_h // GROUP" if problem.group > 1 else "i_h",
         "GATE": problem.rule.gate,
         "DELTA": problem.rule.delta,
         "IO": io,

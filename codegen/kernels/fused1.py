@@ -88,7 +88,7 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
 
 SPEC = KernelSpec(
     name="fused1",
-    template="triton/fused1",
+    template="triton/scan",
     doc="each chunk's gate, inverse and outputs, chunk after chunk, and the state after the last.",
     equation="""
     gc_t = sum of g_s over the tokens s <= t of the chunk,  G_ij = exp(gc_i - gc_j)

@@ -23,7 +23,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 SPEC = replace(
     scan.SPEC,
     name="segment_scan",
-    template="triton/segment_scan",
     doc="what each token reads, chunk by chunk of a segment, and the final state.",
     shared=(*scan.SPEC.shared, "SEG"),
     inputs=_inputs,
