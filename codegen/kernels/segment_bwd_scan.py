@@ -31,7 +31,6 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 SPEC = replace(
     bwd_scan.SPEC,
     name="segment_bwd_scan",
-    template="triton/segment_bwd_scan",
     doc="every gradient, walked from the last chunk of a segment to its first.",
     shared=(*bwd_scan.SPEC.shared, "SEG"),
     inputs=_inputs,

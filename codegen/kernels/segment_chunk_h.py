@@ -18,7 +18,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 SPEC = replace(
     chunk_h_only.SPEC,
     name="segment_chunk_h",
-    template="triton/segment_chunk_h",
     doc="the state before each chunk, by segments.",
     shared=(*chunk_h_only.SPEC.shared, "SEG"),
     inputs=_inputs,
