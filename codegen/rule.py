@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gdn_ops.codegen.errors import UnknownName
@@ -34,3 +35,19 @@ class Rule:
     @property
     def name(self) -> str:
         return f"{self.gate}-{'delta' if self.delta else 'linear'}"
+
+
+RuleText = str | Mapping[str, str]
+"""A text, or one for each rule: see ``text_of``."""
+
+
+def text_of(texts: RuleText, rule: Rule) -> str:
+    """The text for a rule.
+
+    The keys of a mapping are, the first that is there: the rule's name (``vector-linear``), its
+    gate (``vector``), ``delta`` or ``linear``, ``other``.
+    """
+    if isinstance(texts, str):
+        return texts
+    keys = (rule.name, rule.gate, "delta" if rule.delta else "linear", "other")
+    return next(texts[key] for key in keys if key in texts)

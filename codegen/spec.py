@@ -8,6 +8,7 @@ from functools import cached_property
 
 from gdn_ops.codegen.axis import Axis, Config, Value, defaults
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import RuleText, text_of
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 
@@ -46,9 +47,8 @@ class KernelSpec:
         name: the stage, and the name of the rendered function.
         template: the file under ``templates/`` without ``.py.jinja``, e.g. ``triton/scan``; stages
             may share one. Its folder is the language: ``triton`` or ``torch``.
-        doc: one line: what the stage computes.
-        equation: the maths, for the rendered file's docstring.
-        linear: the same of a rule without the delta, where it is another.
+        doc: one line: what the stage computes; a text or one per rule, see ``text_of``.
+        equation: the maths, for the rendered file's docstring; likewise.
         axes: the stage's own axes.
         shared: names of the plan's interface axes that the template reads.
         inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
@@ -63,12 +63,11 @@ class KernelSpec:
 
     name: str
     template: str
-    doc: str
-    equation: str
+    doc: RuleText
+    equation: RuleText
     axes: tuple[Axis, ...]
     inputs: NamesOf
     outputs: NamesOf
-    linear: str = ""
     shared: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ()
     problem_scalars: NamesOf = field(default=_no_names)
@@ -83,8 +82,12 @@ class KernelSpec:
         return self.template.split("/")[0]
 
     def maths(self, problem: Problem) -> str:
-        """The equation of a problem's rule."""
-        return self.equation if problem.rule.delta else self.linear or self.equation
+        """The equation for a problem's rule, indented by four spaces."""
+        return text_of(self.equation, problem.rule).strip("\n").rstrip()
+
+    def summary(self, problem: Problem) -> str:
+        """What the stage computes by a problem's rule, in one line."""
+        return text_of(self.doc, problem.rule)
 
     def arguments(self, problem: Problem, config: Config) -> tuple[str, ...]:
         """Parameter names of the rendered function, in order."""

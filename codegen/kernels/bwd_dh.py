@@ -11,20 +11,6 @@ from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
 from gdn_ops.codegen.tiling.tiles import narrowed
 
-VECTOR = """\
-    dh = dS after the chunk
-    dv_new = dv_local + (exp(gl - gc) k) dS,  gl = gc of the chunk's last token
-    dS <- diag(exp(gl)) dS + scale (exp(gc) q)^T do"""
-"""The maths of a vector gate; of the delta rule the last line goes on."""
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    if problem.rule.gate != "vector":
-        return state_tiles(problem, config)
-    delta = problem.rule.delta
-    equation = f"{VECTOR} - w^T dv_new" if delta else VECTOR.replace("dv_new", "dv")
-    return {**state_tiles(problem, config), "EQUATION": equation}
-
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
     gate = ("gc",) if problem.rule.gate != "none" else ()
@@ -56,16 +42,28 @@ SPEC = KernelSpec(
     name="bwd_dh",
     template="triton/bwd_dh",
     doc="the gradients of the state after each chunk and of what each token writes.",
-    equation="""
+    equation={
+        "delta": """
     dh = dS after the chunk
     dv_new = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
     dS <- exp(gl) dS + scale (exp(gc) q)^T do - w^T dv_new
     """,
-    linear="""
+        "linear": """
     dh = dS after the chunk
     dv = dv_local + exp(gl - gc) (k dS),  gl = gc of the chunk's last token
     dS <- exp(gl) dS + scale (exp(gc) q)^T do
     """,
+        "vector-delta": """
+    dh = dS after the chunk
+    dv_new = dv_local + (exp(gl - gc) k) dS,  gl = gc of the chunk's last token
+    dS <- diag(exp(gl)) dS + scale (exp(gc) q)^T do - w^T dv_new
+    """,
+        "vector-linear": """
+    dh = dS after the chunk
+    dv = dv_local + (exp(gl - gc) k) dS,  gl = gc of the chunk's last token
+    dS <- diag(exp(gl)) dS + scale (exp(gc) q)^T do
+    """,
+    },
     shared=("BT", "store"),
     axes=(
         BK,
@@ -79,7 +77,7 @@ SPEC = KernelSpec(
     outputs=_outputs,
     scalars=("T", "scale"),
     grid=state_grid,
-    context=_context,
+    context=state_tiles,
     refusals=state_refusals,
     problem_defaults=_problem_defaults,
 )

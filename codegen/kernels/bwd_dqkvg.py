@@ -16,18 +16,6 @@ BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
 BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
 GROUP_ROWS = 64
 """Rows of the smallest product of a warp group on sm_90; products of fewer run in one warp each."""
-VECTOR = """\
-    dX = A^T dv_new,  dv = beta dX,  P = scale tril(do v_new^T),  L = -strict_tril(dX v_new^T)
-    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
-    Z_i = sum of L_ij G_ij k_j - exp(gc_i) (h dX_i),  D_j = exp(gl - gc_j) (dh v_new_j)
-    W_j = sum of G_ij (P_ij q_i + L_ij beta_i k_i) + D_j,  dk = beta Z + W
-    dbeta = rowsum(dX v) + rowsum(k Z)
-    dgc = q dq + k (beta Z - W), at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
-VECTOR_LINEAR = """\
-    P = scale tril(do v^T),  D_j = exp(gl - gc_j) (dh v_j)
-    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
-    dk_j = sum of G_ij P_ij q_i + D_j
-    dgc = q dq - k dk, at the last token + sum(k D) + exp(gl) rowsum(h dh)"""
 
 
 def _tiles(problem: Problem, config: Config) -> dict[str, int]:
@@ -40,11 +28,8 @@ def _tiles(problem: Problem, config: Config) -> dict[str, int]:
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     gated = problem.rule.gate == "scalar" and not config["gate_free"]
     DQ = TENSORS[_outputs(problem, config)[0]].element(problem, config)
-    doc = {} if problem.rule.delta else {"DOC": "the gradients of q, k and gc."}
-    if problem.rule.gate == "vector":
-        doc["EQUATION"] = VECTOR if problem.rule.delta else VECTOR_LINEAR
     levels = int(config["BT"]).bit_length() - 1
-    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, "LEVELS": levels, **doc}
+    return {**_tiles(problem, config), "GATED": gated, "DQ": DQ, "LEVELS": levels}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -125,8 +110,12 @@ def _pipeline_refusals(problem: Problem, config: Config, target: Target) -> list
 SPEC = KernelSpec(
     name="bwd_dqkvg",
     template="triton/bwd_dqkvg",
-    doc="the gradients of q, k, v, beta and gc.",
-    equation="""
+    doc={
+        "delta": "the gradients of q, k, v, beta and gc.",
+        "linear": "the gradients of q, k and gc.",
+    },
+    equation={
+        "delta": """
     dX = A^T dv_new,  dv = beta dX
     P = scale tril(do v_new^T . G),  L = -strict_tril(dX v_new^T . G),  G_ij = exp(gc_i - gc_j)
     dq = scale exp(gc) (do h^T) + P k
@@ -136,12 +125,27 @@ SPEC = KernelSpec(
     dgc = rowsum(q dq) + rowsum(k (beta Z - W)), at the last token + sum(k D) + exp(gl) sum(h dh)
     A is first multiplied by G where it is gate-free
     """,
-    linear="""
+        "linear": """
     P = scale tril(do v^T . G),  G_ij = exp(gc_i - gc_j)
     dq = scale exp(gc) (do h^T) + P k
     D = exp(gl - gc) (v dh^T),  gl = gc of the last token,  dk = P^T q + D
     dgc = rowsum(q dq) - rowsum(k dk), at the last token + sum(k D) + exp(gl) sum(h dh)
     """,
+        "vector-delta": """
+    dX = A^T dv_new,  dv = beta dX,  P = scale tril(do v_new^T),  L = -strict_tril(dX v_new^T)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    Z_i = sum of L_ij G_ij k_j - exp(gc_i) (h dX_i),  D_j = exp(gl - gc_j) (dh v_new_j)
+    W_j = sum of G_ij (P_ij q_i + L_ij beta_i k_i) + D_j,  dk = beta Z + W
+    dbeta = rowsum(dX v) + rowsum(k Z)
+    dgc = q dq + k (beta Z - W), at the last token + sum(k D) + exp(gl) rowsum(h dh)
+    """,
+        "vector-linear": """
+    P = scale tril(do v^T),  D_j = exp(gl - gc_j) (dh v_j)
+    dq_i = scale exp(gc_i) (h do_i) + sum of P_ij G_ij k_j,  G_ij = exp(gc_i - gc_j) a channel
+    dk_j = sum of G_ij P_ij q_i + D_j
+    dgc = q dq - k dk, at the last token + sum(k D) + exp(gl) rowsum(h dh)
+    """,
+    },
     shared=("BT", "store", "gate_free"),
     axes=(
         BK,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from gdn_ops.codegen.axis import Axis, Config
@@ -24,11 +23,6 @@ def _tiles(problem: Problem, config: Config) -> dict[str, int]:
         "BK": tile(int(config["BK"]), problem.K),
         "BV": tile(int(config["BV"]), problem.V),
     }
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    read = {"EQUATION": "    dv_local = P^T do"} if problem.rule.gate == "vector" else {}
-    return {**_tiles(problem, config), **read}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -90,9 +84,14 @@ SPEC = KernelSpec(
     name="bwd_dv_local",
     template="triton/bwd_dv_local",
     doc="the gradient of v_new by the outputs of its chunk.",
-    equation="""
+    equation={
+        "other": """
     dv_local = P^T do,  P = scale tril(q k^T . G),  G_ij = exp(gc_i - gc_j)
     """,
+        "vector": """
+    dv_local = P^T do
+    """,
+    },
     shared=("BT", "store"),
     axes=(
         BK,
@@ -106,7 +105,7 @@ SPEC = KernelSpec(
     scalars=("T",),
     problem_scalars=_problem_scalars,
     grid=_grid,
-    context=_context,
+    context=_tiles,
     refusals=_refusals,
     problem_defaults=partial(narrow_fp32, BK, BV),
 )

@@ -11,20 +11,9 @@ from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
 from gdn_ops.codegen.tiling.tiles import narrowed
 
-VECTOR = """\
-    h = S before the chunk
-    v_new = u - w S
-    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v_new,  gl = gc of the chunk's last token"""
-VECTOR_LINEAR = """\
-    h = S before the chunk
-    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v,  gl = gc of the chunk's last token"""
-
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    doc = {} if problem.rule.delta else {"DOC": "the state before each chunk."}
-    if problem.rule.gate == "vector":
-        doc["EQUATION"] = VECTOR if problem.rule.delta else VECTOR_LINEAR
-    return {**state_tiles(problem, config), "FINAL_STATE": problem.writes_state, **doc}
+    return {**state_tiles(problem, config), "FINAL_STATE": problem.writes_state}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -54,16 +43,30 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
 SPEC = KernelSpec(
     name="chunk_h",
     template="triton/chunk_h",
-    doc="the state before each chunk, and what each token writes.",
-    equation="""
+    doc={
+        "delta": "the state before each chunk, and what each token writes.",
+        "linear": "the state before each chunk.",
+    },
+    equation={
+        "delta": """
     h = S before the chunk
     v_new = u - w S
     S <- exp(gl) S + k^T (exp(gl - gc) v_new),  gl = gc of the chunk's last token
     """,
-    linear="""
+        "linear": """
     h = S before the chunk
     S <- exp(gl) S + k^T (exp(gl - gc) v),  gl = gc of the chunk's last token
     """,
+        "vector-delta": """
+    h = S before the chunk
+    v_new = u - w S
+    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v_new,  gl = gc of the chunk's last token
+    """,
+        "vector-linear": """
+    h = S before the chunk
+    S <- diag(exp(gl)) S + (exp(gl - gc) k)^T v,  gl = gc of the chunk's last token
+    """,
+    },
     shared=("BT", "store"),
     axes=(
         BK,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from gdn_ops.codegen.axis import Axis, Config
@@ -25,14 +24,6 @@ def _tiles(problem: Problem, config: Config) -> dict[str, int]:
         "BV": tile(int(config["BV"]), problem.V),
         "NK": count(problem.K, width),
     }
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    if problem.rule.gate != "vector":
-        return _tiles(problem, config)
-    written = "v_new" if problem.rule.delta else "v"
-    equation = f"    o = scale (exp(gc) q) S + P {written}"
-    return {**_tiles(problem, config), "EQUATION": equation}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -85,12 +76,20 @@ SPEC = KernelSpec(
     name="chunk_o",
     template="triton/chunk_o",
     doc="what each token reads from the state and from its chunk.",
-    equation="""
+    equation={
+        "delta": """
     o = scale (exp(gc) (q S) + tril(q k^T . G) v_new),  G_ij = exp(gc_i - gc_j)
     """,
-    linear="""
+        "linear": """
     o = scale (exp(gc) (q S) + tril(q k^T . G) v),  G_ij = exp(gc_i - gc_j)
     """,
+        "vector-delta": """
+    o = scale (exp(gc) q) S + P v_new
+    """,
+        "vector-linear": """
+    o = scale (exp(gc) q) S + P v
+    """,
+    },
     shared=("BT", "store"),
     axes=(
         BK,
@@ -103,7 +102,7 @@ SPEC = KernelSpec(
     outputs=_outputs,
     scalars=("T", "scale"),
     grid=_grid,
-    context=_context,
+    context=_tiles,
     refusals=_refusals,
     problem_defaults=partial(narrow_fp32, BK, BV),
 )

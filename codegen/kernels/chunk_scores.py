@@ -16,9 +16,8 @@ BK = Axis("BK", (16, 32, 64, 128), 16, "key channels of a tile")
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    doc = {} if problem.rule.delta else {"DOC": "what tokens of a chunk read of its keys."}
     levels = int(config["BT"]).bit_length() - 1
-    return {"BK": tile(int(config["BK"]), problem.K), "LEVELS": levels, **doc}
+    return {"BK": tile(int(config["BK"]), problem.K), "LEVELS": levels}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -49,14 +48,19 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 SPEC = KernelSpec(
     name="chunk_scores",
     template="triton/chunk_scores",
-    doc="what tokens of a chunk read of its keys, and its lower triangular matrix.",
-    equation="""
+    doc={
+        "delta": "what tokens of a chunk read of its keys, and its lower triangular matrix.",
+        "linear": "what tokens of a chunk read of its keys.",
+    },
+    equation={
+        "delta": """
     P_ij = scale sum_c q_ic k_jc exp(gc_ic - gc_jc) for i >= j, else 0
     L_ij = beta_i sum_c k_ic k_jc exp(gc_ic - gc_jc) for i > j, else 0
     """,
-    linear="""
+        "linear": """
     P_ij = scale sum_c q_ic k_jc exp(gc_ic - gc_jc) for i >= j, else 0
     """,
+    },
     shared=("BT", "store"),
     axes=(
         BK,

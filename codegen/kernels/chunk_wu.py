@@ -15,8 +15,6 @@ from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, tile, twin_reasons
 BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
 BV = Axis("BV", (32, 64, 128), 64, "value channels of a tile")
 STAGES = 2
-VECTOR = "    w = A (beta exp(gc) k),  u = A (beta v)"
-"""The maths of a vector gate, whose A has the decay in it."""
 
 
 def _tiles(problem: Problem, config: Config) -> tuple[int, int]:
@@ -31,8 +29,7 @@ def _one_tile(problem: Problem, config: Config) -> bool:
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     width_k, width_v = _tiles(problem, config)
     gated = problem.rule.gate == "scalar" and not config["gate_free"]
-    plain = {"EQUATION": VECTOR} if problem.rule.gate == "vector" else {}
-    return {"GATED": gated, "BK": width_k, "BV": width_v, **plain}
+    return {"GATED": gated, "BK": width_k, "BV": width_v}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -80,10 +77,15 @@ SPEC = KernelSpec(
     name="chunk_wu",
     template="triton/chunk_wu",
     doc="what each token reads from the state (w) and writes into it (u), its chunk solved.",
-    equation="""
+    equation={
+        "other": """
     w = A (beta exp(gc) k),  u = A (beta v)
     A is first multiplied by exp(gc_i - gc_j) where it is gate-free
     """,
+        "vector": """
+    w = A (beta exp(gc) k),  u = A (beta v)
+    """,
+    },
     shared=("BT", "store", "gate_free"),
     axes=(
         BK,

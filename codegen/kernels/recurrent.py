@@ -77,15 +77,17 @@ SPEC = KernelSpec(
     name="recurrent",
     template="triton/recurrent",
     doc="the rule token by token, with the state in registers.",
-    equation="""
+    equation={
+        "delta": """
     S <- exp(g) S
     S <- S + k (beta (v - S^T k))^T
     o = scale S^T q
     """,
-    linear="""
+        "linear": """
     S <- exp(g) S + k v^T
     o = scale S^T q
     """,
+    },
     axes=(
         BV,
         VEC,

@@ -40,20 +40,22 @@ SPEC = KernelSpec(
     name="recurrent_bwd_dqk",
     template="triton/recurrent_bwd_dqk",
     doc="the gradients of q, k and the gate, from the first token to the last.",
-    equation="""
+    equation={
+        "delta": """
     S <- exp(g) S,  r = scale S do,  n = beta (v - v_old)
     dq = r + scale (n . do) k
     dk = dk_writes + scale (n . do) q - S dv
     dg of the next token = dg + k dk_writes + k (S dv) - q r, at first <h0, dh0>
     S <- S + k n^T
     """,
-    linear="""
+        "linear": """
     S <- exp(g) S,  r = scale S do
     dq = r + scale (v . do) k
     dk = dk_writes + scale (v . do) q
     dg of the next token = dg + k dk_writes - q r, at first <h0, dh0>
     S <- S + k v^T
     """,
+    },
     shared=("slice",),
     axes=WALK_AXES,
     inputs=_inputs,

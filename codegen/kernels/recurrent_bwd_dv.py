@@ -32,19 +32,21 @@ SPEC = KernelSpec(
     name="recurrent_bwd_dv",
     template="triton/recurrent_bwd_dv",
     doc="the gradients of what tokens write, from the last token to the first.",
-    equation="""
+    equation={
+        "delta": """
     n = beta (v - v_old)
     dk_writes = F n
     F <- F + scale q do^T
     dbeta = (v - v_old) . (F^T k),  dv = beta F^T k
     F <- exp(g) (F - k dv^T)
     """,
-    linear="""
+        "linear": """
     dk_writes = F v
     F <- F + scale q do^T
     dv = F^T k
     F <- exp(g) F
     """,
+    },
     shared=("slice",),
     axes=WALK_AXES,
     inputs=_inputs,

@@ -30,9 +30,7 @@ def _blocks(config: Config) -> tuple[int, int]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     blocks, BC = _blocks(config)
-    read = {"EQUATION": "    A = (I + L)^-1"} if problem.rule.gate == "vector" else {}
     return {
-        **read,
         "GATED": _gated(problem, config),
         "BK": tile(int(config["BK"]), problem.K),
         "NC": blocks,
@@ -138,10 +136,15 @@ SPEC = KernelSpec(
     name="solve",
     template="triton/solve",
     doc="the inverse of each chunk's unit lower triangular matrix.",
-    equation="""
+    equation={
+        "other": """
     A = (I + L)^-1,  L_ij = beta_i (k_i . k_j) for i > j, else 0
     L_ij is multiplied by exp(gc_i - gc_j) where A is not gate-free
     """,
+        "vector": """
+    A = (I + L)^-1
+    """,
+    },
     shared=("BT", "store", "gate_free"),
     axes=(
         BK,

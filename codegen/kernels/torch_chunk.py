@@ -10,23 +10,6 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
-VECTOR = """
-    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
-    wrote by d_ijc:
-    A = (I + L)^-1 diag(beta),  L_ij = beta_i sum_c k_ic d_ijc k_jc for i > j, else 0
-    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
-    U = A (V - (d . K) S)
-    O = scale (d . Q) S + P U
-    S <- d_last S + (d_last,i . K)^T U
-    """
-VECTOR_LINEAR = """
-    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
-    wrote by d_ijc:
-    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
-    O = scale (d . Q) S + P V
-    S <- d_last S + (d_last,i . K)^T V
-    """
-
 SOLVE = Axis("solve", ("rows", "blocks"), "blocks", "A by row substitution, or by blocks of 16")
 
 
@@ -47,14 +30,7 @@ def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     dot = "fp32" if config["dot"] == "ieee" else problem.dtype
-    return {"DOT": DTYPES[dot].torch, **vector_maths(problem, VECTOR, VECTOR_LINEAR)}
-
-
-def vector_maths(problem: Problem, delta: str, linear: str) -> Mapping[str, object]:
-    """The equation in the place of the spec's where the gate is a vector."""
-    if problem.rule.gate != "vector":
-        return {}
-    return {"EQUATION": (delta if problem.rule.delta else linear).strip("\n").rstrip()}
+    return {"DOT": DTYPES[dot].torch}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -77,7 +53,8 @@ SPEC = KernelSpec(
     name="torch_chunk",
     template="torch/torch_chunk",
     doc="the chunkwise rule in plain PyTorch.",
-    equation="""
+    equation={
+        "delta": """
     in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
     A = (I + L)^-1 diag(beta),  L_ij = beta_i d_ij (k_i . k_j) for i > j, else 0
     P_ij = scale d_ij (q_i . k_j) for i >= j, else 0
@@ -85,12 +62,29 @@ SPEC = KernelSpec(
     O = scale diag(d_i) Q S + P U
     S <- d_last S + (diag(d_last,i) K)^T U
     """,
-    linear="""
+        "linear": """
     in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij:
     P_ij = scale d_ij (q_i . k_j) for i >= j, else 0
     O = scale diag(d_i) Q S + P V
     S <- d_last S + (diag(d_last,i) K)^T V
     """,
+        "vector-delta": """
+    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
+    wrote by d_ijc:
+    A = (I + L)^-1 diag(beta),  L_ij = beta_i sum_c k_ic d_ijc k_jc for i > j, else 0
+    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
+    U = A (V - (d . K) S)
+    O = scale (d . Q) S + P U
+    S <- d_last S + (d_last,i . K)^T U
+    """,
+        "vector-linear": """
+    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
+    wrote by d_ijc:
+    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
+    O = scale (d . Q) S + P V
+    S <- d_last S + (d_last,i . K)^T V
+    """,
+    },
     axes=(
         Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
         Axis("AHEAD", (1, 4, 16, 64), 4, "chunks whose A and P are made together"),

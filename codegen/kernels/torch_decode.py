@@ -39,15 +39,17 @@ SPEC = KernelSpec(
     name="torch_decode",
     template="torch/torch_decode",
     doc="one token per sequence in plain PyTorch.",
-    equation="""
+    equation={
+        "delta": """
     S <- exp(g) S,  rows of S by key channel
     u = beta (v - k S),  S <- S + k^T u
     o = scale q S
     """,
-    linear="""
+        "linear": """
     S <- exp(g) S + k^T v,  rows of S by key channel
     o = scale q S
     """,
+    },
     axes=(READS,),
     inputs=_inputs,
     outputs=rule_outputs,
