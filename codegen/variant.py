@@ -14,6 +14,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
 
 
@@ -62,7 +63,10 @@ class Variant:
 
     @classmethod
     def from_json(cls, data: Any, problem: Problem) -> Variant:
-        """Read what ``to_json`` wrote; everything is checked, for the database is not trusted."""
+        """Read what ``to_json`` wrote, also when stages had other names.
+
+        Everything is checked, for the database is not trusted.
+        """
         if not isinstance(data, Mapping) or not isinstance(data.get("plan"), str):
             raise InvalidConfig(f"a variant is an object with a plan, not {data!r}; retune.")
         interface, stages = data.get("interface", {}), data.get("stages", {})
@@ -70,7 +74,8 @@ class Variant:
         for config in (interface, *configs):
             if not isinstance(config, Mapping):
                 raise InvalidConfig(f"a config is an object of axes, not {config!r}; retune.")
-        return cls.of(data["plan"], problem, interface, stages)
+        renamed = {current_name(stage, problem): config for stage, config in stages.items()}
+        return cls.of(data["plan"], problem, interface, renamed)
 
     def to_json(self) -> dict[str, Any]:
         """The variant as a JSON object, for the database."""

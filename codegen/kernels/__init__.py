@@ -31,8 +31,11 @@ from gdn_ops.codegen.kernels import (
     segment_scan,
     solve,
     torch_backward,
+    torch_backward_linear,
+    torch_backward_vector,
     torch_chunk,
     torch_decode,
+    torch_chunk_vector,
     torch_pool,
     torch_recurrent,
 )
@@ -71,8 +74,11 @@ KERNELS: dict[str, KernelSpec] = {
         recurrent_bwd_dqk.SPEC,
         recurrent_bwd_total.SPEC,
         torch_backward.SPEC,
+        torch_backward_linear.SPEC,
+        torch_backward_vector.SPEC,
         torch_chunk.SPEC,
         torch_decode.SPEC,
+        torch_chunk_vector.SPEC,
         torch_recurrent.SPEC,
         torch_pool.SPEC,
     )

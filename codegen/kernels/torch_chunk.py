@@ -1,4 +1,4 @@
-"""Stage torch_chunk: the chunkwise rule in plain PyTorch."""
+"""Stage torch_chunk: the chunkwise rule in plain PyTorch, with a gate per value head or none."""
 
 from __future__ import annotations
 
@@ -67,22 +67,6 @@ SPEC = KernelSpec(
     P_ij = scale d_ij (q_i . k_j) for i >= j, else 0
     O = scale diag(d_i) Q S + P V
     S <- d_last S + (diag(d_last,i) K)^T V
-    """,
-        "vector-delta": """
-    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
-    wrote by d_ijc:
-    A = (I + L)^-1 diag(beta),  L_ij = beta_i sum_c k_ic d_ijc k_jc for i > j, else 0
-    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
-    U = A (V - (d . K) S)
-    O = scale (d . Q) S + P U
-    S <- d_last S + (d_last,i . K)^T U
-    """,
-        "vector-linear": """
-    in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j
-    wrote by d_ijc:
-    P_ij = scale sum_c q_ic d_ijc k_jc for i >= j, else 0
-    O = scale (d . Q) S + P V
-    S <- d_last S + (d_last,i . K)^T V
     """,
     },
     axes=(

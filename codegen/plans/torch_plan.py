@@ -8,18 +8,18 @@ from gdn_ops.codegen.plans.refusal import rule_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
-STAGES = {
-    "decode": "torch_decode",
-    "forward": "torch_chunk",
-    "backward": "torch_backward",
-    "pool": "torch_pool",
-}
-
 
 def _stages(problem: Problem) -> tuple[str, ...]:
-    if problem.op == "decode" and problem.varlen:
-        return ("torch_recurrent",)  # a packed sequence may have no token
-    return (STAGES[problem.op],)
+    vector = problem.rule.gate == "vector"
+    if problem.op == "forward":
+        return ("torch_chunk_vector" if vector else "torch_chunk",)
+    if problem.op == "backward":
+        other = "torch_backward" if problem.rule.delta else "torch_backward_linear"
+        return ("torch_backward_vector" if vector else other,)
+    if problem.op == "pool":
+        return ("torch_pool",)
+    # a packed sequence may have no token
+    return ("torch_recurrent" if problem.varlen else "torch_decode",)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
