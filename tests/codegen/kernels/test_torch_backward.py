@@ -1,4 +1,4 @@
-"""Stage torch_backward against autograd of the recurrence in fp64."""
+"""Stages torch_backward, of every rule, against autograd of the recurrence in fp64."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def check(case: TorchCase, folder: Path, **axes: Value) -> None:
     given = {**case.inputs, **case.cotangents}
     before = {name: value.clone() for name, value in given.items()}
     with torch.no_grad():
-        found = case.run(SPEC, folder, **axes)
+        found = case.run(case.spec, folder, **axes)
     expected = case.expected_gradients()
-    inputs = [name for name in SPEC.inputs(case.problem, {}) if name not in ("do", "dht")]
+    inputs = [name for name in case.spec.inputs(case.problem, {}) if name not in ("do", "dht")]
     assert list(found) == [f"d{name}" for name in inputs if name != "offsets"]
     io = torch_dtype(case.dtype)
     for name, value in found.items():
@@ -94,7 +94,7 @@ def test_packed_sequences(offsets: tuple[int, ...], tmp_path: Path) -> None:
 
 def test_sequences_without_a_token(tmp_path: Path) -> None:
     case = backward(B=1, offsets=(0, 0))
-    found = case.run(SPEC, tmp_path)
+    found = case.run(case.spec, tmp_path)
     assert torch.equal(found.pop("dh0"), case.cotangents["dht"])
     assert all(not value.any() for value in found.values())
 
@@ -107,7 +107,7 @@ def test_lengths(T: int, tmp_path: Path) -> None:
 
 def test_no_tokens(tmp_path: Path) -> None:
     case = backward(T=0)
-    found = case.run(SPEC, tmp_path)
+    found = case.run(case.spec, tmp_path)
     assert torch.equal(found["dh0"], case.cotangents["dht"])
     assert found["dq"].shape == case.inputs["q"].shape
 
@@ -146,14 +146,14 @@ def test_gradients_of_gates_that_let_nothing_pass(tmp_path: Path) -> None:
     case.inputs["g"][:] = -40.0
     check(case, tmp_path)
     assert case.expected_gradients()["dg"].abs().max() < 1e-14
-    found = case.run(SPEC, tmp_path)["dg"]
+    found = case.run(case.spec, tmp_path)["dg"]
     assert_close("dg", case.expected_gradients()["dg"] * 1e16, found * 1e16, 1e-5)
 
 
 def test_a_decay_of_minus_infinity_forgets(tmp_path: Path) -> None:
     case = backward(T=40)
     case.inputs["g"][:, 20] = float("-inf")
-    found = case.run(SPEC, tmp_path)
+    found = case.run(case.spec, tmp_path)
     case.inputs["g"][:, 20] = -500.0
     for name, value in case.expected_gradients().items():
         if name in found:
@@ -183,7 +183,7 @@ def _rendered() -> list[tuple[TorchCase, str]]:
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):
                 config: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
-                found.append((case, render(SPEC, case.problem, config)))
+                found.append((case, render(case.spec, case.problem, config)))
     return found
 
 
@@ -195,7 +195,7 @@ def test_rendered_files_hold_nothing_unused() -> None:
         made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         for node in nodes:
             if isinstance(node, ast.FunctionDef):
-                made |= {node.name, *(a.arg for a in node.args.args)} - {SPEC.name}
+                made |= {node.name, *(a.arg for a in node.args.args)} - {case.spec.name}
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 made |= {(a.asname or a.name).split(".")[0] for a in node.names}
         assert made - read <= {"_"}, (made - read, case, source)
@@ -204,8 +204,9 @@ def test_rendered_files_hold_nothing_unused() -> None:
 def test_rendered_files_look_written_by_hand() -> None:
     for case, source in _rendered():
         functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-        arguments = next([a.arg for a in f.args.args] for f in functions if f.name == SPEC.name)
-        assert tuple(arguments) == SPEC.arguments(case.problem, SPEC.default(case.problem))
+        spec = case.spec
+        arguments = next([a.arg for a in f.args.args] for f in functions if f.name == spec.name)
+        assert tuple(arguments) == spec.arguments(case.problem, spec.default(case.problem))
         assert max(map(len, source.splitlines())) <= 100, source
         assert source.endswith("\n") and not source.endswith("\n\n")
         code = source.split('"""', 2)[2]

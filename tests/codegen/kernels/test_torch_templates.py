@@ -1,4 +1,4 @@
-"""Stages torch_chunk and torch_recurrent against the recurrence in fp64."""
+"""Stages torch_chunk, torch_chunk_vector and torch_recurrent against the recurrence in fp64."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _rendered() -> list[tuple[KernelSpec, TorchCase, str]]:
             for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
                 if (dtype, dot) != ("fp32", "native"):
                     config = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
-                    found.append((CHUNK, case, render(CHUNK, case.problem, config)))
+                    found.append((case.spec, case, render(case.spec, case.problem, config)))
     return found
 
 

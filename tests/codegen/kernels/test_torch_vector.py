@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from gdn_ops.codegen.kernels import torch_backward, torch_chunk, torch_recurrent
+from gdn_ops.codegen.kernels import torch_backward_vector, torch_chunk_vector, torch_recurrent
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
@@ -17,7 +17,8 @@ from tests.codegen.kernels.test_torch_backward import check as check_gradients
 from tests.codegen.kernels.test_torch_templates import check
 from tests.codegen.kernels.torch_case import TorchCase
 
-CHUNK, TOKEN, BACKWARD = torch_chunk.SPEC, torch_recurrent.SPEC, torch_backward.SPEC
+CHUNK, TOKEN = torch_chunk_vector.SPEC, torch_recurrent.SPEC
+BACKWARD = torch_backward_vector.SPEC
 PACKED = (0, 0, 15, 16, 16, 50, 70)
 GATES = ("open", "model", "strong", "resets", "raw")
 pytestmark = pytest.mark.filterwarnings("error")

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, softplus
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.module_cache import load_module
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.rule import Rule
@@ -74,6 +75,12 @@ class TorchCase:
             initial_state=self.states, final_state=self.states,
             gate_in_kernel=self.gate == "raw", dt_bias=self.gate == "raw" and self.bias,
         )  # fmt: skip
+
+    @property
+    def spec(self) -> KernelSpec:
+        """The stage of plan torch that computes it."""
+        (spec,) = PLANS["torch"].specs(self.problem)
+        return spec
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:

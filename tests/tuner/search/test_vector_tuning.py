@@ -118,4 +118,4 @@ def test_a_tuned_problem_is_what_a_call_runs_on(
 def test_a_vector_gate_is_rendered(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["render", "torch", *OPTIONS, "--linear", "--raw-gate"]) == 0
     out = capsys.readouterr().out
-    assert "def torch_chunk(q, k, v, g, A_log, dt_bias, scale)" in out and "beta" not in out
+    assert "def torch_chunk_vector(q, k, v, g, A_log, dt_bias, scale)" in out and "beta" not in out
