@@ -1,4 +1,4 @@
-"""Stage dstate: the gradient of the state after every chunk, walked from the last to the first."""
+"""Stage bwd_dh: the gradient of the state after each chunk, from the last chunk to the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage grads: the gradients of q, k, v, beta and gc, a chunk at a time."""
+"""Stage bwd_dqkvg: the gradients of q, k, v, beta and gc, chunk by chunk."""
 
 from __future__ import annotations
 

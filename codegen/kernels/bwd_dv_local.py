@@ -1,4 +1,4 @@
-"""Stage dlocal: the gradient of what every token writes, by the outputs of its own chunk."""
+"""Stage bwd_dv_local: the gradient of what each token writes, from the outputs of its own chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage dgate: the gradient of the gate by that of its sums, its activation's too."""
+"""Stage bwd_gate: the gradient of the gate from that of its sums, activation included."""
 
 from __future__ import annotations
 

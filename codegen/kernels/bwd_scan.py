@@ -1,4 +1,4 @@
-"""Stage reverse: every gradient in one walk over the chunks, from the last to the first."""
+"""Stage bwd_scan: every gradient in one walk over the chunks, from the last to the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage total: gradients that value heads or chunks share, summed from their parts."""
+"""Stage bwd_total: gradients that value heads or chunks share, summed from their parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage state: the state before every chunk, walked chunk by chunk."""
+"""Stage chunk_h: the state before each chunk, computed chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage states: the state before every chunk and nothing else, for a walk back over them."""
+"""Stage chunk_h_only: the state before each chunk and nothing else, for the backward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage output: what every token reads from the state and from its own chunk."""
+"""Stage chunk_o: what each token reads from the state and from its own chunk."""
 
 from __future__ import annotations
 

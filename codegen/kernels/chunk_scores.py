@@ -1,4 +1,4 @@
-"""Stage pairs: what tokens of a chunk read of each other's keys, with a gate a channel."""
+"""Stage chunk_scores: what tokens of a chunk read of each other's keys, for vector gates."""
 
 from __future__ import annotations
 

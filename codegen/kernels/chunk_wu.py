@@ -1,4 +1,4 @@
-"""Stage wu: A times the weighted keys and values of each chunk, w and u of the WY form."""
+"""Stage chunk_wu: A times the weighted keys and values of each chunk, w and u of the WY form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage walk_dqk: the gradients of q, k and the gate, from the first token to the last."""
+"""Stage recurrent_bwd_dqk: the gradients of q, k and the gate, from the first token to the last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage walk_dv: the gradients of what tokens write, from the last token to the first."""
+"""Stage recurrent_bwd_dv: the gradients of what tokens write, from the last token to the first."""
 
 from __future__ import annotations
 

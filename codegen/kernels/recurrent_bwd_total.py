@@ -1,4 +1,4 @@
-"""Stage walk_total: gradients that slices of V, value heads or sequences share, summed."""
+"""Stage recurrent_bwd_total: gradients that slices of V, value heads or sequences share, summed."""
 
 from __future__ import annotations
 

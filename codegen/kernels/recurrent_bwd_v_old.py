@@ -1,4 +1,4 @@
-"""Stage walk_v_old: what every token's key reads of the state, from the first token to the last."""
+"""Stage recurrent_bwd_v_old: what each token's key reads of the state, from the first token on."""
 
 from __future__ import annotations
 

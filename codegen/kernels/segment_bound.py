@@ -1,4 +1,4 @@
-"""Stage growth: by how much a chunk multiplies a state at the most."""
+"""Stage segment_bound: an upper bound of the factor by which a chunk multiplies a state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage dchain: the gradient of the state after each segment, from the last to the first."""
+"""Stage segment_bwd_carry: the gradient of the state after each segment, last segment first."""
 
 from __future__ import annotations
 

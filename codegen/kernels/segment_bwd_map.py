@@ -1,4 +1,4 @@
-"""Stage dtransition: the gradient that a segment's own outputs leave for the state before it."""
+"""Stage segment_bwd_map: the gradient that a segment leaves for the state before it."""
 
 from __future__ import annotations
 

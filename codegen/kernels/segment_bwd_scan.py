@@ -1,4 +1,4 @@
-"""Stage segment_reverse: stage reverse on segments, each with its own gradient of the state."""
+"""Stage segment_bwd_scan: stage bwd_scan on segments, each with its own gradient of the state."""
 
 from __future__ import annotations
 

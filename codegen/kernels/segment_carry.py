@@ -1,4 +1,4 @@
-"""Stage chain: the state before each segment, one after another."""
+"""Stage segment_carry: the state before each segment, one after another."""
 
 from __future__ import annotations
 

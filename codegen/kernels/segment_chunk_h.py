@@ -1,4 +1,4 @@
-"""Stage segment_states: stage states on segments, each of which begins with its own state."""
+"""Stage segment_chunk_h: stage chunk_h_only on segments, each with its own first state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage transition: what a segment makes of the state before it, M S + h_local."""
+"""Stage segment_map: what a segment makes of the state before it, M S + h_local."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage segment_scan: stage scan on segments, each of which begins with its own state."""
+"""Stage segment_scan: stage scan on segments, each with its own first state."""
 
 from __future__ import annotations
 
