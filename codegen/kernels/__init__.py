@@ -1,4 +1,4 @@
-"""Every stage by name; a new kernel is a template, a spec of the same stem, and a line here."""
+"""Every stage by name; a new kernel is a template, a spec that names it, and a line here."""
 
 from gdn_ops.codegen.kernels import (
     bwd_dh,
@@ -34,8 +34,8 @@ from gdn_ops.codegen.kernels import (
     torch_backward_linear,
     torch_backward_vector,
     torch_chunk,
-    torch_decode,
     torch_chunk_vector,
+    torch_decode,
     torch_pool,
     torch_recurrent,
 )
