@@ -1,9 +1,9 @@
-"""gdn-ops: the fastest kernel known for every call of the gated delta rule.
+"""gdn-ops: runs each call of the gated delta rule on the fastest kernel known for it.
 
     from gdn_ops import chunk_gated_delta_rule
     o, state = chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
 
-Names are loaded when first used, so that ``import gdn_ops`` costs next to nothing.
+Names are imported when they are first used, so that ``import gdn_ops`` is fast.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""The version; releases are listed in CHANGELOG.md."""
+"""The version of the package; CHANGELOG.md lists the releases."""
 
 __version__ = "0.1.0"

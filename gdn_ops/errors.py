@@ -1,4 +1,4 @@
-"""The errors of gdn-ops; the tree stands in ``gdn_ops.codegen.errors``."""
+"""The exceptions of gdn-ops; ``gdn_ops.codegen.errors`` defines them and shows the hierarchy."""
 
 from gdn_ops.codegen.errors import (
     CompileError,

@@ -1,4 +1,4 @@
-"""Where gdn-ops keeps things on this machine; the only module that reads environment variables."""
+"""Paths of the results databases and of the cache; the only module that reads the environment."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _FOLDER = "gdn-ops"
 
 
 def user_database() -> Path:
-    """The user's own results database: ``GDN_RESULTS_DB``, else in the platform's data folder.
+    """Return the path of the user's results database.
 
-    The file need not exist; ``gdn tune`` creates it.
+    It is ``GDN_RESULTS_DB`` if set, else ``results.db`` in the platform's data folder. The file
+    need not exist; ``gdn tune`` creates it.
     """
     given = _variable(RESULTS_VARIABLE)
     if given is not None:
@@ -26,18 +27,18 @@ def user_database() -> Path:
 
 
 def shipped_database() -> Path:
-    """The database that comes with the package; read-only by rule."""
+    """Return the path of the database that ships with the package; nothing writes to it."""
     return Path(str(files("gdn_ops") / "results.db"))
 
 
 def databases() -> tuple[Path, ...]:
-    """The databases a look-up reads, the user's own first, each file once."""
+    """Return the databases that a look-up reads: the user's first, and no file twice."""
     found = (user_database(), shipped_database())
     return found[:1] if found[0].resolve() == found[1].resolve() else found
 
 
 def cache_folder() -> Path:
-    """Where rendered modules are cached: ``GDN_CACHE_DIR``, else the platform's cache folder."""
+    """Return the cache folder of rendered modules: ``GDN_CACHE_DIR``, else the platform's."""
     given = _variable(CACHE_VARIABLE)
     if given is not None:
         return given.absolute()
@@ -61,7 +62,7 @@ def _local_app_data() -> Path:
 
 
 def _xdg(variable: str, default: Path) -> Path:
-    # the XDG base directory specification: a relative path is invalid and must be ignored
+    # The XDG base directory specification: a relative path is invalid and must be ignored.
     given = _variable(variable)
     return given if given is not None and given.is_absolute() else default
 
@@ -72,14 +73,18 @@ def _variable(name: str) -> Path | None:
 
 
 def expanded(path: Path, name: str) -> Path:
-    """A path with its ``~`` resolved; ``name`` is the option or variable that gave it.
+    """Return a path with its ``~`` resolved.
+
+    Args:
+        path: the path.
+        name: the option or variable that holds the path, for the error message.
 
     Raises:
-        InvalidInput: there is no such user, or no home folder.
+        InvalidInput: the user after ``~`` does not exist or has no home folder.
     """
     try:
         return path.expanduser()
     except RuntimeError as error:
         raise InvalidInput(
-            f"{name} is {path}, and that home folder is unknown; give the whole path."
+            f"{name} is {path}, and its home folder cannot be found; give the absolute path."
         ) from error

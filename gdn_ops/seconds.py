@@ -1,10 +1,10 @@
-"""Seconds as a person reads them."""
+"""Durations as text."""
 
 from __future__ import annotations
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A time with three digits and its unit, e.g. ``12.3 ms``; ``-`` where there is none."""
+    """Return a duration with three digits and its unit, e.g. ``12.3 ms``; ``-`` for None."""
     if seconds is None:
         return "-"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):

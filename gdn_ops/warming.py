@@ -1,4 +1,4 @@
-"""Warm-up: render, compile and load what problems will run on, before the first request."""
+"""Warm-up: render, compile and load the kernels of given problems before the first request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.serving.warm_call import warm_call
 
 WARM_TOKENS = 256
-"""Enough for two chunks of the largest size; compiled kernels do not depend on the length."""
+"""Two chunks of the largest size. Compiled kernels do not depend on the sequence length."""
 
 
 def warmup(
@@ -31,25 +31,31 @@ def warmup(
     gate_dtype: torch.dtype = torch.float32,
     beta_dtype: torch.dtype = torch.float32,
 ) -> list[Choice]:
-    """Compile the variants that problems run on, without tuning, and return the choices.
+    """Compile the variant that each problem will run on. Nothing is tuned.
 
-    Runs each once on small random inputs; memory stays below a few chunks a sequence.
+    Each variant runs once on one small random input of at most 256 tokens.
 
     Args:
-        problems: what will be called.
-        device: where it will be called.
-        gate_dtype, beta_dtype: element types of g and beta in the calls to come; a kernel is
-            compiled for them.
+        problems: one problem, or several, that later calls will pose.
+        device: the device of the later calls; the current GPU by default.
+        gate_dtype: dtype of g in the later calls; kernels are compiled per dtype.
+        beta_dtype: dtype of beta in the later calls.
+
+    Returns:
+        The choice for each problem, in the order given: the variant and how it was found.
 
     Raises:
-        InvalidInput: the device is not in this machine, or an argument is of another type.
-        UnsupportedProblem: no plan can run a problem there.
+        InvalidInput: this machine does not have the device, or an argument has the wrong type.
+        UnsupportedProblem: no plan can run a problem on the device.
     """
     where = local_device(device)
     for name, dtype in (("gate_dtype", gate_dtype), ("beta_dtype", beta_dtype)):
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise InvalidInput(f"{name}={shown(dtype)} is no floating-point torch.dtype; give one.")
-    problems = _listed(problems)
+            raise InvalidInput(
+                f"{name}={shown(dtype)} is not a floating-point torch.dtype; give e.g. "
+                "torch.float32."
+            )
+    problems = _as_list(problems)
     choices = []
     for problem in problems:
         choices.append(choice_for(problem, where))
@@ -57,12 +63,12 @@ def warmup(
     return choices
 
 
-def _listed(problems: Problem | Iterable[Problem]) -> list[Problem]:
+def _as_list(problems: Problem | Iterable[Problem]) -> list[Problem]:
     given = [problems] if not isinstance(problems, Iterable) else list(problems)
     for problem in given:
         if not isinstance(problem, Problem):
             raise InvalidInput(
-                f"{shown(problem)} is no Problem; give gdn_ops.Problem(op=..., H=..., ...)."
+                f"{shown(problem)} is not a Problem; give gdn_ops.Problem(op=..., H=..., ...)."
             )
     return given
 

@@ -1,1 +1,1 @@
-"""Which variant a call runs on: stored winners, the mode of a call, and the choice among them."""
+"""Choosing the variant that a call runs on: stored winners, the dispatch mode, the choice."""

@@ -1,4 +1,4 @@
-"""The warm path of dispatch: a call's signature to its bound launcher."""
+"""The warm path of dispatch: from the signature of a call to its launcher."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
 from gdn_ops.launch.launcher import Launcher, bind
 
-COMPILING = "choosing and compiling for a call of new sizes"
+COMPILING = "choosing and compiling a variant for a new call signature"
 
 LIMIT = 4096
-"""Signatures kept; a stream of ever new lengths must not fill the memory."""
+"""Signatures to remember; without a limit, ever new sequence lengths would fill the memory."""
 
 BOUND: dict[Hashable, Launcher | Differentiable] = {}
 _LAUNCHERS: dict[Hashable, Launcher] = {}
 
 
 def choice_for(problem: Problem, device: torch.device) -> Choice:
-    """The choice for a problem on a device, under ``using`` if that is in force."""
+    """Return the choice for a problem on a device in the current dispatch mode."""
     return _choice(problem, device, MODE.get())
 
 
@@ -42,9 +42,10 @@ def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
     if forced is None:
         return choose(problem, target_of(device), invariant=mode.invariant)
     if problem.op == "backward" and isinstance(forced, Variant):
-        own = tuple(name for name, _ in forced.stages)
-        if own != plan_named(forced.plan).stages(problem):
-            forced = forced.plan  # a variant of the forward: its plan's gradients go with it
+        stages = tuple(name for name, _ in forced.stages)
+        if stages != plan_named(forced.plan).stages(problem):
+            # The variant is one of the forward: use its plan's default variant for the gradients.
+            forced = forced.plan
     target = interpreter_target() if device.type == "cpu" else None
     return choose_forced(problem, target or target_of(device), forced, invariant=mode.invariant)
 
@@ -52,10 +53,15 @@ def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
 def bind_signature(
     signature: Hashable, problem: Problem, device: torch.device, *, grad: bool
 ) -> Launcher | Differentiable:
-    """Choose, bind and remember; signatures of one bucket share their launchers.
+    """Choose and bind a variant for a new signature, and remember the launcher in ``BOUND``.
+
+    Signatures whose problems fall into one bucket share a launcher.
 
     Args:
-        grad: a gradient may be asked of the results.
+        signature: the key of the call in ``BOUND``.
+        problem: the problem that the call poses.
+        device: the device of the call.
+        grad: whether the call records gradients.
 
     Raises:
         UnsupportedProblem: no plan can run the problem, or its gradients.
@@ -70,61 +76,70 @@ def bind_signature(
 
 def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Differentiable:
     choice = _choice(problem, device, mode)
-    # chosen here, so that what has no gradients is refused before anything runs
+    # Chosen now, so that a problem without a backward is refused before anything runs.
     gradients = _choice(problem.backward(final_state=problem.final_state), device, mode)
-    left = saved_tensors_of(
+    saved = saved_tensors_of(
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
         fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip
-    usual = left.forward == choice.variant
+    if saved.forward == choice.variant:
+        forward = _launcher(problem, device, mode)
+    else:
+        forward = _launcher_of(problem, saved.forward, device)
     return Differentiable(
-        _launcher(problem, device, mode) if usual else _launcher_of(problem, left.forward, device),
+        forward,
         lambda state: _launcher(problem.backward(final_state=state), device, mode),
         mode.keep,
-        left.names,
+        saved.names,
     )
 
 
 def launcher_for(problem: Problem, device: torch.device) -> Launcher:
-    """What calls of a problem's bucket run on, under ``using`` if that is in force."""
+    """Return the launcher of a problem's bucket in the current dispatch mode."""
     return _launcher(problem, device, MODE.get())
 
 
 def backward_launcher(
     problem: Problem, device: torch.device, mode: Mode, *, final_state: bool
 ) -> Launcher:
-    """The launcher of a problem's gradients, where the call was made in a mode.
+    """Return the launcher of a problem's gradients.
 
     Args:
-        final_state: the gradient of the final state is given.
+        problem: the forward problem.
+        device: the device of the call.
+        mode: the dispatch mode in which the forward was called.
+        final_state: whether the gradient of the final state is given.
     """
     return _launcher(problem.backward(final_state=final_state), device, mode)
 
 
 def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
     bucket = problem.bucket()
-    posed = (bucket, device, mode)
-    launcher = _LAUNCHERS.get(posed)
+    key = (bucket, device, mode)
+    launcher = _LAUNCHERS.get(key)
     if launcher is None:
         refuse_capture(device, COMPILING)
         choice = _choice(problem, device, mode)
         if (bucket, choice.variant, device) not in _LAUNCHERS:
             warn_of_fallback(choice, device)
-        launcher = _LAUNCHERS[posed] = _launcher_of(problem, choice.variant, device)
+        launcher = _LAUNCHERS[key] = _launcher_of(problem, choice.variant, device)
     return launcher
 
 
 def _launcher_of(problem: Problem, variant: Variant, device: torch.device) -> Launcher:
-    shared = (problem.bucket(), variant, device)
-    launcher = _LAUNCHERS.get(shared)
+    key = (problem.bucket(), variant, device)
+    launcher = _LAUNCHERS.get(key)
     if launcher is None:
         refuse_capture(device, COMPILING)
-        launcher = _LAUNCHERS[shared] = bind(problem, variant)
+        launcher = _LAUNCHERS[key] = bind(problem, variant)
     return launcher
 
 
 def refresh() -> None:
-    """Forget every choice and read the results databases anew, e.g. after ``gdn tune``."""
+    """Forget every choice, and read the results databases again at the next call.
+
+    Call it after ``gdn tune`` has stored new winners. Compiled kernels stay in Triton's cache.
+    """
     BOUND.clear()
     _LAUNCHERS.clear()
     stored_winners.cache_clear()

@@ -1,4 +1,4 @@
-"""Dispatch: which variant a problem runs on, and why not on another."""
+"""The choice of a variant for a problem, with the reasons against the others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gdn_ops.errors import GdnError, UnsupportedProblem
 FALLBACK = "torch"
 
 TYPICAL_TOKENS, TYPICAL_SEQUENCES = 8192, 32
-"""Sizes of a prefill and of a decode step for which a batch-invariant choice is made."""
+"""A batch-invariant choice is made for these: tokens of a prefill, sequences of a decode step."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A candidate that was passed over, and every reason why."""
+    """A candidate that cannot run the problem or was not chosen, and every reason."""
 
     candidate: str
     reasons: tuple[str, ...]
@@ -33,14 +33,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant a problem runs on.
+    """The variant that a problem runs on, and how it was found.
 
     Args:
-        how: ``exact``, ``nearest``, ``same arch``, ``predicted`` (a stored winner, see
-            ``gdn_ops.dispatch.winners``), ``forced`` (``using``) or ``fallback`` (nothing stored
-            fits).
-        winner: the database row, when there is one.
-        refused: better-placed candidates that cannot run the problem.
+        problem: the problem.
+        target: the hardware it runs on.
+        variant: the variant it runs on.
+        how: ``exact``, ``nearest``, ``same arch`` or ``predicted`` for a stored winner (see
+            ``gdn_ops.dispatch.winners``), ``forced`` by ``gdn_ops.using``, or ``fallback`` if no
+            stored winner fits.
+        winner: the stored winner; None if the choice is forced or a fallback.
+        refused: candidates that rank higher but cannot run the problem.
     """
 
     problem: Problem
@@ -54,17 +57,20 @@ class Choice:
 def choose(
     problem: Problem, target: Target, table: WinnerTable | None = None, *, invariant: bool = False
 ) -> Choice:
-    """Choose the variant for a problem: the best-fitting stored winner that can run it.
+    """Choose the best-fitting stored winner that can run a problem.
 
-    The order is: exact bucket, nearest bucket, another target of the same arch, predicted, and
-    then the ``torch`` plan, which runs anywhere.
+    The order is: same bucket and target, nearest bucket on the target, another target of the same
+    architecture, predicted winner, and last the ``torch`` plan, which runs on every device.
 
     Args:
-        invariant: the sizes of the call, and whether it is packed, do not matter; see
+        problem: the problem to run.
+        target: the hardware to run it on.
+        table: the winners to choose from; None: those of all databases.
+        invariant: choose regardless of the sizes of the call and of whether it is packed; see
             ``gdn_ops.batch_invariant``.
 
     Raises:
-        UnsupportedProblem: no plan can run it; the message lists every reason.
+        UnsupportedProblem: no plan can run the problem; the message lists every reason.
     """
     table = stored_winners() if table is None else table
     bucket = (_typical(problem) if invariant else problem).bucket()
@@ -84,10 +90,10 @@ def choose(
 
 
 def _typical(problem: Problem) -> Problem:
-    """The problem with one size for all batches, so that none of them is chosen for apart."""
-    few = problem.op in ("decode", "pool")
-    sequences = TYPICAL_SEQUENCES if few else 1
-    tokens = sequences if few else TYPICAL_TOKENS
+    """Return the problem with fixed sizes, so that every batch gets the same choice."""
+    decoding = problem.op in ("decode", "pool")
+    sequences = TYPICAL_SEQUENCES if decoding else 1
+    tokens = sequences if decoding else TYPICAL_TOKENS
     return replace(problem, tokens=tokens, sequences=sequences, varlen=False)
 
 
@@ -98,7 +104,8 @@ def _fallback(problem: Problem, target: Target, refused: list[Refusal]) -> Choic
         if name == FALLBACK and not reasons:
             return Choice(problem, target, variant, "fallback", None, tuple(refused))
         reasons = reasons or [
-            f"no stored winner names it; run `gdn tune` on {target.name}, or `gdn predict` anywhere"
+            f"no stored winner uses it; run `gdn tune` on {target.name}, or `gdn predict` on any "
+            "machine"
         ]
         refused.append(Refusal(f"plan {name}", tuple(reasons)))
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
@@ -108,16 +115,19 @@ def _fallback(problem: Problem, target: Target, refused: list[Refusal]) -> Choic
 def choose_forced(
     problem: Problem, target: Target, forced: str | Variant, *, invariant: bool = False
 ) -> Choice:
-    """The plan's default variant, or the very variant, if it can run the problem.
+    """Return the choice that ``gdn_ops.using`` asks for.
 
     Args:
-        invariant: as of ``choose``, for defaults may follow the sizes.
+        problem: the problem to run.
+        target: the hardware to run it on.
+        forced: a plan's name, for its default variant, or a variant.
+        invariant: as for ``choose``; the defaults of a plan may depend on the sizes.
 
     Raises:
-        UnsupportedProblem: it cannot; the message lists why.
+        UnsupportedProblem: the variant cannot run the problem; the message lists every reason.
     """
-    usual = _typical(problem) if invariant else problem
-    variant = Variant.default(forced, usual) if isinstance(forced, str) else forced
+    sized = _typical(problem) if invariant else problem
+    variant = Variant.default(forced, sized) if isinstance(forced, str) else forced
     reasons = variant.reasons(problem, target)
     if reasons:
         raise UnsupportedProblem(
@@ -129,15 +139,15 @@ def choose_forced(
 
 @cache
 def stored_winners() -> WinnerTable:
-    """Every winner of every database, read once a process; ``refresh`` reads anew."""
+    """Return the winners of all databases; read once per process, and again after ``refresh``."""
     table = load_winners()
     for fault in table.faults:
-        warnings.warn(f"{fault} Going on without it.", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{fault} This database is ignored.", RuntimeWarning, stacklevel=2)
     return table
 
 
 def interpreter_target() -> Target | None:
-    """What stands for the CPU when Triton interprets: an sm_90 that runs in the interpreter."""
+    """Return the target of Triton's interpreter (an sm_90 on the CPU); None if it is not on."""
     try:
         if not interpreting():
             return None
@@ -147,11 +157,12 @@ def interpreter_target() -> Target | None:
 
 
 def warn_of_fallback(choice: Choice, device: torch.device) -> None:
-    """Say once a problem that a GPU runs the slow plan because nobody tuned for it."""
+    """Warn that a GPU runs the slow ``torch`` plan because nothing was tuned for the problem."""
     if choice.how == "fallback" and choice.target.gpu:
         warnings.warn(
-            f"no tuned kernel for {choice.problem.bucket().id()} on {choice.target.name}: running "
-            f"plan {FALLBACK} on {device}; run `gdn tune` once, or see gdn_ops.explain(...).",
+            f"no tuned kernel for {choice.problem.bucket().id()} on {choice.target.name}: the call "
+            f"runs on plan {FALLBACK} on {device}; run `gdn tune` once, or see "
+            "gdn_ops.explain(...).",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""Which target a torch device is."""
+"""The target (hardware description) of a torch device."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gdn_ops.errors import InvalidInput, UnsupportedProblem
 
 
 def local_device(device: torch.device | str) -> torch.device:
-    """The device of a name, with its index if it is a GPU; ``cuda`` is the current one.
+    """Return a device of this machine; a GPU has its index, and ``cuda`` is the current GPU.
 
     Raises:
-        InvalidInput: it is no device, or not one of this machine.
+        InvalidInput: the name is not a torch device, or this machine does not have the device.
     """
     try:
         where = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InvalidInput(
-            f"device={shown(device)} is no torch device; give e.g. 'cpu' or 'cuda:0'."
+            f"device={shown(device)} is not a torch device; give e.g. 'cpu' or 'cuda:0'."
         ) from error
     if where.type != "cuda":
         return where
@@ -37,22 +37,22 @@ def local_device(device: torch.device | str) -> torch.device:
 
 @cache
 def target_of(device: torch.device) -> Target:
-    """The target a torch device is.
+    """Return the target of a torch device.
 
-    A CPU is named by the vector extension that decides its rates, e.g. ``cpu-avx512-bf16``; the
-    model and its threads stand in each row's environment. A GPU without a row in ``TARGETS`` is
-    described by what its driver says.
+    A CPU target is named by its vector extension, e.g. ``cpu-avx512-bf16``; the model and the
+    thread count are stored with each measurement. A GPU that ``TARGETS`` does not list is
+    described by what its driver reports.
 
     Raises:
-        UnsupportedProblem: a device kind that gdn-ops does not know (not cpu or cuda).
+        UnsupportedProblem: the device is neither ``cpu`` nor ``cuda``.
     """
     if device.type == "cpu":
         arch = _cpu_arch()
         return replace(TARGETS["cpu"], name=f"cpu-{arch}", arch=arch, sms=torch.get_num_threads())
     if device.type != "cuda":
         raise UnsupportedProblem(
-            f"device {device} is of kind {device.type!r}; gdn-ops runs on cpu and cuda "
-            "(AMD GPUs are cuda to PyTorch)."
+            f"device {device} has type {device.type!r}; gdn-ops runs on cpu and cuda "
+            "(PyTorch calls AMD GPUs cuda too)."
         )
     return _gpu_target(device)
 

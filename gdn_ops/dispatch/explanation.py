@@ -1,4 +1,4 @@
-"""Explain: which variant a call runs on, from which row, and why not the others."""
+"""``explain``: the variant that a call runs on, where it was found, and why not another one."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from gdn_ops.seconds import seconds_text
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a problem runs on its variant; ``str()`` is the text for a person.
+    """Why a problem runs on its variant; ``str()`` gives a readable text.
 
     Args:
-        choice: the variant, how it was found, and its row if it has one.
+        choice: the variant, how it was found, and its row in the database if it has one.
         others: every plan that was not chosen, with the reasons.
         skipped: rows of the databases that could not be used.
-        gradients: the same of the call's backward, where it records gradients.
-        kept: of a backward, every choice of what stays in memory for it from the forward.
-        keep: which of them is in force, see ``gdn_ops.saving_for_backward``.
+        gradients: the explanation of the backward; None if the call records no gradients.
+        kept: for a backward: each setting of ``gdn_ops.saving_for_backward``, with the tensors
+            that it keeps in memory from the forward.
+        keep: the setting in force.
     """
 
     choice: Choice
@@ -58,7 +59,7 @@ class Explanation:
             *_because(choice),
         ]
         if self.kept:
-            lines += self._keeps()
+            lines += self._saved_lines()
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
         lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
         lines += [
@@ -68,11 +69,14 @@ class Explanation:
             lines += ["", str(self.gradients)]
         return "\n".join(lines)
 
-    def _keeps(self) -> list[str]:
+    def _saved_lines(self) -> list[str]:
         size = input_bytes(self.choice.problem)
-        lines = [f"keeps    the inputs, {size:.0f} bytes a token of a value head, the model's own"]
-        for text, rows in groupby(self.kept, str):
-            names = [row.keep + " (in force)" * (row.keep == self.keep) for row in rows]
+        lines = [
+            f"saves    the inputs, {size:.0f} bytes per token and value head, which the model "
+            "holds anyway"
+        ]
+        for text, equal in groupby(self.kept, str):
+            names = [kept.keep + " (in force)" * (kept.keep == self.keep) for kept in equal]
             lines.append(f"         {', '.join(names)}: {text}")
         return lines
 
@@ -83,19 +87,23 @@ def explain(
     device: torch.device | str | None = None,
     **kwargs: Any,
 ) -> Explanation:
-    """Explain the choice for a call, or for a problem.
+    """Explain which variant a call, or a problem, runs on. Nothing is run.
 
     Args:
-        call: the arguments of a call as to ``chunk_gated_delta_rule`` (with the keyword arguments),
-            or one Problem.
-        target: explain for this target (a name such as ``h200``), which need not be here.
-        device: explain for this torch device; default: the call's device, or for a Problem the
-            first GPU or else the CPU.
+        call: the positional arguments of a call of ``chunk_gated_delta_rule``, or one Problem.
+        target: explain for this target, e.g. ``h200``; this machine need not have it.
+        device: explain for this torch device. Default: the device of the call; for a Problem the
+            current GPU, or the CPU if there is none.
+        kwargs: the keyword arguments of the call.
+
+    Returns:
+        The explanation; ``print`` it. If the call records gradients, it has a part for them.
 
     Raises:
-        InvalidInput: a tensor is outside the contract, or the device is not in this machine.
-        UnsupportedProblem: no plan can run it; lists every reason.
-        UnknownName: the target is unknown.
+        InvalidInput: a tensor violates the contract of the op, or this machine does not have the
+            device.
+        UnsupportedProblem: no plan can run it; the message lists every reason.
+        UnknownName: there is no target of this name.
     """
     gradients = False
     if call and isinstance(call[0], Problem):
@@ -107,8 +115,8 @@ def explain(
         default = str((call[0] if call else kwargs["q"]).device)
     find: Callable[[Problem], Choice]
     if target is not None:
-        row = target_named(target) if isinstance(target, str) else target
-        find = partial(choose, target=row)
+        given = target_named(target) if isinstance(target, str) else target
+        find = partial(choose, target=given)
     else:
         where = local_device(default if device is None else device)
         target_of(where)
@@ -121,14 +129,17 @@ def explain(
 
 
 def _with_gradients(choice: Choice, backward: Choice) -> Explanation:
-    """Of a call that records gradients; the forward may run on another variant for them."""
+    """Explain a call that records gradients.
+
+    Its forward may run on another variant than without gradients, to save tensors for them.
+    """
     gradients = _explanation(backward, choice)
-    left = next(row.saved for row in gradients.kept if row.keep == gradients.keep)
-    return replace(_explanation(replace(choice, variant=left.forward)), gradients=gradients)
+    saved = next(kept.saved for kept in gradients.kept if kept.keep == gradients.keep)
+    return replace(_explanation(replace(choice, variant=saved.forward)), gradients=gradients)
 
 
 def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
-    """Of one choice; ``forward`` is what comes before it where it is a backward."""
+    """Explain one choice; ``forward`` is the forward's choice if it is for a backward."""
     named = {refusal.candidate for refusal in choice.refused}
     others = tuple(
         Refusal(f"plan {name}", reasons)
@@ -150,26 +161,29 @@ def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
     if reasons:
         return tuple(reasons)
     if choice.winner is None:
-        return ("it was not asked for",)
+        return ("not requested",)
     if choice.winner.provenance == "predicted":
-        return (f"`gdn predict` found plan {choice.variant.plan} faster; nothing is measured yet",)
-    return (f"row {choice.winner.trial_id} was the fastest of what was measured",)
+        return (
+            f"`gdn predict` expects plan {choice.variant.plan} to be faster; nothing was measured",
+        )
+    return (f"row {choice.winner.trial_id} was the fastest one measured",)
 
 
 def _because(choice: Choice) -> list[str]:
     if choice.winner is None:
         why = {
-            "forced": "gdn_ops.using(...) asks for it",
-            "fallback": "no stored winner fits; plan torch runs anywhere (`gdn tune` finds better)",
+            "forced": "gdn_ops.using(...) requests it",
+            "fallback": "no stored winner fits, and plan torch runs on every device; `gdn tune` "
+            "finds a faster variant",
         }
         return [f"because  {why[choice.how]}"]
     row = choice.winner.trial_id
     place = "stored in" if row is None else f"row {row} of"
     lines = [f"because  {choice.how} winner: {place} {choice.winner.database}"]
-    return lines + _row(choice.winner)
+    return lines + _winner_lines(choice.winner)
 
 
-def _row(winner: Winner) -> list[str]:
+def _winner_lines(winner: Winner) -> list[str]:
     text = f"         {winner.provenance} {seconds_text(winner.median)}"
     if winner.provenance == "measured":
         text += f" [{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
@@ -188,7 +202,7 @@ def _row(winner: Winner) -> list[str]:
     lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
     if winner.stale:
         lines.append(
-            "         stale: measured with other templates than today's; "
-            "`gdn tune --again` renews it"
+            "         stale: the templates have changed since it was measured; "
+            "`gdn tune --again` measures again"
         )
     return lines

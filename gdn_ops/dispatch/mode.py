@@ -1,4 +1,4 @@
-"""Mode: how the calls inside a ``with`` are dispatched."""
+"""The dispatch mode, and the context managers that change it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gdn_ops.errors import InvalidInput, UnsupportedProblem
 
 @dataclass(frozen=True, eq=False)
 class Mode:
-    """How calls are dispatched; one object for each way, for every call hashes it.
+    """How calls are dispatched. Equal modes are one object: every call hashes its mode.
 
     Args:
-        forced: the plan (its default variant) or the variant they run on; None: the best known.
-        invariant: the choice does not depend on the sizes of a call.
-        keep: what stays in memory for the gradients, one of ``SAVING``.
+        forced: the plan (its default variant) or the variant to run on; None: the best known.
+        invariant: whether the choice ignores the sizes of a call.
+        keep: which tensors stay in memory for the backward, one of ``SAVING``.
     """
 
     forced: str | Variant | None = None
@@ -40,38 +40,45 @@ MODE: ContextVar[Mode] = ContextVar("gdn_ops_mode", default=USUAL)
 _NUMBERED: dict[int, Mode] = {}
 
 TRACED: list[tuple[str, bool]] = []
-"""Inside torch.compile: the plan and the invariance that the traced region has chosen so far.
+"""Inside torch.compile: the plan and the invariance set within the traced function, innermost last.
 
-Dynamo traces a list, not a ContextVar. What is outside the region is the mode where the graph runs.
+Dynamo can trace a list, but not a ContextVar. Everything else comes from ``MODE`` when the graph
+runs.
 """
 
 
 @contextmanager
 def using(forced: str | Variant) -> Iterator[None]:
-    """Run every call inside on one plan (its default variant) or one variant.
+    """Context manager: run every call inside on one plan or on one variant.
 
-    The gradients of a call run on the same plan. Inside a function that torch.compile traces, give
-    a plan's name; a variant goes around the call of the compiled function.
+    The gradients of a call run on the same plan. Calls in float64 are not affected: they always
+    run on ``gdn_ops.reference``.
+
+    Args:
+        forced: a plan's name, for its default variant, or a ``Variant``. Inside a function that
+            torch.compile traces only a name is allowed; put ``using(variant)`` around the call of
+            the compiled function.
 
     Raises:
-        InvalidInput: neither a name nor a variant is given.
-        UnknownName: no plan has that name.
-        UnsupportedProblem: a variant is given inside a traced function.
+        InvalidInput: ``forced`` is neither a string nor a variant.
+        UnknownName: there is no plan of this name.
+        UnsupportedProblem: a variant is given inside a function that torch.compile traces. Calls
+            inside raise it too if the plan cannot run them; the message lists every reason.
     """
     if isinstance(forced, str):
-        # Dynamo cannot trace the look-up: there the operator does it, when it runs
+        # Dynamo cannot trace this check; in a compiled function the operator checks at run time.
         if not torch.compiler.is_compiling():
             plan_named(forced)
     elif not isinstance(forced, Variant):
         raise InvalidInput(
-            f"using({shown(forced)}) names nothing; give a plan's name ({', '.join(PLANS)}) "
-            "or a Variant."
+            f"using({shown(forced)}) is neither a plan nor a variant; give a plan's name "
+            f"({', '.join(PLANS)}) or a Variant."
         )
     if torch.compiler.is_compiling():
         if not isinstance(forced, str):
             raise UnsupportedProblem(
-                "using(Variant) is inside torch.compile, where a plan's name can be given alone; "
-                "put it around the call of the compiled function."
+                "using(Variant) is inside torch.compile, which allows only a plan's name; put it "
+                "around the call of the compiled function."
             )
         with _traced(forced, traced_mode()[1]):
             yield
@@ -82,13 +89,16 @@ def using(forced: str | Variant) -> Iterator[None]:
 
 @contextmanager
 def batch_invariant() -> Iterator[None]:
-    """Let a sequence inside give the same bits alone, in a batch, and packed with others.
+    """Context manager: make the results of a sequence independent of the batch, bit for bit.
 
-    Every plan computes a sequence without regard to its neighbours; what differs is which variant
-    is the fastest for a size. Here one is chosen for all sizes, of prefill, of decode (one token a
-    sequence, not packed) and of gradients each. No variant uses atomics, so calls also repeat. On a
-    GPU the ``torch`` plan, which runs where nothing was tuned, is no better than cuBLAS, whose
-    products may depend on the batch.
+    Inside, a sequence gives the same bits alone, in a batch, and packed with others. Every plan
+    computes each sequence on its own, but the fastest variant depends on the sizes; here one
+    variant serves all sizes: one for prefill, one for decode (one token per sequence, not packed)
+    and one for the gradients. Results are also the same from run to run, as no variant uses
+    atomics.
+
+    The guarantee does not cover the ``torch`` plan on a GPU, which runs if nothing was tuned:
+    results of cuBLAS may depend on the batch.
     """
     if torch.compiler.is_compiling():
         with _traced(traced_mode()[0], True):
@@ -100,65 +110,72 @@ def batch_invariant() -> Iterator[None]:
 
 @contextmanager
 def saving_for_backward(keep: str) -> Iterator[None]:
-    """Choose what the calls inside keep in memory for their gradients: less memory, or less time.
+    """Context manager: choose which tensors the calls inside save for their backward.
 
-    It is the call that counts, not where its gradients are taken. ``explain`` of a call tells the
-    bytes of each choice, and why a plan keeps nothing but its inputs where it cannot do more. A
-    call inside torch.compile always keeps its inputs alone. Where torch.utils.checkpoint runs a
-    call again, put this inside the function that it is given.
+    Saving more makes the backward faster and takes more memory. The setting applies to forward
+    calls inside the block; their backward may run outside it. ``explain`` of a call shows the
+    bytes of each setting, and why a plan saves only its inputs if it cannot save more. A call
+    inside torch.compile always saves only its inputs. With torch.utils.checkpoint, put this
+    inside the checkpointed function.
 
     Args:
-        keep: ``inputs``, the default, from which the backward makes everything again; ``inverse``,
-            the gate's sums and the inverse of each chunk too; or ``states``, every tensor too that
-            the forward makes and the backward reads.
+        keep: what to save. ``inputs`` (the default outside): the inputs; the backward recomputes
+            the rest. ``inverse``: also the cumulative log decays and the inverse matrix of each
+            chunk. ``states``: also every other tensor of the forward that the backward reads.
 
     Raises:
-        UnknownName: it is none of these.
+        UnknownName: ``keep`` is none of these. Inside torch.compile: InvalidInput.
     """
     known = isinstance(keep, str) and keep in SAVING
     if torch.compiler.is_compiling():
         if not known:
-            raise InvalidInput(f"keeping({keep!r}) is no choice; give one of {', '.join(SAVING)}.")
+            raise InvalidInput(
+                f"saving_for_backward({keep!r}) is unknown; give one of {', '.join(SAVING)}."
+            )
         yield
         return
     if not known:
-        raise UnknownName.of("choice of what to keep", keep, SAVING)
+        raise UnknownName.of("setting of saving_for_backward", keep, SAVING)
     with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
         yield
 
 
 keeping = saving_for_backward
-"""The older name of ``saving_for_backward``."""
+"""The old name of ``saving_for_backward``."""
 
 
 def number_of(mode: Mode) -> int:
-    """A number for a mode, as long as the process lives; ``mode_numbered`` gives the mode back."""
+    """Return a number for a mode, valid in this process; ``mode_numbered`` reverses it."""
     _NUMBERED[id(mode)] = mode
     return id(mode)
 
 
 def mode_numbered(number: int) -> Mode:
-    """The mode of a number that ``number_of`` gave."""
+    """Return the mode of a number from ``number_of``."""
     return _NUMBERED[number]
 
 
 def traced_mode() -> tuple[str, bool]:
-    """The plan, or an empty string, and the invariance in force where a region is traced."""
+    """Return the plan (or an empty string) and the invariance set in the traced function."""
     return TRACED[-1] if TRACED else ("", False)
 
 
 def as_traced(plan: str, invariant: bool) -> AbstractContextManager[None]:
-    """The mode of a traced region, inside the mode in force where its graph runs.
+    """Context manager: apply what a traced function has set on top of the current mode.
+
+    Args:
+        plan: the plan that it runs on, or an empty string.
+        invariant: whether it asked for batch invariance.
 
     Raises:
-        UnknownName: no plan has that name.
+        UnknownName: there is no plan of this name.
     """
     if not plan and not invariant:
         return nullcontext()
     if plan:
         plan_named(plan)
-    usual = MODE.get()
-    return _mode(mode_of(plan or usual.forced, invariant or usual.invariant, usual.keep))
+    outer = MODE.get()
+    return _mode(mode_of(plan or outer.forced, invariant or outer.invariant, outer.keep))
 
 
 @contextmanager

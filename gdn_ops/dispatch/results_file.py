@@ -1,4 +1,4 @@
-"""A results database as a file: what marks it, how it is opened to read, what its faults mean."""
+"""The file of a results database: its identification, opening it to read, and its errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ APPLICATION_ID = 0x67646E73
 """``PRAGMA application_id`` of a results database: "gdns"."""
 
 SCHEMA_VERSION = 3
-"""The newest schema this version knows: ``PRAGMA user_version``, the number of the last Alembic
-revision in ``tuner/migrations``."""
+"""The newest schema that this version can read: ``PRAGMA user_version``, which is the number of
+the last Alembic revision in ``tuner/migrations``."""
 
 READ_SECONDS = 10.0
-"""How long a reader waits for a lock; only databases outside WAL mode ever make it wait."""
+"""How long a reader waits for a lock; only databases that are not in WAL mode make it wait."""
 
 ELSEWHERE = f"set {RESULTS_VARIABLE} to another path"
 
@@ -29,11 +29,11 @@ _FAULTS = (
     (
         "is full",
         "the disk that holds {path} is full ({free} bytes free)",
-        f"free some space or {ELSEWHERE}; every row that was stored before is intact",
+        f"free some space or {ELSEWHERE}; the rows stored before are intact",
     ),
     (
         "not a database",
-        "{path} is no SQLite database",
+        "{path} is not an SQLite database",
         f"move the file away or {ELSEWHERE}",
     ),
     (
@@ -54,18 +54,18 @@ _FAULTS = (
     (
         "unable to open",
         "{path} cannot be opened",
-        f"check that it is a file and that you may read and write there, or {ELSEWHERE}",
+        f"check that it is a file and that you may read and write it, or {ELSEWHERE}",
     ),
     (
         "locked",
-        "another process keeps {path} locked",
-        f"wait for it or end it, or {ELSEWHERE}",
+        "another process has locked {path}",
+        f"wait for that process or stop it, or {ELSEWHERE}",
     ),
 )
 
 
 def results_error(path: Path, error: BaseException) -> ResultsError:
-    """Say what an SQLite or operating-system error about a database means and what to do."""
+    """Return a ResultsError that explains an SQLite or OS error and names the remedy."""
     text = str(error)
     for fragment, meaning, remedy in _FAULTS:
         if fragment in text:
@@ -73,19 +73,23 @@ def results_error(path: Path, error: BaseException) -> ResultsError:
             return ResultsError(f"{fault} (SQLite: {text}); {remedy}.")
     return ResultsError(
         f"results database {path}: {text} ({_bytes_free(path)} bytes free on its disk); "
-        f"repair the cause or {ELSEWHERE}."
+        f"fix the cause or {ELSEWHERE}."
     )
 
 
 def missing(path: Path) -> ResultsError:
-    """The error about a database that was asked for and is not there."""
+    """Return the error for a requested database that does not exist."""
     return ResultsError(
         f"there is no results database {path}; create one with `gdn tune`, or {ELSEWHERE}."
     )
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything at a path; ResultsError where that cannot be found out."""
+    """Return whether a path exists.
+
+    Raises:
+        ResultsError: the operating system does not allow to look.
+    """
     try:
         return path.exists()
     except OSError as error:
@@ -94,10 +98,10 @@ def exists(path: Path) -> bool:
 
 @contextmanager
 def read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database to read, without a trace on it, also where nothing can be written.
+    """Open a database to read, also on read-only media. Nothing beside it is changed.
 
     Raises:
-        ResultsError: there is no such file, or SQLite cannot read it.
+        ResultsError: the file does not exist, or SQLite cannot read it.
     """
     real = path.resolve()
     if not exists(real):
@@ -108,19 +112,19 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
         with ExitStack() as stack:
             connection = _connect(real, stack)
             connection.execute("PRAGMA trusted_schema = OFF")
-            # a damaged text must cost one row, not the whole read
+            # An invalid text must cost one row, not the whole read.
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
             yield connection
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-        # what SQLite says of a damaged schema quotes its bytes
+        # UnicodeDecodeError: SQLite's message about a damaged schema quotes its bytes.
         raise results_error(path, error) from error
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema of an open database; 0 where nobody has set one up yet.
+    """Return the schema version of an open database; 0 if the database is empty.
 
     Raises:
-        ResultsError: it belongs to another program, or to a newer version of gdn-ops.
+        ResultsError: the database belongs to another program or to a newer version of gdn-ops.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -129,12 +133,13 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise ResultsError(
-            f"{path} is the SQLite database of another program (application id {application:#x}, "
-            f"schema version {version}; a results database has {APPLICATION_ID:#x}); {ELSEWHERE}."
+            f"{path} is the SQLite database of another program: its application id is "
+            f"{application:#x} (schema version {version}), that of a results database is "
+            f"{APPLICATION_ID:#x}; {ELSEWHERE}."
         )
     if version > SCHEMA_VERSION:
         raise ResultsError(
-            f"{path} has the newer schema version {version}; this gdn-ops knows up to "
+            f"{path} has schema version {version}; this version of gdn-ops reads versions up to "
             f"{SCHEMA_VERSION}. Upgrade gdn-ops or {ELSEWHERE}."
         )
     return version
@@ -146,12 +151,12 @@ def _connect(real: Path, stack: ExitStack) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         if not os.access(real, os.R_OK):
             raise
-    # A database in WAL mode needs its -shm file, which cannot be made on read-only media.
+    # A database in WAL mode needs a -shm file, which cannot be created on read-only media.
     logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
     logs = [log for log in logs if log.exists() and log.stat().st_size > 0]
     if not logs:
         return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack)
-    # `immutable` would pass over what a killed writer left in its log
+    # `immutable` would ignore what a killed writer left in its log, so read a copy instead.
     folder = Path(stack.enter_context(TemporaryDirectory()))
     for file in (real, *logs):
         shutil.copyfile(file, folder / file.name)

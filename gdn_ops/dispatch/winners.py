@@ -1,7 +1,7 @@
-"""Winners as the dispatcher reads them: the view ``winners`` of every database, and their order.
+"""Winners: reading the view ``winners`` of the databases, and ranking them for a problem.
 
-Only the standard library, only the view, only ``json.loads``: nothing that a database holds is
-executed. Values of a variant are checked later by their axes, in ``gdn_ops.codegen.variant``.
+This uses only the standard library and parses only JSON, so nothing in a database is executed.
+``gdn_ops.codegen.variant`` checks the values of a variant before they are used.
 """
 
 from __future__ import annotations
@@ -26,32 +26,37 @@ COLUMNS = (
     "reference", "provenance", "trial_id", "device", "torch", "triton", "created",
 )  # fmt: skip
 SOURCES_SINCE = 2
-"""The schema version whose view has ``sources``, too."""
+"""The first schema version whose view has the column ``sources``."""
 
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "predicted")
-"""How a winner fits a problem, best first."""
+"""How a winner fits a problem, from the best fit to the worst."""
 
 SAME_FACTS = ("op", "gate", "delta", "dtype", "K", "V", "grad")
 SIZE_FACTS = ("tokens", "sequences", "HV", "H")
 FLAG_DISTANCE = 0.25
-"""What one differing flag weighs, in doublings of a size."""
+"""The distance that one differing flag adds; doubling one size adds 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The fastest right variant known for a problem bucket on a target.
+    """The fastest correct variant known for a problem bucket on a target.
 
     Args:
-        facts: the problem, as ``Problem.facts()`` gave it.
-        variant: plan, interface and stages, as ``Variant.to_json()`` gave it; not checked yet.
-        median, low, high: seconds, with the bounds of the 95 % interval.
-        reference: seconds of the reference baseline in the same run; None when predicted.
+        problem_id: the name of the bucket, as ``Problem.id()`` returns it.
+        facts: the problem, as ``Problem.facts()`` returns it.
+        target: the name of the target.
+        arch: the architecture of the target.
+        variant_id: the hash that names the variant.
+        variant: plan, interface and stages, as ``Variant.to_json()`` returns them; not checked.
+        median: the median time in seconds.
+        low, high: the bounds of its 95 % confidence interval, in seconds.
+        reference: seconds of the reference implementation in the same run; None if predicted.
         provenance: ``measured`` or ``predicted``.
-        trial_id: the row of ``trials`` it was measured by, in ``database``.
-        sources: hash of each stage's source when it was measured; None where that is not known.
-        device, torch, triton: where it was measured.
-        created: ISO 8601, UTC.
+        trial_id: the row of ``trials`` that measured it, in ``database``.
+        sources: the hash of each stage's source at that time; None if unknown.
+        device, torch, triton: the device and the versions it was measured with.
+        created: when, ISO 8601, UTC.
         database: the file it was read from.
     """
 
@@ -76,16 +81,15 @@ class Winner:
 
     @property
     def speedup(self) -> float | None:
-        """How many times faster than the reference; None where no reference was measured."""
+        """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
 
     @cached_property
     def stale(self) -> bool:
-        """Whether it was measured with another source than its variant has today.
+        """Whether the source of its kernels has changed since it was measured.
 
-        A source that is not known, or can no longer be rendered, counts as another one; a
-        prediction was measured with none. The first question renders the variant; reading and
-        choosing winners do not.
+        True too if the old source is unknown or the variant can no longer be rendered; False for
+        a prediction. The first access renders the variant; reading and choosing winners do not.
         """
         if self.provenance == "predicted":
             return False
@@ -94,7 +98,7 @@ class Winner:
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row of the view that cannot be used, and why."""
+    """A row of the view that cannot be used, with the reason."""
 
     database: Path
     problem_id: str
@@ -103,9 +107,12 @@ class SkippedRow:
 
 @dataclass(frozen=True)
 class WinnerTable:
-    """What all databases know, in the order in which they are read.
+    """The winners of all databases, in the order in which the databases are read.
 
-    ``faults`` holds one error for each database that could not be read.
+    Args:
+        winners: the winners that could be read.
+        skipped: the rows that could not.
+        faults: one error for each database that could not be read.
     """
 
     winners: tuple[Winner, ...]
@@ -115,17 +122,24 @@ class WinnerTable:
     def candidates(
         self, problem_id: str, facts: Mapping[str, Any], target: str, arch: str
     ) -> list[tuple[Winner, str]]:
-        """Every winner that may serve a problem on a target, the best fit first, with its ``HOW``.
+        """Return the winners that may serve a problem on a target, the best fit first.
 
-        First the exact bucket on this target, then the nearest buckets on it, then those of other
-        targets of the same arch, last what was predicted. Ties go to the database read first.
+        The order is: the same bucket on this target, the nearest buckets on it, winners of other
+        targets of the same architecture, predictions. In a tie the database read first wins.
+
+        Returns:
+            Pairs of a winner and how it fits, one of ``HOW``.
         """
         fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target, arch))]
         return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
 
 
 def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
-    """Read every database (the user's, then the shipped one) and keep what can be read."""
+    """Read the databases (by default the user's, then the shipped one), and keep the errors.
+
+    Args:
+        databases: the files to read.
+    """
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
@@ -141,10 +155,10 @@ def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
 
 
 def read_winners(path: Path) -> WinnerTable:
-    """Read the winners of one database; one that does not exist, or is empty, has none.
+    """Read the winners of one database; it has none if it is empty or does not exist.
 
     Raises:
-        ResultsError: the file is no results database, corrupt, or of a newer version.
+        ResultsError: the file is not a results database, corrupt, or of a newer version.
     """
     if not exists(path):
         return WinnerTable(())
@@ -182,26 +196,26 @@ def distance(facts: Mapping[str, Any], other: Mapping[str, Any]) -> float | None
 def _fit(
     winner: Winner, problem_id: str, facts: Mapping[str, Any], target: str, arch: str
 ) -> tuple[int, bool, float] | None:
-    """The sort key of a winner for a problem: rank in ``HOW``, foreign target, distance."""
+    """Return the sort key of a winner: rank in ``HOW``, other target, distance; None: no fit."""
     exact = winner.problem_id == problem_id
     apart = 0.0 if exact else distance(winner.facts, facts)
-    here = winner.target == target
-    if apart is None or not (here or winner.arch == arch):
+    same_target = winner.target == target
+    if apart is None or not (same_target or winner.arch == arch):
         return None
     if winner.provenance == "predicted":
         how = "predicted"
-    elif here:
+    elif same_target:
         how = "exact" if exact else "nearest"
     else:
         how = "same arch"
-    return HOW.index(how), not here, apart
+    return HOW.index(how), not same_target, apart
 
 
 def _winner(row: sqlite3.Row, path: Path) -> Winner:
     facts, variant = _object(row, "facts"), _object(row, "variant")
     for key in SIZE_FACTS:
         if type(facts.get(key)) is not int or facts[key] < 1:
-            raise ValueError(f"fact {key} is {facts.get(key)!r}, not a whole number from 1")
+            raise ValueError(f"fact {key} is {facts.get(key)!r}, not an integer >= 1")
     if row["provenance"] not in PROVENANCES:
         raise ValueError(f"provenance is {row['provenance']!r}, not one of {PROVENANCES}")
     if row["trial_id"] is not None and type(row["trial_id"]) is not int:
@@ -234,7 +248,7 @@ def _sources_today(winner: Winner) -> dict[str, str] | None:
     try:
         problem = Problem.from_facts(winner.facts)
         return source_hashes(problem, Variant.from_json(winner.variant, problem))
-    except (GdnError, KeyError, TypeError):  # facts, axes or a template that are gone
+    except (GdnError, KeyError, TypeError):  # facts, axes or templates that no longer exist
         return None
 
 
@@ -252,7 +266,7 @@ def _object(row: sqlite3.Row, key: str) -> dict[str, Any]:
 def _text(row: sqlite3.Row, key: str) -> str:
     value = row[key]
     if not isinstance(value, str):
-        raise ValueError(f"{key} is {value!r:.60}, not a text")
+        raise ValueError(f"{key} is {value!r:.60}, not a string")
     return value
 
 
@@ -263,5 +277,5 @@ def _text_or_none(row: sqlite3.Row, key: str) -> str | None:
 def _seconds(row: sqlite3.Row, key: str) -> float:
     value = row[key]
     if not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-        raise ValueError(f"{key} is {value!r:.60}, not a number of seconds above 0")
+        raise ValueError(f"{key} is {value!r:.60}, not a number of seconds > 0")
     return float(value)
