@@ -1,1 +1,1 @@
-"""Running a chosen variant: the tensors of a call, packing, launchers and gradients."""
+"""Running a chosen variant: the tensors of a call, packed sequences, launchers, gradients."""

@@ -1,4 +1,4 @@
-"""Call: the tensors of one call of a rule, as every launcher takes them."""
+"""Call: the tensors of one call of a rule, in the form that every launcher takes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ class Call:
     """The tensors of one call, already checked.
 
     Args:
-        q, k: [B, T, H, K]; v: [B, T, HV, V], all of one dtype.
-        g: [B, T, HV] log decay, or the raw gate when ``A_log`` is given; [B, T, HV, K] of a vector
-            gate; None without one.
-        beta: [B, T, HV] writing strength, any float dtype; None without the delta.
+        q, k: [B, T, H, K].
+        v: [B, T, HV, V]; q, k and v have one dtype.
+        g: [B, T, HV] log decay, or [B, T, HV, K] for a vector gate; the raw gate if ``A_log`` is
+            given; None: no gate.
+        beta: [B, T, HV] writing strength, any float dtype; None without the delta rule.
         scale: factor on the outputs, usually K^-0.5.
-        A_log, dt_bias: [HV], of a raw gate; dt_bias [HV, K] of a vector gate.
-        h0: [N, HV, K, V] initial state or None.
-        packing: where the sequences begin when they are packed in one row, else None.
-        do: [B, T, HV, V] of q's dtype, the gradient of the outputs, in a backward call.
-        dht: [N, HV, K, V] fp32, the gradient of the final state, where there is one.
+        A_log: [HV], for a raw gate; else None.
+        dt_bias: [HV], or [HV, K] for a vector gate, for a raw gate; or None.
+        h0: [N, HV, K, V] initial state; None: zeros.
+        packing: the offsets of packed sequences; None for a batch.
+        do: [B, T, HV, V] in q's dtype, the gradient of the outputs; only for a backward.
+        dht: [N, HV, K, V] fp32, the gradient of the final state; only for a backward, or None.
     """
 
     q: torch.Tensor
@@ -46,13 +48,13 @@ DIFFERENTIABLE = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
 
 
 def check_decay(call: Call) -> None:
-    """Refuse a log decay above 0 of a call on the CPU; NaN passes, and so does a single token.
+    """Refuse log decays above 0 in a call on the CPU with more than one token. NaN passes.
 
-    The ``torch`` plan clamps exponents that only a positive one would make positive. Reading g back
-    from a GPU would cost more than it is worth.
+    The ``torch`` plan clamps exponents at 0, so a positive log decay would give wrong results. On
+    a GPU nothing is checked, because reading g back would take too long.
 
     Raises:
-        InvalidInput: names the decay.
+        InvalidInput: a log decay is above 0.
     """
     g, T = call.g, call.q.shape[1]
     if g is None or call.A_log is not None or T == 1 or g.device.type != "cpu":
@@ -60,6 +62,6 @@ def check_decay(call: Call) -> None:
     used = g.detach()[:, : T if call.packing is None else call.packing.offsets[-1]]
     if used.numel() and (top := used.amax()) > 0:
         raise InvalidInput(
-            f"g has the log decay {top.item():.3g}; it must be 0 at most. Give log(decay), or a "
-            "raw gate with use_gate_in_kernel=True."
+            f"g has the log decay {top.item():.3g}; it must be <= 0. Give log(decay), or a raw "
+            "gate with use_gate_in_kernel=True."
         )

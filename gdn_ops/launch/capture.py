@@ -1,4 +1,4 @@
-"""The capture of a CUDA graph, inside which nothing can be compiled, read back or sent over."""
+"""CUDA graph capture: while it lasts nothing can be compiled or copied to or from the GPU."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from gdn_ops.errors import LaunchError
 
 
 def refuse_capture(device: torch.device, what: str) -> None:
-    """Refuse to do something inside a capture on a device.
+    """Refuse an action if the current stream of a device is being captured.
 
     Args:
-        what: what cannot be done there and why it is due, as the subject of a sentence.
+        device: the device of the call.
+        what: the action, as the subject of the sentence in the error.
 
     Raises:
-        LaunchError: the current stream of the device is being captured.
+        LaunchError: a capture is in progress.
     """
     if device.type != "cuda":
         return
@@ -22,6 +23,6 @@ def refuse_capture(device: torch.device, what: str) -> None:
         capturing = torch.cuda.is_current_stream_capturing()
     if capturing:
         raise LaunchError(
-            f"{what} cannot be inside the capture of a CUDA graph; make the same call once before "
-            "it, or see gdn_ops.warmup."
+            f"{what} is not possible during the capture of a CUDA graph; make the same call once "
+            "before the capture, or see gdn_ops.warmup."
         )

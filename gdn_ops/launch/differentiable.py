@@ -1,4 +1,4 @@
-"""Gradients of the rule: one launcher forward, another one, of the backward problem, back."""
+"""Gradients: an autograd function around a launcher of the forward and one of the backward."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gdn_ops.launch.call import DIFFERENTIABLE, Call
 from gdn_ops.launch.launcher import Launcher
 
 BackwardOf = Callable[[bool], Launcher]
-"""The launcher of the backward problem, with or without a gradient of the final state."""
+"""Returns the launcher of the backward problem. True: the final state has a gradient too."""
 
 
 class Differentiable:
-    """A launcher whose results carry gradients.
+    """A launcher whose results can be differentiated.
 
-    The inputs are kept for the backward pass, and what is named; the rest is computed again.
+    The inputs and the named tensors are saved for the backward, which recomputes the rest.
 
     Args:
-        forward: of the forward or decode problem.
-        backward: gives the launcher of its gradients; called when they are asked for.
-        keep: the choice of what to keep, one of ``SAVING``.
-        names: tensors of the forward's stages that are kept by this choice.
+        forward: the launcher of the forward or decode problem.
+        backward: returns the launcher of the gradients; called in the backward pass.
+        keep: the setting of ``saving_for_backward``, one of ``SAVING``.
+        names: the tensors of the forward's stages to save.
     """
 
     def __init__(
@@ -44,19 +44,21 @@ class Differentiable:
         results: tuple[torch.Tensor, torch.Tensor | None] = _Rule.apply(self, call, *inputs)  # type: ignore[no-untyped-call]
         return results
 
-    def given(self, backward: Launcher, kept: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What was kept and this backward may read.
+    def readable(
+        self, backward: Launcher, saved: Sequence[torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Return those of the saved tensors that this backward can read, by name.
 
-        Where no gradient of the final state comes in it may be another variant than the one that
-        the forward made room for.
+        Without a gradient of the final state the backward may run on another variant than the one
+        for which the tensors were saved.
         """
-        if not kept:
+        if not saved:
             return {}
         forward = self.forward
         names = saved_names(
             self.keep, forward.variant, forward.problem, backward.variant, backward.problem
         )
-        return {n: x for n, x in zip(self.names, kept, strict=True) if n in names}
+        return {n: x for n, x in zip(self.names, saved, strict=True) if n in names}
 
 
 class _Rule(torch.autograd.Function):
@@ -64,22 +66,22 @@ class _Rule(torch.autograd.Function):
     def forward(
         ctx: Any, launchers: Differentiable, call: Call, *inputs: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        o, ht, kept = launchers.forward.leaving(call, launchers.names)
-        # saved by autograd, which sees to it that no input is changed before its gradient is taken
-        ctx.save_for_backward(*inputs, *kept, *_offsets(call))
+        o, ht, saved = launchers.forward.run_and_save(call, launchers.names)
+        # Autograd raises an error if one of these is modified in place before the backward.
+        ctx.save_for_backward(*inputs, *saved, *_offsets(call))
         ctx.set_materialize_grads(False)
         ctx.launchers, ctx.scale, ctx.packing = launchers, call.scale, call.packing
-        return _own(o), None if ht is None else _own(ht)
+        return _not_a_view(o), None if ht is None else _not_a_view(ht)
 
     @staticmethod
     def backward(
         ctx: Any, do: torch.Tensor | None, dht: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
         if torch.is_grad_enabled():
-            # autograd would take the gradients for constants, and say nothing
+            # Otherwise autograd would silently treat the gradients as constants.
             raise UnsupportedProblem(
-                "create_graph=True asks for gradients of gradients, which no plan has; leave it "
-                "out, or use gdn_ops.reference."
+                "create_graph=True requests gradients of gradients, which no plan computes; leave "
+                "it out, or use gdn_ops.reference."
             )
         saved = ctx.saved_tensors
         inputs = dict(zip(DIFFERENTIABLE, saved[: len(DIFFERENTIABLE)], strict=True))
@@ -91,7 +93,7 @@ class _Rule(torch.autograd.Function):
         needed = zip(DIFFERENTIABLE, ctx.needs_input_grad[2:], strict=True)
         wanted = [name for name, needs in needed if needs]
         rest = saved[len(DIFFERENTIABLE) :]
-        given = launchers.given(backward, rest[: len(launchers.names)])
+        given = launchers.readable(backward, rest[: len(launchers.names)])
         gradients = backward.gradients(call, wanted, given)
         return (
             None,
@@ -104,14 +106,17 @@ class _Rule(torch.autograd.Function):
 
 
 def _offsets(call: Call) -> list[torch.Tensor]:
-    """``cu_seqlens`` of a packed call, for autograd to see that it is not changed either."""
+    """Return ``cu_seqlens`` of a packed call, so that autograd checks that it is not modified."""
     if call.packing is None or call.packing.cu_seqlens.is_inference():
         return []
     return [call.packing.cu_seqlens]
 
 
-def _own(x: torch.Tensor) -> torch.Tensor:
-    """x as no view, on the same memory: autograd refuses to change a view among several results."""
+def _not_a_view(x: torch.Tensor) -> torch.Tensor:
+    """Return x on the same memory, but not as a view.
+
+    Autograd does not allow in-place changes of a view that a function with several results returns.
+    """
     if not x._is_view():
         return x
     return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())

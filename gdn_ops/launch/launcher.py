@@ -1,4 +1,4 @@
-"""Launcher: a variant of a problem as something to call."""
+"""Launcher: a variant bound to a problem, ready to call."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ Steps = list[tuple[StageLauncher, list[str]]]
 class Launcher:
     """A variant bound to a problem.
 
-    Call it with a ``Call`` of that problem to get (o [B, T, HV, V], final state [N, HV, K, V] fp32
-    or None). The sizes of the call are free; everything else is fixed by the problem.
+    Calling it with a ``Call`` of that problem returns o [B, T, HV, V] and the final state
+    [N, HV, K, V] in fp32, or None if the problem has none. The sizes of the call (tokens and
+    sequences) are free; the problem fixes everything else.
+
+    Args:
+        problem: the problem.
+        variant: the variant to run.
+        interpret: whether to render for Triton's interpreter.
     """
 
     def __init__(self, problem: Problem, variant: Variant, *, interpret: bool) -> None:
@@ -48,18 +54,18 @@ class Launcher:
         )
         languages = {stage.spec.language for stage in self.stages}
         self._triton, self._torch = "triton" in languages, "torch" in languages
-        # plain PyTorch looks for tokens and slots on the host
+        # Plain PyTorch reads offsets and slots on the host, so the call waits for the GPU.
         self._waits = not self._triton and (problem.varlen or problem.op == "pool")
         self._steps: dict[tuple[frozenset[str], frozenset[str]], Steps] = {}
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
-        o, ht, _ = self.leaving(call, ())
+        o, ht, _ = self.run_and_save(call, ())
         return o, ht
 
-    def leaving(
+    def run_and_save(
         self, call: Call, names: Sequence[str]
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
-        """The results of a call, and the tensors of these names that its stages made."""
+        """Return the results of a call, and the tensors of these names from its stages."""
         check_decay(call)
         values = self._run(call, wanted=ALL.union(names) if names else ALL)
         _clear_tail(call, values["o"])
@@ -72,17 +78,22 @@ class Launcher:
         wanted: Collection[str] = DIFFERENTIABLE,
         given: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Of a backward problem: the gradient of each wanted input that the call gives.
+        """Return the gradients of a call; the problem must be a backward.
 
-        dq, dk, dv have q's dtype, the others are fp32; tokens of no sequence have zeros.
+        dq, dk and dv have q's dtype, the others are fp32. Tokens that belong to no sequence have
+        zero gradients.
 
         Args:
-            wanted: inputs; stages that no gradient of theirs depends on do not run.
-            given: tensors that the stages would make, by name; stages that make nothing else do
-                not run either.
+            call: the call, with ``do`` and perhaps ``dht``.
+            wanted: names of inputs; only the stages that their gradients depend on run.
+            given: tensors by name that the forward saved; stages that would only compute these
+                do not run.
+
+        Returns:
+            The gradient of each wanted input that the call has, by name (``dq``, ``dk``, ...).
         """
         names = [n for n in DIFFERENTIABLE if n in wanted and getattr(call, n) is not None]
-        if call.q.shape[0] == 0:  # no rows, so that only A_log and dt_bias have elements at all
+        if call.q.shape[0] == 0:  # an empty batch: only A_log and dt_bias have elements
             return {f"d{name}": torch.zeros_like(getattr(call, name)) for name in names}
         values = self._run(call, given or {}, frozenset(f"d{name}" for name in names))
         for name in names:
@@ -109,11 +120,11 @@ class Launcher:
         return workspace.values
 
     def steps(self, given: frozenset[str] = frozenset(), wanted: frozenset[str] = ALL) -> Steps:
-        """The stages that run, and by stage the tensors that no later one reads.
+        """Return the stages that run, each with the tensors that no later stage reads.
 
         Args:
-            given: tensors that are there before any of them runs.
-            wanted: tensors that are asked for.
+            given: names of tensors that exist before the first stage runs.
+            wanted: names of the requested tensors.
         """
         steps = self._steps.get((given, wanted))
         if steps is None:
@@ -153,7 +164,7 @@ class Launcher:
 
     @staticmethod
     def _laid_out(tensor: torch.Tensor | None) -> torch.Tensor | None:
-        """Contiguous and 16-byte aligned, as rendered kernels assume."""
+        """Return the tensor contiguous and aligned to 16 bytes, as rendered kernels assume."""
         if tensor is None:
             return None
         tensor = tensor.contiguous()
@@ -164,9 +175,9 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     """Render and import a variant for a problem.
 
     Args:
-        problem: supplies heads, head dims, dtype and flags; its sizes do not matter.
-        variant: what to run; that it can run is the caller's question to ``Variant.reasons``.
-        interpret: render for Triton's interpreter; None asks Triton whether it interprets.
+        problem: gives the heads, head dims, dtype and flags; its sizes do not matter.
+        variant: the variant to run. The caller has checked with ``Variant.reasons`` that it can.
+        interpret: whether to render for Triton's interpreter; None: if Triton is set to interpret.
 
     Raises:
         TemplateError: a template failed to render.
@@ -184,7 +195,7 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
 
 
 def _dead(stages: Sequence[StageLauncher], wanted: Collection[str]) -> list[list[str]]:
-    """By stage what earlier ones or itself made and no later one reads, the wanted apart."""
+    """Return for each stage the existing tensors that no later stage reads and nobody wants."""
     last: dict[str, int] = {}
     for i, stage in enumerate(stages):
         read = (name for name in stage.arguments if name in last)
@@ -195,7 +206,7 @@ def _dead(stages: Sequence[StageLauncher], wanted: Collection[str]) -> list[list
 
 
 def _clear_tail(call: Call, x: torch.Tensor) -> None:
-    """Zero what a result [1, T, ...] says of tokens behind the last packed sequence."""
+    """Set a result [1, T, ...] to zero at the tokens after the last packed sequence."""
     if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
         x[:, call.packing.offsets[-1] :] = 0
 

@@ -1,4 +1,4 @@
-"""Packing: where the sequences of one packed row begin, on the device and on the host."""
+"""Packing: the offsets of packed sequences, on the device and on the host."""
 
 from __future__ import annotations
 
@@ -16,32 +16,42 @@ from gdn_ops.launch.capture import refuse_capture
 
 
 class Packing:
-    """The offsets of packed sequences and the chunks they fall into.
+    """The offsets of packed sequences, and the chunks and segments they are cut into.
 
     Args:
-        cu_seqlens: [N + 1] int32, contiguous: the first token of each sequence, the last one's end.
+        cu_seqlens: [N + 1] int32, contiguous: the first token of each sequence, then the end of
+            the last one.
         offsets: the same numbers on the host.
     """
 
     def __init__(self, cu_seqlens: torch.Tensor, offsets: tuple[int, ...]) -> None:
         self.cu_seqlens = cu_seqlens
         self.offsets = offsets
-        # kept here too: a captured CUDA graph needs them as long as cu_seqlens itself
+        # Kept here although the functions below cache them: a captured CUDA graph needs the tables
+        # for as long as it needs cu_seqlens.
         self._chunks: dict[int, tuple[torch.Tensor, torch.Tensor, int]] = {}
         self._segments: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]] = {}
 
     def chunks(self, BT: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Chunks of BT tokens: (chunk_indices [NT, 2], chunk_offsets [N + 1], NT), int32."""
+        """Cut the sequences into chunks of BT tokens.
+
+        Returns:
+            chunk_indices [NT, 2] int32, the sequence of each chunk and its place in the sequence;
+            chunk_offsets [N + 1] int32, the first chunk of each sequence; and the number of
+            chunks NT.
+        """
         if BT not in self._chunks:
             refuse_capture(self.cu_seqlens.device, "making tables of chunks for new cu_seqlens")
             self._chunks[BT] = _chunk_tables(self.offsets, BT, self.cu_seqlens.device)
         return self._chunks[BT]
 
     def segments(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-        """Sequences cut every so many tokens; one without tokens makes one segment, too.
+        """Cut the sequences into segments of ``tokens`` tokens; an empty sequence has one segment.
 
-        Returns (cu_segments [NS + 1], sequence_of [NS + 1], segment_offsets [N + 1], NS), int32:
-        the first token of each segment, its sequence, and the first segment of each sequence.
+        Returns:
+            cu_segments [NS + 1] int32, the first token of each segment; sequence_of [NS + 1]
+            int32, the sequence of each segment; segment_offsets [N + 1] int32, the first segment
+            of each sequence; and the number of segments NS.
         """
         if tokens not in self._segments:
             refuse_capture(self.cu_seqlens.device, "making tables of segments for new cu_seqlens")
@@ -86,28 +96,29 @@ def packing_of(
     tokens: int,
     host: torch.Tensor | Sequence[int] | None = None,
 ) -> Packing:
-    """Check ``cu_seqlens`` against the row's tokens and read it to the host, once a tensor.
+    """Check ``cu_seqlens`` and copy it to the host, once per tensor.
 
-    The result is remembered while the tensor lives unchanged, so that a training step or a layer
-    stack reads it back from the device once. Tensors made in inference mode carry no version, so
-    for them nothing is remembered; ``host`` saves the read-back there. On the CPU, where reading
-    costs next to nothing, the numbers themselves are compared.
+    The result is cached until the tensor is freed or modified, so that all layers of a training
+    step copy it from the GPU only once. Tensors made in inference mode have no version counter,
+    so their result is not cached; ``host`` avoids the copy for them. On the CPU, where reading is
+    cheap, a cached result is compared with the tensor's values.
 
     Args:
         cu_seqlens: [N + 1] int32 or int64.
-        tokens: T of the packed row; the last offset may fall short of it (padding).
-        host: the same numbers on the host (``cu_seqlens_cpu``), which saves the read-back. They
-            are trusted where ``cu_seqlens`` is on a GPU, and compared on the CPU.
+        tokens: T of the packed tensors; the last offset may be smaller (padding at the end).
+        host: the same numbers on the host (``cu_seqlens_cpu``), which avoids the copy. They are
+            compared if ``cu_seqlens`` is on the CPU, and trusted if it is on a GPU.
 
     Raises:
-        InvalidInput: wrong rank or dtype, first offset not 0, offsets that fall, or past T, or
-            numbers on the host that are others.
-        LaunchError: inside the capture of a CUDA graph, and the tensor was not seen before.
+        InvalidInput: the rank or dtype is wrong, the first offset is not 0, an offset decreases
+            or exceeds T, or the numbers in ``host`` differ.
+        LaunchError: a CUDA graph is being captured and the tensor is new.
     """
     packing = _remembered(cu_seqlens)
     if packing is None:
         offsets = _offsets(cu_seqlens, host)
-        # kernels read it densely; detached, for a remembered packing must not keep its key alive
+        # Contiguous for the kernels; detached, because a cached packing must not keep the tensor
+        # that is its key alive.
         packing = Packing(cu_seqlens.detach().to(torch.int32).contiguous(), offsets)
         if not cu_seqlens.is_inference():
             _remember(cu_seqlens, packing)
@@ -116,7 +127,7 @@ def packing_of(
     if packing.offsets[-1] > tokens:
         raise InvalidInput(
             f"cu_seqlens ends at {packing.offsets[-1]} and q has T={tokens} tokens; "
-            "the last offset may be T at most."
+            "the last offset must be <= T."
         )
     return packing
 
@@ -129,7 +140,7 @@ def _remembered(cu_seqlens: torch.Tensor) -> Packing | None:
     if known is None or known[0]() is not cu_seqlens or known[1] != cu_seqlens._version:
         return None
     packing = known[2]
-    # numpy and ``.data`` write without a new version
+    # Writes through numpy or ``.data`` do not change the version.
     if cu_seqlens.device.type == "cpu" and tuple(cu_seqlens.tolist()) != packing.offsets:
         return None
     return packing
@@ -144,7 +155,7 @@ def _remember(cu_seqlens: torch.Tensor, packing: Packing) -> None:
 def _offsets(
     cu_seqlens: torch.Tensor, host: torch.Tensor | Sequence[int] | None
 ) -> tuple[int, ...]:
-    """The checked numbers of ``cu_seqlens``, from the host where that saves a read-back."""
+    """Return the checked numbers of ``cu_seqlens``, from ``host`` if that avoids a copy."""
     if cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
         raise InvalidInput(
             f"cu_seqlens has shape {list(cu_seqlens.shape)}; it must be [N + 1] with N >= 1."
@@ -153,7 +164,7 @@ def _offsets(
         raise InvalidInput(f"cu_seqlens is {cu_seqlens.dtype}; make it int32 or int64.")
     given = None if host is None else _on_host(host, cu_seqlens.numel())
     if given is None or cu_seqlens.device.type == "cpu":
-        refuse_capture(cu_seqlens.device, "reading cu_seqlens, seen for the first time,")
+        refuse_capture(cu_seqlens.device, "reading a new cu_seqlens")
         offsets = tuple(cu_seqlens.tolist())
     else:
         offsets = given
@@ -162,7 +173,7 @@ def _offsets(
     for n, (a, b) in enumerate(pairwise(offsets)):
         if b < a:
             raise InvalidInput(
-                f"cu_seqlens falls from {a} to {b} at sequence {n}; offsets must not decrease."
+                f"cu_seqlens decreases from {a} to {b} at sequence {n}; offsets must not decrease."
             )
     if given is not None:
         _compare(offsets, given)
@@ -170,7 +181,7 @@ def _offsets(
 
 
 def _on_host(host: torch.Tensor | Sequence[int], count: int) -> tuple[int, ...]:
-    """The numbers of ``cu_seqlens_cpu``, as many as ``cu_seqlens`` has."""
+    """Return the numbers of ``cu_seqlens_cpu``; there must be ``count`` of them."""
     if isinstance(host, torch.Tensor):
         if host.dtype not in (torch.int32, torch.int64):
             raise InvalidInput(f"cu_seqlens_cpu is {host.dtype}; make it int32 or int64.")
@@ -181,7 +192,7 @@ def _on_host(host: torch.Tensor | Sequence[int], count: int) -> tuple[int, ...]:
         numbers = tuple(map(index, host))
     except TypeError as error:
         raise InvalidInput(
-            f"cu_seqlens_cpu={shown(host)} is no list of whole numbers; give cu_seqlens.cpu()."
+            f"cu_seqlens_cpu={shown(host)} is not a list of integers; give cu_seqlens.cpu()."
         ) from error
     if len(numbers) != count:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Launcher of op ``pool``: a variant as something to call with a PoolCall."""
+"""PoolLauncher: a variant bound to a problem of op ``pool``, ready to call."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PER_TOKEN = ("q", "k", "v", "g", "beta")
 class PoolLauncher(Launcher):
     """A variant bound to a problem of op ``pool``.
 
-    Call it with a ``PoolCall`` of that problem to get o [B, T, HV, V] and the pool, whose slots
-    are written, or of a problem that is not in place the states [B T, HV, V, K] after each token.
-    Nothing is recorded for a gradient.
+    Calling it with a ``PoolCall`` of that problem returns o [B, T, HV, V] and the pool, which it
+    updates in place. If the problem is not in place, it returns the states after each token
+    [B T, HV, V, K] instead of the pool. No gradient is recorded.
     """
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -32,7 +32,7 @@ class PoolLauncher(Launcher):
         return values["o"], states.view(-1, *call.pool.shape[1:])
 
     def workspace(self, call: Call) -> Workspace:
-        """The inputs of a call, its strides, and room for o and states."""
+        """Return a workspace with the inputs of a call, their strides, and the outputs."""
         assert isinstance(call, PoolCall)
         B, T = call.q.shape[:2]
         N, S = call.slots.shape
@@ -41,7 +41,7 @@ class PoolLauncher(Launcher):
         values["A_log"], values["dt_bias"], values["pool"] = call.A_log, call.dt_bias, call.pool
         values["slots"], values["accepted"] = call.slots, call.accepted
         if self.problem.verify and call.accepted is None:
-            # made anew: what a CUDA graph's capture allocates must not outlive it in a cache
+            # Not cached: memory allocated during a CUDA graph's capture must not outlive the graph.
             values["accepted"] = torch.ones(N, dtype=torch.int32, device=call.q.device)
         if self._triton:
             self._lay_out(call, workspace)
@@ -50,7 +50,7 @@ class PoolLauncher(Launcher):
         return workspace
 
     def _lay_out(self, call: PoolCall, workspace: Workspace) -> None:
-        """What a kernel reads: strided tensors, device offsets; room for its outputs."""
+        """Add the arguments of a kernel: strided tensors, offsets on the device, outputs."""
         values = workspace.values
         for name in PER_TOKEN:
             x = getattr(call, name)
@@ -70,10 +70,10 @@ class PoolLauncher(Launcher):
         (stage,) = self.stages
         stage.allocate(workspace, call.q.device)
         if not self.problem.final_state:
-            values["states"].zero_()  # a skipped sequence writes none
+            values["states"].zero_()  # the kernel writes no states of a skipped sequence
 
     def _index(self, call: PoolCall, workspace: Workspace) -> None:
-        """What plain PyTorch reads: indices of 64 bits, offsets on the host."""
+        """Add the arguments of plain PyTorch: 64-bit indices, offsets on the host."""
         values = workspace.values
         values.update({name: getattr(call, name) for name in PER_TOKEN})
         for name in ("g", "beta"):
@@ -85,9 +85,10 @@ class PoolLauncher(Launcher):
 
 
 def _token_rows(x: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """x [B, T, ...] with dense tokens at one distance, as it is or copied, and the distance.
+    """Return x with contiguous tokens at a constant stride, copied only if needed, and the stride.
 
-    Of gates it may be [B T, HV].
+    Args:
+        x: [B, T, ...], or [B T, HV] for gates.
     """
     shape, stride = x.shape, x.stride()
     if len(shape) == 2:

@@ -1,4 +1,4 @@
-"""Precision: where PyTorch rounds no product more than a variant was checked with."""
+"""Precision: PyTorch settings under which products are as exact as when a variant was checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import torch
 
 
 def exact(kind: str) -> AbstractContextManager[Any]:
-    """Out of autocast, and of reduced fp32 products: a variant was checked with its precisions."""
+    """Context manager: turn off autocast and reduced-precision fp32 products (TF32).
+
+    The accuracy of variants was checked without them.
+
+    Args:
+        kind: the device type, e.g. ``cuda``.
+    """
     if torch.get_float32_matmul_precision() != "highest":
         return _full_precision(kind)
     if torch.is_autocast_enabled(kind):

@@ -1,4 +1,4 @@
-"""StageLauncher: one stage of a variant as something to launch."""
+"""StageLauncher: one stage of a variant, ready to launch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.results_path import cache_folder
 
 MOST_PROGRAMS = 65535
-"""Of a CUDA grid's second and third dimension."""
+"""The limit of the second and third dimension of a CUDA grid."""
 MOST_LAYOUTS = 64
-"""Sizes that a stage remembers; a model that serves sees ever new ones."""
+"""Sizes whose layout a stage remembers; a served model sees ever new ones."""
 
 
 @dataclass(slots=True)
 class Workspace:
-    """What the stages of one call exchange: tensors and run-time numbers by name."""
+    """The tensors and run-time numbers of one call by name, which its stages read and write."""
 
     sizes: Sizes
     values: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,13 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What a stage's launch takes at some sizes: its outputs, its grid, and whether it has any."""
+    """The outputs and the grid of a stage for some sizes.
+
+    Args:
+        outputs: name, shape and dtype of each output.
+        grid: the number of programs in each dimension.
+        programs: whether the grid has any program.
+    """
 
     outputs: tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
     grid: tuple[int, ...]
@@ -43,7 +49,7 @@ class _Layout:
 
 
 class StageLauncher:
-    """One stage of a variant, rendered and imported; compiled when first launched."""
+    """One stage of a variant, rendered and imported. Triton compiles it at the first launch."""
 
     def __init__(self, spec: KernelSpec, problem: Problem, config: Config, interpret: bool) -> None:
         self.name = spec.name
@@ -59,7 +65,7 @@ class StageLauncher:
         self._layouts: dict[Sizes, _Layout] = {}
 
     def launch(self, workspace: Workspace) -> None:
-        """Run the stage on a workspace that holds its inputs; its outputs stand there then."""
+        """Run the stage: it reads its inputs from the workspace and stores its outputs there."""
         values = workspace.values
         if self.spec.language == "torch":
             arguments = [values[name] for name in self.arguments]
@@ -76,18 +82,18 @@ class StageLauncher:
         except Exception as error:
             if not type(error).__module__.startswith("triton"):
                 raise
-            raise self._told(error, device) from error
+            raise self._as_gdn_error(error, device) from error
 
-    def _told(self, error: Exception, device: torch.device) -> Exception:
-        """One of Triton's own errors in our words."""
+    def _as_gdn_error(self, error: Exception, device: torch.device) -> Exception:
+        """Convert an exception of Triton to one of gdn-ops."""
         kind = CompileError if "Compil" in type(error).__name__ else LaunchError
         return kind(
-            f"stage {self.name} with {self.config} did not run on {device}: {error} "
-            "Run `gdn tune` for this device, or gdn_ops.using('torch')."
+            f"stage {self.name} with {self.config} failed on {device}: {error} "
+            "Run `gdn tune` for this device, or use gdn_ops.using('torch')."
         )
 
     def allocate(self, workspace: Workspace, device: torch.device) -> _Layout:
-        """Make the stage's outputs where they are not there yet; a torch stage makes its own."""
+        """Allocate the outputs that the workspace does not hold yet. Not for torch stages."""
         values, sizes = workspace.values, workspace.sizes
         layout = self._layouts.get(sizes)
         if layout is None:
@@ -108,15 +114,15 @@ class StageLauncher:
         grid = tuple(self.spec.grid(self.problem, self.config, sizes))
         if max(grid[1:], default=0) > MOST_PROGRAMS:
             raise LaunchError(
-                f"stage {self.name} of {self.config} takes {max(grid[1:])} programs in a dimension "
-                f"that holds {MOST_PROGRAMS}; give fewer tokens a call, or a variant of longer "
-                "chunks by gdn_ops.using."
+                f"stage {self.name} with {self.config} needs {max(grid[1:])} programs in a grid "
+                f"dimension that is limited to {MOST_PROGRAMS}; give fewer tokens per call, or "
+                "choose a variant with longer chunks with gdn_ops.using."
             )
         return _Layout(tuple(outputs), grid, 0 not in grid)
 
 
 def _give_triton_an_allocator() -> None:
-    """Descriptors made in a kernel live in memory of the current device that we must supply."""
+    """Set Triton's allocator: kernels that make tensor descriptors need memory for them."""
     import triton
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""PyTorch's type of an element type."""
+"""The PyTorch dtype of an element type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gdn_ops.codegen.dtype import DType
 
 
 def torch_dtype(element: DType) -> torch.dtype:
-    """The ``torch.dtype`` of an element type, whose name codegen knows without PyTorch."""
+    """Return the ``torch.dtype`` of an element type; codegen does not import PyTorch."""
     dtype = getattr(torch, element.torch.removeprefix("torch."))
     assert isinstance(dtype, torch.dtype)
     return dtype
