@@ -1,1 +1,1 @@
-"""Run other libraries on gdn_ops. Importing a module here does not import its library."""
+"""Running models of other libraries on gdn_ops. Importing a module does not import its library."""

@@ -1,4 +1,4 @@
-"""transformers: run the gated delta rule of its models on gdn_ops.
+"""Running the gated delta rule of transformers' models on gdn_ops.
 
     from gdn_ops.integrations.transformers import use_gdn_ops
 
@@ -22,7 +22,7 @@ Rule = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class Swap:
-    """The functions that ``use_gdn_ops`` replaced; a context that restores them at its end."""
+    """The functions that ``use_gdn_ops`` replaced; as a context manager it restores them."""
 
     def __init__(self, originals: list[tuple[Any, str, Any]]) -> None:
         self._originals = originals
@@ -47,15 +47,21 @@ def use_gdn_ops(model: nn.Module) -> Swap:
     process runs on gdn_ops until ``restore()`` or the end of the ``with`` block. Weights and caches
     do not change.
 
+    Args:
+        model: a model of transformers with gated delta rule layers.
+
+    Returns:
+        A handle whose ``restore()`` undoes the replacement; also a context manager.
+
     Raises:
         InvalidInput: ``model`` is not a module, or has no gated delta rule layer of transformers.
     """
     if not isinstance(model, nn.Module):
-        raise InvalidInput(f"model is a {type(model).__name__}; give a model of transformers.")
+        raise InvalidInput(f"model is a {type(model).__name__}; give a transformers model.")
     targets = dict.fromkeys(_targets(model))
     if not targets:
         raise InvalidInput(
-            f"{type(model).__name__} has no gated delta rule layer of transformers; "
+            f"{type(model).__name__} has no gated delta rule layer from transformers; "
             "give a model such as Qwen3NextForCausalLM or Qwen3_5ForCausalLM."
         )
     originals = []
@@ -66,7 +72,7 @@ def use_gdn_ops(model: nn.Module) -> Swap:
 
 
 def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
-    """Where the functions are: module globals, or instance attributes in older releases."""
+    """Yield where each function is: module globals, or in older releases instance attributes."""
     for layer in model.modules():
         namespace = sys.modules[type(layer).__module__]
         for owner, prefix in ((namespace, "torch_"), (layer, "")):
@@ -105,5 +111,5 @@ _SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu
 
 
 def _shared(arguments: dict[str, Any]) -> dict[str, Any]:
-    # The layers also pass on other arguments of the model, which the rule does not take.
+    # The layers also pass other arguments of the model, which the rule does not accept.
     return {name: arguments[name] for name in _SHARED if name in arguments}

@@ -1,4 +1,4 @@
-"""Operators with the contracts of flash-linear-attention."""
+"""Functions with the signatures of flash-linear-attention; inputs are batch-first."""
 
 from gdn_ops.ops import library as library
 from gdn_ops.ops.delta_rule import chunk_delta_rule, chunk_gated_delta_product

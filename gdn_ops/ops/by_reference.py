@@ -1,4 +1,4 @@
-"""What no plan computes, float64 above all, by the chunkwise form in plain PyTorch."""
+"""Calls that no plan computes, such as float64, by the chunkwise form in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -25,19 +25,25 @@ def by_reference(
     state_v_first: bool = False,
     cu_seqlens: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run any Rule of the lattice in fp32 (fp64 for fp64 inputs); autograd gives its gradients.
+    """Run any rule in fp32, or in fp64 for fp64 inputs; autograd computes its gradients.
 
     Args:
-        q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
-        g: [B, T, HV], [B, T, HV, K] or None.
-        beta: [B, T, HV] or None; of delta rules alone.
-        initial_state: [N, HV, K, V], or [N, HV, V, K] with ``state_v_first``.
+        q, k: [B, T, H, K].
+        v: [B, T, HV, V], HV a multiple of H.
+        g: [B, T, HV] or [B, T, HV, K] log decay; None: no gate.
+        beta: [B, T, HV] writing strength; None without the delta rule.
+        delta: whether the rule has the delta term.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V], or [N, HV, V, K] with ``state_v_first``; None: zeros.
+        output_final_state: whether to return the final state.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] offsets of packed sequences; None for a batch.
 
     Returns:
-        o [B, T, HV, V] in q's dtype, and the final state fp32 or None.
+        o [B, T, HV, V] in q's dtype, and the final state (fp32, or fp64 for fp64 inputs) or None.
 
     Raises:
-        InvalidInput: a tensor is outside the contract; names value, limit and remedy.
+        InvalidInput: a tensor violates this contract.
     """
     check_arguments(
         Arguments(
@@ -75,13 +81,13 @@ def in_float64(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run a call whose q, k, v are float64; the final state is float64 too.
 
-    Args and errors are those of ``dispatched``.
+    Arguments and errors are those of ``dispatched``.
     """
     check_arguments(a)
     q, k, g, beta = a.q, a.k, a.g, a.beta
     if a.cu_seqlens is not None:
         refuse_unreadable(a.cu_seqlens)
-        # norms and activations come before ``by_reference``, which clears the rest
+        # Norms and activations are applied before ``by_reference``, which clears v.
         end = packing_of(a.cu_seqlens, q.shape[1], cu_seqlens_cpu).offsets[-1]
         q, k = cleared(q, end), cleared(k, end)
         g, beta = (None if x is None else cleared(x, end) for x in (g, beta))

@@ -1,4 +1,4 @@
-"""The problem that a call of the public function poses, without running it."""
+"""The problem of a call of ``chunk_gated_delta_rule``, found without running it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SIGNATURE = inspect.signature(chunk_gated_delta_rule)
 
 
 def problem_of_call(*args: Any, **kwargs: Any) -> Problem:
-    """The problem of a call given as to ``chunk_gated_delta_rule``.
+    """Return the problem of a call, from the arguments of ``chunk_gated_delta_rule``.
 
     Raises:
-        InvalidInput: as the call itself would.
+        InvalidInput: as the call itself would raise it.
     """
     bound = _SIGNATURE.bind(*args, **kwargs)
     bound.apply_defaults()
@@ -34,7 +34,7 @@ def problem_of_call(*args: Any, **kwargs: Any) -> Problem:
 
 
 def asks_gradient(*args: Any, **kwargs: Any) -> bool:
-    """Whether a call given as to ``chunk_gated_delta_rule`` records gradients."""
+    """Return whether a call with the arguments of ``chunk_gated_delta_rule`` records gradients."""
     given = (*args, *kwargs.values())
     return torch.is_grad_enabled() and any(
         isinstance(x, torch.Tensor) and x.requires_grad for x in given

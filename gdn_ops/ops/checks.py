@@ -1,4 +1,4 @@
-"""Checks of one call against the contract; what passes is a Problem."""
+"""Checking the arguments of a call; a call that passes poses a Problem."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ FLOATS = (torch.float64, *IO_NAMES)
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of a call as the user gave them, for checking; see the public functions."""
+    """The arguments of a call as the user gave them, to be checked.
+
+    See ``chunk_gated_delta_rule`` for their meaning; ``gate_in_kernel`` is its
+    ``use_gate_in_kernel``, and ``delta`` is False for rules without the delta term.
+    """
 
     q: torch.Tensor
     k: torch.Tensor
@@ -38,23 +42,23 @@ class Arguments:
     delta: bool = True
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors that were given, by argument name."""
+        """Return the given tensors by argument name."""
         names = ("q", "k", "v", "g", "beta", "initial_state", "A_log", "dt_bias", "cu_seqlens")
         return {name: x for name in names if (x := getattr(self, name)) is not None}
 
 
 def problem_of(a: Arguments) -> Problem:
-    """The problem a call poses.
+    """Check a call and return the problem that it poses.
 
     Raises:
-        InvalidInput: a tensor's type, rank, shape, dtype or device is outside the contract.
-        UnsupportedProblem: a dtype that no plan computes in.
+        InvalidInput: a tensor has a type, rank, shape, dtype or device that is not allowed.
+        UnsupportedProblem: no plan computes in the dtype.
     """
     check_arguments(a)
     if a.q.dtype not in IO_NAMES:
         raise UnsupportedProblem(
-            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. A call "
-            "in float64 runs on gdn_ops.reference, which has no variants to choose from."
+            f"q, k, v are {a.q.dtype}; the plans compute in bfloat16, float16 and float32. Calls "
+            "in float64 run on gdn_ops.reference, which has no variants to choose from."
         )
     B, T, H, K = a.q.shape
     packed = a.cu_seqlens is not None
@@ -70,10 +74,10 @@ def problem_of(a: Arguments) -> Problem:
 
 
 def check_arguments(a: Arguments) -> None:
-    """Refuse what is outside the contract, whatever computes the call: float64 passes.
+    """Check the arguments of a call, whatever will compute it; float64 passes.
 
     Raises:
-        InvalidInput: a tensor's type, layout, rank, shape, dtype or device is outside the contract.
+        InvalidInput: a tensor has a type, layout, rank, shape, dtype or device that is not allowed.
     """
     _check_types(a)
     _check_shapes(a)
@@ -82,10 +86,10 @@ def check_arguments(a: Arguments) -> None:
 
 
 def check_tensor(name: str, x: object, rank: int | None = None) -> None:
-    """Refuse what is no dense floating-point tensor, or not of this rank.
+    """Check that an argument is a dense floating-point tensor, with ``rank`` dimensions if given.
 
     Raises:
-        InvalidInput: names the argument, what it is and what it must be.
+        InvalidInput: it is not; the message says what it is and what it must be.
     """
     if not isinstance(x, torch.Tensor):
         raise InvalidInput(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
@@ -99,22 +103,22 @@ def check_tensor(name: str, x: object, rank: int | None = None) -> None:
 
 
 def check_dense(name: str, x: torch.Tensor) -> None:
-    """Refuse what is nested or sparse.
+    """Check that a tensor is neither nested nor sparse.
 
     Raises:
-        InvalidInput: names the argument and what it is.
+        InvalidInput: it is; the message names the argument and its layout.
     """
-    # a nested tensor may have a dense layout, and has no shape
+    # A nested tensor may have the strided layout, but has no shape.
     if x.is_nested or x.layout is not torch.strided:
         kind = "nested" if x.is_nested else str(x.layout)
         raise InvalidInput(f"{name} is a {kind} tensor; give a dense one, e.g. with cu_seqlens.")
 
 
 def checked_scale(scale: object) -> float:
-    """The factor on the outputs as a float; of a tensor of one element, its value.
+    """Return the factor on the outputs as a float; it may be a tensor with one element.
 
     Raises:
-        InvalidInput: it is no finite real number.
+        InvalidInput: it is not a finite real number, or it requires a gradient.
     """
     if type(scale) is float and isfinite(scale):
         return scale
@@ -124,8 +128,8 @@ def checked_scale(scale: object) -> float:
             raise InvalidInput(f"scale is a tensor {list(scale.shape)}; give one number.")
         if scale.requires_grad:
             raise InvalidInput(
-                "scale asks for a gradient and has none; give a number, and multiply o by what is "
-                "to be learnt."
+                "scale requires a gradient, which is not computed; give a number, and multiply o "
+                "by the learnt factor."
             )
         value = scale.item()
     if not isinstance(value, Real) or isinstance(value, bool):
@@ -183,11 +187,11 @@ def _check_shapes(a: Arguments) -> None:
         )
     HV, V = a.v.shape[2:]
     if K == 0 or V == 0:
-        raise InvalidInput(f"the head dims are K={K} and V={V}; each must be 1 at least.")
+        raise InvalidInput(f"the head dims are K={K} and V={V}; each must be >= 1.")
     if H == 0 or HV == 0 or HV % H:
         raise InvalidInput(
-            f"HV={HV} value heads are no multiple of H={H} query/key heads; "
-            "give v a head count that H divides."
+            f"HV={HV} value heads are not a multiple of H={H} query/key heads; "
+            "give v a multiple of H heads."
         )
     if a.beta is not None and tuple(a.beta.shape) != (B, T, HV):
         raise InvalidInput(
@@ -196,7 +200,7 @@ def _check_shapes(a: Arguments) -> None:
     if a.g is not None and tuple(a.g.shape) not in ((B, T, HV), (B, T, HV, K)):
         raise InvalidInput(
             f"g has shape {list(a.g.shape)}; it must be [B, T, HV] = [{B}, {T}, {HV}], or "
-            f"[B, T, HV, K] = [{B}, {T}, {HV}, {K}] with a decay a key channel."
+            f"[B, T, HV, K] = [{B}, {T}, {HV}, {K}] for one decay per key channel."
         )
     if a.cu_seqlens is not None and (a.cu_seqlens.dim() != 1 or a.cu_seqlens.numel() < 2):
         raise InvalidInput(
@@ -221,7 +225,7 @@ def _check_gate(a: Arguments) -> None:
         for name, shape in (("A_log", heads), ("dt_bias", channels)):
             x = getattr(a, name)
             if x is not None and list(x.shape) != shape:
-                symbols = "[HV]" if len(shape) == 1 else "[HV, K], or flat,"
+                symbols = "[HV]" if len(shape) == 1 else "[HV, K] (or flattened)"
                 raise InvalidInput(
                     f"{name} has shape {list(x.shape)}; it must be {symbols} = {shape}."
                 )

@@ -1,4 +1,4 @@
-"""A call of a rule, run on what the dispatcher chose for it."""
+"""Running a call of a rule on the variant that the dispatcher chooses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gdn_ops.ops.transformed import Transformed
 from gdn_ops.ops.unreadable import is_fake, refuse_tangents, refuse_transforms, transforming
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
-"""A_log and dt_bias of a gate that comes raw."""
+"""A_log and dt_bias of a raw gate."""
 
 
 def dispatched(
@@ -41,13 +41,14 @@ def dispatched(
     neg_eigval: bool,
     delta: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run a call, eagerly or as the operator that torch.compile sees.
+    """Run a call eagerly, or as one operator inside torch.compile and similar.
 
     Args:
-        raw: A_log and dt_bias where g is raw.
-        l2: q and k get length one.
-        sigmoid, neg_eigval: beta is raw: its sigmoid, or twice that.
-        delta: of the rule; without it beta is None.
+        raw: A_log and dt_bias if g is the raw gate, else None.
+        l2: whether to normalise q and k to length one.
+        sigmoid: whether beta is raw and needs the sigmoid.
+        neg_eigval: whether to double the sigmoid.
+        delta: whether the rule has the delta term; beta is None without.
 
     Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
     """
@@ -62,24 +63,25 @@ def dispatched(
     if forward_ad._current_level >= 0:
         refuse_tangents(q, k, v, g, beta, initial_state, A_log, dt_bias)
     grad = torch.is_grad_enabled() and _any_grad(q, k, v, g, beta, initial_state, A_log, dt_bias)
-    rare: Hashable = None
+    optional: Hashable = None
     launcher = signature = None
-    # what was seen before was checked then; each attribute read here is the warm path's cost
+    # A signature that was seen before needs no checks. This is the warm path: every attribute read
+    # here costs time in every call.
     try:
         if initial_state is not None or cu_seqlens is not None or raw is not None:
             gate = (_facts(A_log), _facts(dt_bias)) if raw is not None else None
-            rare = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)
+            optional = (_facts(initial_state), state_v_first, _facts(cu_seqlens), gate)
         signature = (
             q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device, v.device,
             q.layout, k.layout, v.layout,
             None if g is None else (g.shape, g.dtype, g.device, g.layout),
             None if beta is None else (beta.shape, beta.dtype, beta.device, beta.layout),
-            output_final_state, grad, delta, rare, MODE.get(),
+            output_final_state, grad, delta, optional, MODE.get(),
             type(q), transforming(),
         )  # fmt: skip
         launcher = BOUND.get(signature)
     except (AttributeError, RuntimeError):
-        signature = None  # no dense tensors: the checks say of which argument
+        signature = None  # an argument is not a dense tensor: the checks below report which one
     if launcher is None:
         arguments = Arguments(
             q, k, v, g, beta, initial_state, output_final_state, raw is not None, A_log, dt_bias,
@@ -137,9 +139,10 @@ def _traced(
     raw: RawGate | None,
     delta: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A call whose values cannot be read here: one operator, which checks when it runs.
+    """Run a call whose values cannot be read now, as one operator that checks when it runs.
 
-    Inside torch.compile and torch.export, of fake tensors, and under torch.func's transforms.
+    That is a call inside torch.compile or torch.export, one with fake tensors, and one inside a
+    transform of torch.func.
     """
     A_log, dt_bias = raw or (None, None)
     if q.dtype == torch.float64:

@@ -1,4 +1,4 @@
-"""The recurrent function's signature: also gates and writing strengths with a value a channel."""
+"""``fused_recurrent_gated_delta_rule``: also gates and writing strengths per channel."""
 
 from __future__ import annotations
 
@@ -38,19 +38,43 @@ def fused_recurrent_gated_delta_rule(
     cu_seqlens: Tensor | None = None,
     **unknown: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The gated delta rule as ``chunk_gated_delta_rule``, with the recurrent function's signature.
+    """The gated delta rule (arXiv 2412.06464, eq. 10), with the signature for decoding.
 
-    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
-    variant is fastest for the sizes.
+    The rule is that of ``chunk_gated_delta_rule``. This function is meant for decoding: T = 1
+    with an initial and a final state. Any T is allowed; the dispatcher picks the fastest variant
+    for the sizes.
 
     Args:
-        q, k, v: also of different dtypes: the rule runs in the widest, and o has v's dtype.
-        gk: [B, T, HV, K], further log decays of each key channel.
-        gv: [B, T, HV, V], further log decays of each value channel.
-        beta: [B, T, HV], or [B, T, HV, V] with a writing strength a value channel. It and gv run in
-            plain PyTorch, in fp32: no kernel has them yet.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64; K <= 256.
+        v: [B, T, HV, V], HV a multiple of H, V <= 256. The dtypes of q, k and v may differ: the
+            rule runs in the widest, and o has v's dtype.
+        g: [B, T, HV] log decay (<= 0), or [B, T, HV, K] for one per key channel; None: no gate.
+        gk: [B, T, HV, K] log decay per key channel, added to g; None: none.
+        gv: [B, T, HV, V] log decay per value channel; None: none. No kernel supports it: the call
+            runs in plain PyTorch in fp32.
+        beta: [B, T, HV] writing strength, or [B, T, HV, V] for one per value channel (in plain
+            PyTorch, as gv); None: ones.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        use_qk_l2norm_in_kernel: whether to divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        use_gate_in_kernel: whether g is raw; the log decay is then
+            -exp(A_log) softplus(g + dt_bias).
+        A_log: [HV], with ``use_gate_in_kernel``.
+        dt_bias: [HV], or [HV, K] if g has one value per key channel, with ``use_gate_in_kernel``;
+            or None.
+        use_beta_sigmoid_in_kernel: whether beta is raw and needs the sigmoid.
+        allow_neg_eigval: whether to double the sigmoid of beta.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
 
-    Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
+    Returns:
+        o [B, T, HV, V] in v's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
+
+    Raises:
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call; the message lists every reason.
     """
     cast = in_one_dtype(q, k, v)
     if cast is not None:
@@ -86,10 +110,10 @@ def fused_recurrent_gated_delta_rule(
     if use_gate_in_kernel and g is not None and A_log is not None:
         g = log_decay(wide(g), wide(A_log), None if dt_bias is None else wide(dt_bias))
     if g is not None and g.dim() == 4:
-        g, gk = None, _together(g, gk)
+        g, gk = None, _joint_decay(g, gk)
     if gv is None and not by_channel:
         return dispatched(
-            q, k, v, _together(g, gk), beta, scale, initial_state, output_final_state,
+            q, k, v, _joint_decay(g, gk), beta, scale, initial_state, output_final_state,
             state_v_first, cu_seqlens, None, None, use_qk_l2norm_in_kernel,
             use_beta_sigmoid_in_kernel, allow_neg_eigval, True,
         )  # fmt: skip
@@ -107,8 +131,8 @@ def fused_recurrent_gated_delta_rule(
     return o, state.transpose(-1, -2).contiguous() if state_v_first else state
 
 
-def _together(g: Tensor | None, gk: Tensor | None) -> Tensor | None:
-    """The log decays [B, T, HV] or [B, T, HV, K], and those of key channels, in one."""
+def _joint_decay(g: Tensor | None, gk: Tensor | None) -> Tensor | None:
+    """Return the sum of two log decays, g [B, T, HV] or [B, T, HV, K] and gk [B, T, HV, K]."""
     if g is None or gk is None:
         return g if gk is None else gk
     return wide(gk) + (wide(g) if g.dim() == 4 else wide(g)[..., None])
@@ -118,18 +142,21 @@ def _run_by_value_channel(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, gk: Tensor | None, gv: Tensor | None,
     beta: Tensor, scale: float | None, state: Tensor | None, cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Every value channel as a value head of its own: they share nothing but q, k and gk."""
+    """Run the rule with each value channel as a separate value head.
+
+    Value channels have nothing in common except q, k and gk.
+    """
     HV, V = v.shape[2:]
 
     def spread(x: Tensor) -> Tensor:
-        """[B, T, HV, ...] -> [B, T, HV V, ...], the same for all channels of a head."""
+        """[B, T, HV, ...] -> [B, T, HV V, ...], with the same value for all channels of a head."""
         return x.repeat_interleave(V, dim=2)
 
     decay = None if g is None else wide(spread(g))
     if gv is not None:
         decay = wide(gv.flatten(2)) if decay is None else decay + wide(gv.flatten(2))
     if gk is not None:
-        decay = _together(decay, spread(gk))
+        decay = _joint_decay(decay, spread(gk))
     o, final = by_reference(
         q, k, v.flatten(2).unsqueeze(-1), decay,
         beta.flatten(2) if beta.dim() == 4 else spread(beta), delta=True, scale=scale,

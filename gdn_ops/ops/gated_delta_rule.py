@@ -1,4 +1,4 @@
-"""The gated delta rule as a user calls it, with flash-linear-attention's signatures."""
+"""``chunk_gated_delta_rule``, with flash-linear-attention's signature."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.keywords import check_chunk_size, refuse, renamed
 
 NEG_EIGVAL_ALONE = (
-    "allow_neg_eigval=True doubles the sigmoid and use_beta_sigmoid_in_kernel is False; "
-    "set it, or pass 2 * sigmoid(b) as beta."
+    "allow_neg_eigval=True doubles the sigmoid of beta, but use_beta_sigmoid_in_kernel is False; "
+    "set it to True, or pass 2 * sigmoid(b) as beta."
 )
 
 
@@ -40,42 +40,53 @@ def chunk_gated_delta_rule(
     chunk_size: int | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The gated delta rule over whole sequences (arXiv 2412.06464, eq. 10).
+    """The gated delta rule (arXiv 2412.06464, eq. 10) on whole sequences.
 
     Per value head, with the state S [K, V] and the log decay g:
 
         S <- exp(g_t) S;  S <- S + k_t (beta_t (v_t - S^T k_t))^T;  o_t = scale S^T q_t
 
+    Value head i reads key head i // (HV / H). The call is differentiable with respect to q, k, v,
+    g, beta, initial_state, A_log and dt_bias.
+
     Args:
-        q, k: [B, T, H, K], bf16, fp16 or fp32; K at most 256. Or float64, which no plan computes
-            in: it takes the chunkwise form of ``gdn_ops.reference``, slow and exact, whatever
-            ``using`` says, and the final state is float64 too.
-        v: [B, T, HV, V], of q's dtype; HV a multiple of H, V at most 256.
-        g: [B, T, HV] log decay, any float dtype; None: no gate (DeltaNet). It must be 0 at most,
-            which is checked on the CPU only: on a GPU a positive one gives wrong results.
-        beta: [B, T, HV], any float dtype; None: ones.
+        q, k: [B, T, H, K], bf16, fp16 or fp32; K <= 256. In float64 the call runs on
+            ``gdn_ops.reference`` in plain PyTorch, whatever ``using`` says, and the final state
+            is float64 too.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H, V <= 256.
+        g: [B, T, HV] log decay, or [B, T, HV, K] for one per key channel, any float dtype; None:
+            no gate. It must be <= 0; this is checked on the CPU only, and on a GPU positive
+            values give wrong results.
+        beta: [B, T, HV] writing strength, any float dtype; None: ones.
         scale: factor on the outputs, a finite number; None: K^-0.5.
-        initial_state: [N, HV, K, V]; None: zeros.
-        output_final_state: return the final state too.
-        use_qk_l2norm_in_kernel: divide q and k by sqrt(sum(x^2) + 1e-6) first.
-        use_beta_sigmoid_in_kernel: beta is raw, apply the sigmoid; with ``allow_neg_eigval``
-            twice the sigmoid.
-        state_v_first: states are [N, HV, V, K].
-        cu_seqlens: [N + 1] int32 or int64, sequences packed in one row (B = 1).
-        cu_seqlens_cpu: the same on the host, which saves a read-back from the device; there it is
-            not compared with ``cu_seqlens``, and wrong results follow if it differs.
-        chunk_indices: accepted and not needed.
-        use_gate_in_kernel: g is raw, the log decay is -exp(A_log) softplus(g + dt_bias).
-        A_log, dt_bias: [HV], with ``use_gate_in_kernel``; ``dt_bias`` may be None.
-        chunk_size: accepted for the contract's sake (16, 32, 64 or 128); the tuned variant
-            decides.
+        initial_state: [N, HV, K, V]; None: zeros. N is B, or the number of packed sequences.
+        output_final_state: whether to return the final state.
+        use_qk_l2norm_in_kernel: whether to divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        use_beta_sigmoid_in_kernel: whether beta is raw and needs the sigmoid.
+        allow_neg_eigval: whether to double the sigmoid of beta, so that eigenvalues of the
+            transition may be negative (arXiv 2411.12537); needs ``use_beta_sigmoid_in_kernel``.
+        state_v_first: whether the initial and final states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1). The
+            last one may be < T; the outputs after it are zero.
+        cu_seqlens_cpu: the same numbers on the host, which avoids a copy from the GPU. They are
+            compared with ``cu_seqlens`` on the CPU only; on a GPU wrong numbers give wrong
+            results.
+        chunk_indices: accepted and ignored.
+        cp_context: must be None; context parallelism is not supported.
+        use_gate_in_kernel: whether g is raw; the log decay is then
+            -exp(A_log) softplus(g + dt_bias).
+        A_log: [HV], with ``use_gate_in_kernel``.
+        dt_bias: [HV], or [HV, K] if g has one value per key channel, with ``use_gate_in_kernel``;
+            or None.
+        chunk_size: 16, 32, 64 or 128; accepted and ignored, as the tuned variant decides.
 
     Returns:
-        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] fp32 or None.
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
 
     Raises:
-        InvalidInput: a tensor is outside the contract; names value, limit and remedy.
-        UnsupportedProblem: no plan can run the call; lists every reason.
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call; the message lists every reason.
     """
     if unknown or cp_context is not None:
         state_v_first = renamed(unknown, state_v_first)

@@ -1,4 +1,4 @@
-"""Gated linear attention: a decay a key channel."""
+"""Gated linear attention: one decay per key channel."""
 
 from __future__ import annotations
 
@@ -24,17 +24,30 @@ def chunk_gla(
     cu_seqlens_cpu: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """S <- diag(exp(g)) S + k v^T, o = scale S^T q (GLA, arXiv 2312.06635).
+    """Gated linear attention (GLA, arXiv 2312.06635) on whole sequences.
+
+    Per value head, with the state S [K, V]::
+
+        S <- diag(exp(g_t)) S + k_t v_t^T;  o_t = scale S^T q_t
 
     Args:
-        q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
-        g: [B, T, HV, K] log decay (<= 0); None: no gate.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        g: [B, T, HV, K] log decay (<= 0, checked on the CPU only), any float dtype; None: no gate.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
+        cu_seqlens_cpu: the same numbers on the host, which avoids a copy from the GPU.
 
-    Other arguments and results are those of ``chunk_gated_delta_rule``.
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
 
     Raises:
-        InvalidInput: a tensor is outside the contract.
-        UnsupportedProblem: an argument that asks for what is not built.
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if unknown:
         refuse_more("chunk_gla", unknown)
@@ -58,21 +71,35 @@ def fused_recurrent_gla(
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rule of ``chunk_gla`` with the recurrent function's signature.
+    """Gated linear attention (GLA, arXiv 2312.06635), with the signature for decoding.
 
-    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
-    variant is fastest for the sizes.
+    The rule is that of ``chunk_gla``. This function is meant for decoding: T = 1 with an initial
+    and a final state. Any T is allowed; the dispatcher picks the fastest variant for the sizes.
 
     Args:
-        gk: [B, T, HV, K], ``g`` of ``chunk_gla``.
-        gv: log decay of each value channel; not built.
-        reverse: from the last token to the first; not built.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        gk: [B, T, HV, K] log decay (<= 0) per key channel; None: no gate.
+        gv: must be None; a decay per value channel is not supported.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        reverse: must be False; running from the last token to the first is not supported.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
 
-    Other arguments, results and errors are those of ``chunk_gla``.
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
+
+    Raises:
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if reverse:
         raise UnsupportedProblem(
-            "fused_recurrent_gla has no reverse yet; flip q, k, v, gk by token, and o back."
+            "fused_recurrent_gla does not support reverse=True; flip q, k, v and gk along the "
+            "tokens, and flip o back."
         )
     if unknown or gv is not None:
         state_v_first = renamed(unknown, state_v_first)

@@ -1,4 +1,4 @@
-"""Kimi delta attention: the gated delta rule whose gate has a value a key channel."""
+"""Kimi Delta Attention: the gated delta rule with one decay per key channel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gdn_ops.ops.prologue import wide, without_padding
 from gdn_ops.reference import bounded_log_decay
 
 SAFE_BOUND = -5.0
-"""The lowest bound that flash-linear-attention takes with ``safe_gate``."""
+"""The lowest bound that flash-linear-attention accepts with ``safe_gate``."""
 
 
 def chunk_kda(
@@ -49,28 +49,54 @@ def chunk_kda(
     dt_bias: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The delta rule with a vector gate (KDA, arXiv 2510.26692).
+    """Kimi Delta Attention (KDA, arXiv 2510.26692): the delta rule with a vector gate.
+
+    Per value head, with the state S [K, V] and the log decay g::
+
+        S <- diag(exp(g_t)) S;  S <- S + k_t (beta_t (v_t - S^T k_t))^T;  o_t = scale S^T q_t
 
     Args:
-        g: [B, T, HV, K] log decay (<= 0), or with ``use_gate_in_kernel`` raw, the log decay being
-            -exp(A_log) softplus(g + dt_bias) with A_log [HV] and dt_bias [HV, K], [HV * K] or None.
-        lower_bound: with ``use_gate_in_kernel`` the log decay is
-            lower_bound sigmoid(exp(A_log) (g + dt_bias)) instead, or with A_log None
-            lower_bound sigmoid(g + dt_bias); a number below 0. Without it nothing is changed.
-        safe_gate: no log decay is below -5. With ``use_gate_in_kernel`` it asks for a
-            ``lower_bound`` from -5 on; without, it is a hint, and not needed.
-        max_num_seqs: accepted and not needed.
-        disable_recompute, return_intermediate_states, cp_context, use_graph: must be left out;
-            ``gdn_ops.keeping`` does what the first one asks for.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        g: [B, T, HV, K] log decay (<= 0, checked on the CPU only), or the raw gate with
+            ``use_gate_in_kernel``; any float dtype.
+        beta: [B, T, HV] writing strength, any float dtype; None: ones.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        use_qk_l2norm_in_kernel: whether to divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        use_gate_in_kernel: whether g is raw; the log decay is then
+            -exp(A_log) softplus(g + dt_bias).
+        use_beta_sigmoid_in_kernel: whether beta is raw and needs the sigmoid.
+        allow_neg_eigval: whether to double the sigmoid of beta.
+        safe_gate: promises that no log decay is below -5. With ``use_gate_in_kernel`` it requires
+            a ``lower_bound`` in [-5, 0); otherwise it is ignored.
+        lower_bound: a number < 0. With ``use_gate_in_kernel`` the log decay is then
+            lower_bound sigmoid(exp(A_log) (g + dt_bias)), or lower_bound sigmoid(g + dt_bias) if
+            A_log is None. Ignored without ``use_gate_in_kernel``.
+        disable_recompute: must be False; use ``gdn_ops.saving_for_backward("states")`` instead.
+        return_intermediate_states: must be False; not supported.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
+        cu_seqlens_cpu: the same numbers on the host, which avoids a copy from the GPU.
+        cp_context: must be None; context parallelism is not supported.
+        use_graph: must be False; not supported.
+        max_num_seqs: accepted and ignored.
+        A_log: [HV] or [1, 1, HV, 1], with ``use_gate_in_kernel``.
+        dt_bias: [HV, K] or [HV * K], with ``use_gate_in_kernel``; or None.
 
-    Other arguments, results and errors are those of ``chunk_gated_delta_rule``.
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
 
     Raises:
-        UnsupportedProblem: an argument that asks for what is not built.
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if disable_recompute:
         raise UnsupportedProblem(
-            "chunk_kda takes no disable_recompute; put the call in gdn_ops.keeping('states')."
+            "chunk_kda does not support disable_recompute=True; make the call inside "
+            "gdn_ops.saving_for_backward('states')."
         )
     if unknown or return_intermediate_states or cp_context is not None or use_graph:
         state_v_first = renamed(unknown, state_v_first)
@@ -122,11 +148,32 @@ def fused_recurrent_kda(
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rule of ``chunk_kda`` with the recurrent function's signature.
+    """Kimi Delta Attention (KDA, arXiv 2510.26692), with the signature for decoding.
 
-    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
-    variant is fastest for the sizes. q, k and v may be of different dtypes: the rule runs in the
-    widest, and o has v's dtype. Arguments, results and errors are those of ``chunk_kda``.
+    The rule is that of ``chunk_kda``. This function is meant for decoding: T = 1 with an initial
+    and a final state. Any T is allowed; the dispatcher picks the fastest variant for the sizes.
+
+    Args:
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], HV a multiple of H. The dtypes of q, k and v may differ: the rule runs in
+            the widest, and o has v's dtype.
+        g: [B, T, HV, K] log decay (<= 0), or the raw gate with ``use_gate_in_kernel``.
+        beta: [B, T, HV] writing strength; None: ones.
+        A_log: [HV] or [1, 1, HV, 1], with ``use_gate_in_kernel``.
+        dt_bias: [HV, K] or [HV * K], with ``use_gate_in_kernel``; or None.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
+            lower_bound, state_v_first, cu_seqlens: as for ``chunk_kda``.
+
+    Returns:
+        o [B, T, HV, V] in v's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
+
+    Raises:
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if unknown:
         state_v_first = renamed(unknown, state_v_first)
@@ -142,12 +189,12 @@ def fused_recurrent_kda(
 
 
 def _checked_bound(lower_bound: float | None, *, safe: bool) -> float:
-    """The lower bound of the log decay, which has to be a finite number below 0."""
+    """Return the lower bound of the log decay; it must be a finite number below 0."""
     if isinstance(lower_bound, (int, float)) and not isinstance(lower_bound, bool):
-        least = SAFE_BOUND if safe else -float_info.max
-        if least <= lower_bound < 0:
+        minimum = SAFE_BOUND if safe else -float_info.max
+        if minimum <= lower_bound < 0:
             return float(lower_bound)
-    limit = f"from {SAFE_BOUND:g} up to 0, without 0 (safe_gate=True)" if safe else "below 0"
+    limit = f">= {SAFE_BOUND:g} and < 0 (safe_gate=True)" if safe else "< 0"
     raise InvalidInput(
         f"lower_bound={shown(lower_bound)} with use_gate_in_kernel=True; give a finite number "
         f"{limit}, e.g. -5.0."
@@ -155,12 +202,12 @@ def _checked_bound(lower_bound: float | None, *, safe: bool) -> float:
 
 
 def _flat(A_log: torch.Tensor | None) -> torch.Tensor | None:
-    """A_log [HV], which models also keep as [1, 1, HV, 1]."""
+    """Return A_log as [HV]; some models store it as [1, 1, HV, 1]."""
     return A_log.flatten() if isinstance(A_log, torch.Tensor) else A_log
 
 
 def _by_channel(dt_bias: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor | None:
-    """dt_bias [HV, K], which models keep as [HV * K]."""
+    """Return dt_bias as [HV, K]; models store it as [HV * K]."""
     flat = isinstance(dt_bias, torch.Tensor) and dt_bias.dim() == 1
     if dt_bias is None or not flat or not isinstance(k, torch.Tensor) or k.dim() != 4:
         return dt_bias

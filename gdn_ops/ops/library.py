@@ -1,6 +1,7 @@
-"""The rule as ``torch.library`` operators: what torch.compile and torch.export see of a call.
+"""The rule as ``torch.library`` operators, one forward and one backward.
 
-Both run the eager path, which chooses, binds and checks; nothing is traced through it.
+torch.compile and torch.export see a call as one of these operators. At run time they take the
+eager path, which checks the arguments and chooses a variant; it is not traced.
 """
 
 from __future__ import annotations
@@ -38,12 +39,18 @@ def rule(
     plan: str = "",
     invariant: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """o [B, T, HV, V], the final state [N, HV, K, V] fp32, and the number of the mode in force.
+    """Run the forward.
 
-    The state is [0] where it is not asked for. The number, int64 [1] on the CPU, tells the backward
-    the mode of the call: only when it runs is there a mode at all. Where no gradient is recorded it
-    is [0] on the call's device: Inductor leaves what gives tensors of the CPU out of CUDA graphs.
-    ``plan`` and ``invariant`` are those that a traced region has chosen inside itself.
+    Args:
+        recorded: whether gradients are recorded.
+        plan: the plan set by ``using`` inside the traced function, or an empty string.
+        invariant: whether the traced function set ``batch_invariant``.
+
+    Returns:
+        o [B, T, HV, V]; the final state [N, HV, K, V] in fp32, or [0] if not requested; and the
+        number of the dispatch mode, which tells the backward the mode of the forward call. The
+        number is int64 [1] on the CPU. Without gradients it is [0] on the device of the call, as
+        Inductor excludes operators that return CPU tensors from CUDA graphs.
     """
     with torch.no_grad(), as_traced(plan, invariant):
         o, ht = dispatched(
@@ -105,10 +112,12 @@ def rule_backward(
     mode: Tensor,
     delta: bool = True,
 ) -> list[Tensor]:
-    """The gradients of the inputs that were given, in the order of ``DIFFERENTIABLE``.
+    """Return the gradients of the inputs that are not None, in the order of ``DIFFERENTIABLE``.
 
-    ``mode`` is the number that ``rule`` gave. It has none where it was traced without gradients, as
-    a graph that was exported to infer and is trained all the same; the mode is then that in force.
+    Args:
+        mode: the third result of ``rule``. It is empty if the forward was traced without
+            gradients, e.g. exported for inference and trained later; the backward then runs in
+            the current mode.
     """
     problem = problem_of(
         Arguments(
@@ -121,9 +130,9 @@ def rule_backward(
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)
     call = Call(q, k, v, g, beta, scale, A_log, dt_bias, h0, packing, do, dht)
-    found = launcher.gradients(call)
-    return _apart(
-        found[f"d{name}"].to(x.dtype)
+    by_name = launcher.gradients(call)
+    return _without_aliases(
+        by_name[f"d{name}"].to(x.dtype)
         for name in DIFFERENTIABLE
         if (x := getattr(call, name)) is not None
     )
@@ -151,15 +160,15 @@ def _(
     return [x.new_empty(x.shape) for x in given if x is not None]
 
 
-def _apart(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors, copied where one shares memory with one before it: operators may not."""
-    apart: list[Tensor] = []
-    taken: set[int] = set()
+def _without_aliases(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Copy each tensor that shares memory with an earlier one: operators may not return such."""
+    results: list[Tensor] = []
+    seen: set[int] = set()
     for x in tensors:
-        place = x.untyped_storage().data_ptr()
-        apart.append(x.clone() if place in taken else x)
-        taken.add(place)
-    return apart
+        address = x.untyped_storage().data_ptr()
+        results.append(x.clone() if address in seen else x)
+        seen.add(address)
+    return results
 
 
 rule.register_autograd(gradients, setup_context=keep)

@@ -1,4 +1,4 @@
-"""q, k and v of several dtypes, which the recurrent functions of the contract take."""
+"""Casting q, k and v to one dtype: the recurrent functions accept different ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from gdn_ops.ops.checks import FLOATS
 
 
 def in_one_dtype(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """q, k, v in the widest of their dtypes; None where there is nothing to cast, or to refuse."""
+    """Return q, k, v in the widest of their dtypes.
+
+    Returns:
+        The three tensors, or None if no cast is needed or an argument is invalid (the checks that
+        follow report it).
+    """
     try:
         if q.dtype is k.dtype is v.dtype:
             return None

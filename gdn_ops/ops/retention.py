@@ -1,4 +1,4 @@
-"""Retention: linear attention whose heads decay at fixed rates."""
+"""Retention: linear attention with a fixed decay per head."""
 
 from __future__ import annotations
 
@@ -20,9 +20,28 @@ def chunk_retention(
     cu_seqlens: torch.Tensor | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """RetNet's rule (arXiv 2307.08621, eq. 8): head h decays by 1 - 2^(-5 - h) a token.
+    """Retention (RetNet, arXiv 2307.08621, eq. 8) on whole sequences.
 
-    Arguments and results are those of ``chunk_simple_gla``.
+    Linear attention in which value head h decays by the factor 1 - 2^(-5 - h) per token::
+
+        S <- (1 - 2^(-5 - h)) S + k_t v_t^T;  o_t = scale S^T q_t
+
+    Args:
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
+        more: other keyword arguments of ``chunk_simple_gla``.
+
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
+
+    Raises:
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     check_tensor("v", v, 4)
     heads = torch.arange(v.shape[2], dtype=torch.float32, device=v.device)

@@ -1,4 +1,4 @@
-"""Linear attention with one decay a head: simple GLA, the core of Mamba-2."""
+"""Linear attention with one decay per head: simple GLA, the core of Mamba-2."""
 
 from __future__ import annotations
 
@@ -26,18 +26,31 @@ def chunk_simple_gla(
     cu_seqlens_cpu: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """S <- exp(g) S + k v^T, o = scale S^T q (the core of Mamba-2, arXiv 2405.21060).
+    """Linear attention with one decay per head (the core of Mamba-2, arXiv 2405.21060).
+
+    Per value head, with the state S [K, V]::
+
+        S <- exp(g_t) S + k_t v_t^T;  o_t = scale S^T q_t
 
     Args:
-        q, k: [B, T, H, K]; v: [B, T, HV, V], HV a multiple of H.
-        g: [B, T, HV] log decay (<= 0) of each token; None: no gate.
-        g_gamma: [HV] log decay (<= 0) of every token; instead of g.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        g: [B, T, HV] log decay (<= 0, checked on the CPU only), any float dtype; None: no gate.
+        g_gamma: [HV] log decay (<= 0), the same for every token; give it instead of g.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
+        cu_seqlens_cpu: the same numbers on the host, which avoids a copy from the GPU.
 
-    Other arguments and results are those of ``chunk_gated_delta_rule``.
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
 
     Raises:
-        InvalidInput: g and ``g_gamma`` together, or a tensor outside the contract.
-        UnsupportedProblem: an argument that asks for what is not built.
+        InvalidInput: g and ``g_gamma`` are both given, or a tensor violates this contract.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if unknown:
         check_chunk_size(unknown.pop("chunk_size", None))
@@ -72,19 +85,36 @@ def fused_recurrent_simple_gla(
     cu_seqlens: torch.Tensor | None = None,
     **unknown: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rule of ``chunk_simple_gla`` with the recurrent function's signature.
+    """Linear attention with one decay per head (arXiv 2405.21060), with the signature for decoding.
 
-    Meant for decoding, T = 1 with both states; any T is right, and the dispatcher runs whatever
-    variant is fastest for the sizes.
+    The rule is that of ``chunk_simple_gla``. This function is meant for decoding: T = 1 with an
+    initial and a final state. Any T is allowed; the dispatcher picks the fastest variant for the
+    sizes.
 
     Args:
-        reverse: from the last token to the first; not built.
+        q, k: [B, T, H, K], bf16, fp16, fp32 or fp64.
+        v: [B, T, HV, V], in q's dtype; HV a multiple of H.
+        g: [B, T, HV] log decay (<= 0); None: no gate.
+        g_gamma: [HV] log decay (<= 0), the same for every token; give it instead of g.
+        scale: factor on the outputs; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        output_final_state: whether to return the final state.
+        reverse: must be False; running from the last token to the first is not supported.
+        state_v_first: whether states are [N, HV, V, K].
+        cu_seqlens: [N + 1] int32 or int64, offsets of sequences packed in one row (B = 1).
 
-    Other arguments, results and errors are those of ``chunk_simple_gla``.
+    Returns:
+        o [B, T, HV, V] in q's dtype, and the final state [N, HV, K, V] or None; the state is in
+        fp32, or in fp64 for fp64 inputs.
+
+    Raises:
+        InvalidInput: g and ``g_gamma`` are both given, or a tensor violates this contract.
+        UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
     if reverse:
         raise UnsupportedProblem(
-            "fused_recurrent_simple_gla has no reverse yet; flip q, k, v, g by token, and o back."
+            "fused_recurrent_simple_gla does not support reverse=True; flip q, k, v and g along "
+            "the tokens, and flip o back."
         )
     if unknown:
         state_v_first = renamed(unknown, state_v_first)

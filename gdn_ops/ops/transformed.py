@@ -1,4 +1,4 @@
-"""The operators' gradients, and the rule as torch.func's transforms see it."""
+"""Gradients of the operators, and the rule inside transforms of torch.func."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gdn_ops.launch.call import DIFFERENTIABLE
 from gdn_ops.ops.unreadable import NO_TANGENTS, transforming
 
 NO_SECOND = (
-    "gradients of gradients are asked for (create_graph=True, torch.func.hessian), which no plan "
-    "has; leave them out, or use gdn_ops.reference."
+    "gradients of gradients (create_graph=True, torch.func.hessian) are requested, which no plan "
+    "computes; leave them out, or use gdn_ops.reference."
 )
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Keep what ``gradients`` reads of a call of ``gdn_ops::rule``."""
+    """Save what ``gradients`` needs from a call of ``gdn_ops::rule``."""
     tensors = inputs[: len(DIFFERENTIABLE) + 2]
     ctx.scale, ctx.final_state, ctx.delta = inputs[len(tensors) : len(tensors) + 3]
     ctx.inputs = len(inputs)
@@ -30,20 +30,20 @@ def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor
 def gradients(
     ctx: Any, do: Tensor | None, dht: Tensor | None, _: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of the inputs of ``gdn_ops::rule``; there are none of offsets and flags."""
+    """Return the gradients of the inputs of ``gdn_ops::rule``; None for offsets and flags."""
     *tensors, mode = ctx.saved_tensors
     if do is None:
         do = torch.zeros_like(tensors[2], memory_format=torch.contiguous_format)
     dht = dht if ctx.final_state else None
     run: Any = TransformedBackward.apply if transforming() else torch.ops.gdn_ops.rule_backward
-    found = iter(run(*tensors, ctx.scale, do, dht, mode, ctx.delta))
+    computed = iter(run(*tensors, ctx.scale, do, dht, mode, ctx.delta))
     differentiable = tensors[: len(DIFFERENTIABLE)]
-    own = tuple(None if x is None else next(found) for x in differentiable)
-    return (*own, *(None,) * (ctx.inputs - len(own)))
+    by_input = tuple(None if x is None else next(computed) for x in differentiable)
+    return (*by_input, *(None,) * (ctx.inputs - len(by_input)))
 
 
 def no_gradients(ctx: Any, *_: Any) -> Any:
-    """The gradients of ``gdn_ops::rule_backward``."""
+    """Refuse gradients of ``gdn_ops::rule_backward``."""
     raise UnsupportedProblem(NO_SECOND)
 
 
@@ -51,7 +51,7 @@ def _one_by_one(
     function: Callable[..., tuple[Tensor, ...]], info: Any, dims: tuple[int | None, ...],
     inputs: tuple[Any, ...],
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # fmt: skip
-    """A function of every element of a batch, stacked: sequences of a call are a batch already."""
+    """Apply a function to each element of a vmap batch in turn, and stack the results."""
     if info.batch_size == 0:
         raise UnsupportedProblem("vmap over a dimension of size 0; give at least one element.")
     rows = [
@@ -65,7 +65,7 @@ def _one_by_one(
 
 
 class Transformed(torch.autograd.Function):
-    """``gdn_ops::rule`` with its gradients, for calls inside torch.func's transforms."""
+    """``gdn_ops::rule`` with its gradients, for calls inside transforms of torch.func."""
 
     setup_context = staticmethod(keep)
     backward = staticmethod(gradients)
@@ -85,7 +85,7 @@ class Transformed(torch.autograd.Function):
 
 
 class TransformedBackward(torch.autograd.Function):
-    """``gdn_ops::rule_backward`` inside torch.func's transforms."""
+    """``gdn_ops::rule_backward``, for calls inside transforms of torch.func."""
 
     backward = staticmethod(no_gradients)
 
@@ -95,7 +95,7 @@ class TransformedBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept."""
+        """Save nothing."""
 
     @staticmethod
     def vmap(info: Any, dims: Any, *inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Tensors whose values cannot be read while a call runs: traced, fake, or under a transform."""
+"""Tensors whose values cannot be read during a call: traced, fake, or inside a transform."""
 
 from __future__ import annotations
 
@@ -20,56 +20,57 @@ __all__ = [
 ]
 
 NO_TANGENTS = (
-    "forward-mode gradients (torch.func.jvp, jacfwd, dual tensors) are asked for, which no plan "
-    "has; take reverse-mode ones (torch.func.vjp, jacrev), or give float64, which "
-    "gdn_ops.reference computes."
+    "forward-mode gradients (torch.func.jvp, jacfwd, dual tensors) are requested, which no plan "
+    "computes; use reverse mode (torch.func.vjp, jacrev), or give float64, which runs on "
+    "gdn_ops.reference."
 )
 
 
 def is_fake(x: torch.Tensor) -> bool:
-    """Whether a tensor has no values at all."""
+    """Return whether a tensor is fake: it has a shape, but no values."""
     return isinstance(x, FakeTensor)
 
 
 def unreadable(x: torch.Tensor) -> bool:
-    """Whether the numbers of a tensor cannot be had on the host here."""
+    """Return whether the values of a tensor cannot be read on the host now."""
     return torch.compiler.is_compiling() or is_fake(x) or is_functorch_wrapped_tensor(x)
 
 
 def refuse_unreadable(cu_seqlens: torch.Tensor) -> None:
-    """Refuse offsets that plain PyTorch has to read and cannot.
+    """Refuse ``cu_seqlens`` whose values plain PyTorch needs but cannot read.
 
     Raises:
-        UnsupportedProblem: they are traced, fake, or under a transform.
+        UnsupportedProblem: the tensor is traced, fake, or inside a transform.
     """
     if unreadable(cu_seqlens):
         raise UnsupportedProblem(
-            "cu_seqlens cannot be read inside torch.compile, of fake tensors or under vmap, and "
-            "float64, gv and a beta per channel need it to be; make the call outside, or give "
-            "sequences of one length without cu_seqlens."
+            "cu_seqlens cannot be read inside torch.compile, inside vmap or from fake tensors, "
+            "but calls in float64, with gv or with a beta per channel need its values; make the "
+            "call outside, or give sequences of one length without cu_seqlens."
         )
 
 
 def refuse_transforms() -> None:
-    """Refuse torch.func's transforms inside torch.compile, which does not trace them to our rules.
+    """Refuse transforms of torch.func inside torch.compile, which ignores our rules for them.
 
     Raises:
-        UnsupportedProblem: one of them is in force.
+        UnsupportedProblem: a transform is active.
     """
     if transforming():
         raise UnsupportedProblem(
-            "a transform of torch.func (grad, vmap, ...) is inside torch.compile; leave "
-            "torch.compile out, or take gradients by backward() or torch.autograd.grad."
+            "a transform of torch.func (grad, vmap, ...) is used inside torch.compile, which is "
+            "not supported; leave torch.compile out, or compute gradients with backward() or "
+            "torch.autograd.grad."
         )
 
 
 def refuse_tangents(q: torch.Tensor, *more: torch.Tensor | None) -> None:
-    """Refuse dual tensors, whose tangents a kernel would drop; inside a dual level alone.
+    """Refuse dual tensors, because a kernel would drop their tangents.
 
-    A call in float64, by its q, passes: plain PyTorch computes it.
+    Call it only inside a dual level. If q is float64 the call passes, as plain PyTorch computes it.
 
     Raises:
-        UnsupportedProblem: one of them is dual.
+        UnsupportedProblem: a tensor is dual.
     """
     if getattr(q, "dtype", None) == torch.float64:
         return

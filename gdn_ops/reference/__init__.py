@@ -1,4 +1,4 @@
-"""The recurrence in plain PyTorch: slow, differentiable, any dtype, and right."""
+"""The rule in plain PyTorch, which kernels are checked against; differentiable, in any dtype."""
 
 from gdn_ops.reference.activations import (
     bounded_log_decay,

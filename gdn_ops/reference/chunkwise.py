@@ -1,4 +1,4 @@
-"""The rule, chunk by chunk: matrix products inside a chunk, one state from chunk to chunk."""
+"""The chunkwise form of the rule: matrix products within chunks, a recurrence between them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def chunkwise_reference(  # noqa: PLR0913  (the arguments of the rule)
     dtype: torch.dtype | None = None,
     chunk_size: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """Run a Rule of the lattice chunk by chunk; equal to ``recurrent_reference`` but for rounding.
+    """Run a rule chunk by chunk; equal to ``recurrent_reference`` up to rounding.
 
-    In a chunk that starts from the state S, with d_ij = exp(g_{j+1} + ... + g_i) for j <= i (per
-    key channel for the vector gate) and d_i the same sum from the chunk's first token::
+    In a chunk that starts with the state S, let d_ij = exp(g_{j+1} + ... + g_i) for j <= i (per
+    key channel for a vector gate), and let d_i be the same from the chunk's first token on::
 
         u_i = beta_i (v_i - (d_i k_i)^T S - sum_{j<i} (d_ij k_i . k_j) u_j)     delta on
         u_i = v_i                                                               delta off
@@ -36,14 +36,16 @@ def chunkwise_reference(  # noqa: PLR0913  (the arguments of the rule)
         S  <- d_C S + sum_j (d_Cj k_j) u_j^T
 
     The first line is a unit lower triangular system (I + tril(beta (K K^T d), -1)) u = rhs: the WY
-    representation and UT transform of arXiv 2406.06484 section 3, gated in arXiv 2412.06464
-    section 3.3. The rest is the chunk form of gated linear attention (arXiv 2312.06635 section 4).
+    representation and UT transform of arXiv 2406.06484, section 3, with a gate as in arXiv
+    2412.06464, section 3.3. The rest is the chunkwise form of gated linear attention (arXiv
+    2312.06635, section 4).
 
-    Every decay is the exponential of a sum of log decays, never of a difference of two cumulative
-    sums (Mamba-2's ``segsum``, arXiv 2405.21060): it cannot overflow, loses no digits behind a
-    strong decay, and takes g = -inf.
+    Each decay is the exponential of a sum of log decays, not of a difference of two cumulative
+    sums (see Mamba-2's ``segsum``, arXiv 2405.21060). So it cannot overflow, loses no digits after
+    a strong decay, and allows g = -inf.
 
-    Args and returns are those of ``recurrent_reference``, and ``chunk_size``, the tokens a chunk.
+    Arguments, results and errors are those of ``recurrent_reference``; ``chunk_size`` is the
+    number of tokens per chunk.
     """
     rows = Rows.of(
         q, k, v, g, beta,
@@ -63,13 +65,17 @@ def chunkwise_reference(  # noqa: PLR0913  (the arguments of the rule)
 def _chunk(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, S: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One chunk of C tokens from the state S [R, K, V]; returns o [R, C, V] and the next state."""
+    """Run one chunk of C tokens from the state S [R, K, V].
+
+    Returns:
+        o [R, C, V] and the next state [R, K, V].
+    """
     scores_q, scores_k = decayed_scores(torch.stack([q, k]), k, g)
     from_start = g.cumsum(1).exp()  # [R, C, 1 or K]
     u = v
     if beta is not None:
         rhs = beta * (v - (from_start * k) @ S)
-        system = beta * scores_k  # the solve reads what lies below the unit diagonal
+        system = beta * scores_k  # the solver reads only below the diagonal
         u = torch.linalg.solve_triangular(system, rhs, upper=False, unitriangular=True)
     o = (from_start * q) @ S + scores_q.tril() @ u
     S = from_start[:, -1, :, None] * S + (_sum_after(g).exp() * k).mT @ u
@@ -77,7 +83,7 @@ def _chunk(
 
 
 def decayed_scores(rows: Tensor, k: Tensor, g: Tensor) -> Tensor:
-    """Return sum_d rows_id k_jd exp(g_{j+1,d} + ... + g_id) for j <= i; above, numbers to ignore.
+    """Return sum_d rows_id k_jd exp(g_{j+1,d} + ... + g_id) for j <= i.
 
     Args:
         rows: [X, R, C, K], the left factors.
@@ -85,16 +91,16 @@ def decayed_scores(rows: Tensor, k: Tensor, g: Tensor) -> Tensor:
         g: [R, C, 1], or [R, C, K] for the vector gate.
 
     Returns:
-        [X, R, C, C].
+        [X, R, C, C]; entries with j > i are meaningless.
     """
     if g.shape[-1] == 1:
         return rows @ k.mT * _pairwise_sum(g)[..., 0].exp()
     C = k.shape[1]
     blocks = []
     for start in range(0, C, SUB_BLOCK):
-        # Between sub-blocks the decay splits at the block's first token into two factors <= 1 and
-        # the sum over d is a matrix product; inside one it is taken pair by pair (arXiv 2312.06635
-        # section 4.3).
+        # For tokens of different sub-blocks the decay is a product of two factors <= 1, before and
+        # after the block's first token, so the sum over d is a matrix product. Within a sub-block
+        # it is computed for each pair of tokens (arXiv 2312.06635, section 4.3).
         end = min(start + SUB_BLOCK, C)
         rows_b, k_b, g_b = rows[:, :, start:end], k[:, start:end], g[:, start:end]
         before = (g_b.cumsum(1).exp() * rows_b) @ (_sum_after(g[:, :start]).exp() * k[:, :start]).mT
@@ -105,7 +111,7 @@ def decayed_scores(rows: Tensor, k: Tensor, g: Tensor) -> Tensor:
 
 
 def _sum_after(g: Tensor) -> Tensor:
-    """[R, C, D] -> [R, C, D], the sum of g over the tokens behind each."""
+    """[R, C, D] -> [R, C, D], the sum of g over all later tokens."""
     return F.pad(g[:, 1:], (0, 0, 0, 1))[:, : g.shape[1]].flip(1).cumsum(1).flip(1)
 
 

@@ -1,4 +1,4 @@
-"""The gated delta rule with the flags of its ops, on the token-by-token reference."""
+"""The token-by-token reference with the arguments of ``chunk_gated_delta_rule``."""
 
 from __future__ import annotations
 
@@ -29,20 +29,31 @@ def gated_delta_rule_reference(  # noqa: PLR0913  (the arguments of the op)
     cu_seqlens: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Answer a call of ``chunk_gated_delta_rule`` or ``fused_recurrent_gated_delta_rule``.
+    """Compute a call of ``chunk_gated_delta_rule`` token by token, for checks.
 
-    Shapes and defaults are those of ``recurrent_reference``; the flags first turn raw inputs into
-    the rule's: q and k to length one, g by ``log_decay``, beta by ``write_strength``. All of it
-    runs in ``dtype`` (q's own but at least float32 where not given), as do the results; nothing is
-    rounded to q's dtype.
+    The flags apply ``l2norm`` to q and k, ``log_decay`` to g and ``write_strength`` to beta before
+    the rule. Nothing is rounded to q's dtype.
+
+    Args:
+        q, k, v, g, beta, scale, initial_state, cu_seqlens: as for ``recurrent_reference``.
+        output_final_state: whether to return the final state.
+        use_qk_l2norm_in_kernel, use_gate_in_kernel, A_log, dt_bias, use_beta_sigmoid_in_kernel,
+            allow_neg_eigval: as for ``chunk_gated_delta_rule``.
+        dtype: the dtype of the computation and of the results; default: that of q, but at least
+            float32.
+
+    Returns:
+        o [B, T, HV, V] and the final state [N, HV, K, V] or None.
 
     Raises:
-        InvalidInput: a shape is outside the contract, or a flag misses its argument.
+        InvalidInput: a shape violates the contract, or a flag is set without its argument.
     """
     if use_gate_in_kernel and (g is None or A_log is None):
-        raise InvalidInput("use_gate_in_kernel=True with g or A_log None; give raw g and A_log.")
+        raise InvalidInput(
+            "use_gate_in_kernel=True, but g or A_log is None; give the raw g and A_log."
+        )
     if use_beta_sigmoid_in_kernel and beta is None:
-        raise InvalidInput("use_beta_sigmoid_in_kernel=True with beta None; give the raw beta.")
+        raise InvalidInput("use_beta_sigmoid_in_kernel=True, but beta is None; give the raw beta.")
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise InvalidInput(
             "allow_neg_eigval=True needs use_beta_sigmoid_in_kernel=True; set both, or double beta."

@@ -1,4 +1,4 @@
-"""The rule, token by token: what every kernel is measured against."""
+"""The rule token by token: the reference that every kernel is checked against."""
 
 from __future__ import annotations
 
@@ -21,36 +21,40 @@ def recurrent_reference(  # noqa: PLR0913  (the arguments of the rule)
     cu_seqlens: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run a Rule of the lattice (gate none, scalar or vector; delta on or off) token by token.
+    """Run a rule token by token, with no, a scalar or a vector gate, and with or without delta.
 
-    With the state S [K, V], from S_0 = ``initial_state`` or zero::
+    Per value head, with the state S [K, V] starting from ``initial_state`` or zero::
 
-        S <- exp(g_t) S                              rows of S by exp(g_td) for the vector gate
+        S <- exp(g_t) S                              vector gate: row d of S by exp(g_td)
         S <- S + k_t (beta_t (v_t - S^T k_t))^T      delta on
         S <- S + k_t v_t^T                           delta off
         o_t = scale S^T q_t
 
-    This is the gated delta rule, arXiv 2412.06464 eq. 10, with the state transposed. Without a
-    gate it is DeltaNet (arXiv 2406.06484), with the vector gate Kimi Delta Attention (arXiv
-    2510.26692); with delta off, Mamba-2's scalar decay (arXiv 2405.21060) and gated linear
-    attention (arXiv 2312.06635). Differentiable, on any device; the state of every token stays in
-    memory while a gradient is recorded.
+    This is the gated delta rule (arXiv 2412.06464, eq. 10) with the state transposed. Without a
+    gate it is DeltaNet (arXiv 2406.06484), with a vector gate Kimi Delta Attention (arXiv
+    2510.26692). With delta off it is the rule of Mamba-2 (scalar gate, arXiv 2405.21060) and gated
+    linear attention (vector gate, arXiv 2312.06635). It is differentiable and runs on any device;
+    while gradients are recorded, the states of all tokens stay in memory.
 
     Args:
         q, k: [B, T, H, K].
         v: [B, T, HV, V], HV a multiple of H; value head i reads key head i // (HV / H).
-        g: log decay, [B, T, HV], [B, T, HV, K], or None for no gate. -inf forgets everything.
-        beta: [B, T, HV], 1 where not given; only with ``delta``.
-        scale: factor of q, K^-0.5 where not given.
-        initial_state: [N, HV, K, V].
-        cu_seqlens: [N+1], packed sequences in one row (B = 1), where N is B otherwise.
-        dtype: type to compute and answer in, q's own but at least float32 where not given.
+        g: [B, T, HV] log decay, or [B, T, HV, K] for one per key channel; None: no gate. -inf
+            clears the state.
+        beta: [B, T, HV] writing strength; None: ones. Only with ``delta``.
+        delta: whether the rule has the delta term.
+        scale: factor of q; None: K^-0.5.
+        initial_state: [N, HV, K, V]; None: zeros.
+        cu_seqlens: [N + 1], offsets of sequences packed in one row (B = 1); without it N is B.
+        dtype: the dtype of the computation and of the results; default: that of q, but at least
+            float32.
 
     Returns:
-        o [B, T, HV, V], zero at tokens of no sequence, and the final state [N, HV, K, V].
+        o [B, T, HV, V], zero at tokens that belong to no sequence, and the final state
+        [N, HV, K, V].
 
     Raises:
-        InvalidInput: a shape is outside this contract.
+        InvalidInput: a shape violates this contract.
     """
     rows = Rows.of(
         q, k, v, g, beta,

@@ -1,4 +1,4 @@
-"""Rows: a call spread into one row per (sequence, value head), the form both references work in."""
+"""Rows: a call with one row per (sequence, value head), the form that both references use."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Packing:
 
 @dataclass(frozen=True)
 class Rows:
-    """One call with a row per (sequence, value head), R = N * HV, in the computing dtype.
+    """One call with a row per (sequence, value head), R = N * HV, in the dtype of the computation.
 
     Args:
-        q: [R, T, K], already times ``scale``.
+        q: [R, T, K], already multiplied by ``scale``.
         k: [R, T, K].
         v: [R, T, V].
-        g: [R, T, 1] (one log decay a head), [R, T, K] (one a key channel) or None.
-        beta: [R, T, 1], or None where the delta rule is off.
+        g: [R, T, 1] (one log decay per head), [R, T, K] (one per key channel) or None.
+        beta: [R, T, 1], or None without the delta term.
         state: [R, K, V], the initial state.
         heads: HV.
         packing: how to return to packed tokens; None for a batch.
@@ -97,7 +97,7 @@ class Rows:
         cu_seqlens: Tensor | None,
         dtype: torch.dtype | None,
     ) -> Rows:
-        """Cast, pad packed sequences, repeat the key heads per value head and fold the heads."""
+        """Cast, pad packed sequences, repeat key heads for value heads, and fold the heads."""
         batch, tokens, key_heads, key_dim = k.shape
         heads, value_dim = v.shape[-2:]
         _check(q, k, v, g, beta, delta=delta)
@@ -147,18 +147,19 @@ class Rows:
 def _check(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, *, delta: bool
 ) -> None:
-    """Refuse shapes that broadcasting would turn into another recurrence."""
+    """Check the shapes; broadcasting a wrong shape would compute another recurrence."""
     per_head = v.shape[:-1]
     key_heads, heads = k.shape[2], v.shape[2]
     if q.shape != k.shape or k.shape[:2] != v.shape[:2] or heads % key_heads:
         raise InvalidInput(
             f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} are not [B, T, H, K], "
-            "[B, T, H, K], [B, T, HV, V] with HV a multiple of H; transpose heads behind tokens."
+            "[B, T, H, K], [B, T, HV, V] with HV a multiple of H; the dimension of the heads must "
+            "follow that of the tokens."
         )
     if g is not None and g.shape not in (per_head, (*per_head, k.shape[-1])):
         raise InvalidInput(
-            f"g {tuple(g.shape)} is neither [B, T, HV] = {tuple(per_head)} nor that with "
-            f"K = {k.shape[-1]} channels; give one log decay per value head or key channel."
+            f"g {tuple(g.shape)} is neither [B, T, HV] = {tuple(per_head)} nor [B, T, HV, K] with "
+            f"K = {k.shape[-1]}; give one log decay per value head or key channel."
         )
     if beta is not None and beta.shape != per_head:
         raise InvalidInput(
@@ -167,5 +168,5 @@ def _check(
         )
     if beta is not None and not delta:
         raise InvalidInput(
-            "beta is given with delta=False, whose write is k v^T; scale v by it instead."
+            "beta is given with delta=False, which does not use it; multiply v by it instead."
         )

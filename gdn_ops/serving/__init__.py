@@ -1,4 +1,4 @@
-"""Operators with the contracts of serving engines: decode on a pool of states, in place."""
+"""Functions with the signatures of vLLM and SGLang: decoding in place on a pool of states."""
 
 from gdn_ops.serving import library as library
 from gdn_ops.serving.packed_decode import fused_recurrent_gated_delta_rule_packed_decode

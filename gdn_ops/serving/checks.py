@@ -1,4 +1,4 @@
-"""Checks of one call on a pool of states; what passes is a Problem of op ``pool``."""
+"""Checking a call on a pool of states; a call that passes poses a Problem of op ``pool``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ NO_POOL = "initial_state is None; give the pool of states [slots, HV, V, K]."
 
 @dataclass(frozen=True)
 class PoolArguments:
-    """The arguments of a call on a pool as the user gave them, for checking.
+    """The arguments of a call on a pool as the user gave them, to be checked.
 
     Args:
-        raw: the gate is the engines' ``a`` and beta their ``b``, to be activated.
+        gate: the log decay, or the raw gate ``a`` if ``raw``.
+        beta: the writing strength, or the raw ``b`` if ``raw``.
+        slots: the argument ``ssm_state_indices``.
+        accepted: the argument ``num_accepted_tokens``.
+        in_place: the argument ``inplace_final_state``.
+        l2: the argument ``use_qk_l2norm_in_kernel``.
+        raw: whether gate and beta are still to be activated.
+        v_first: the argument ``state_v_first``.
     """
 
     q: torch.Tensor
@@ -40,7 +47,7 @@ class PoolArguments:
     v_first: bool
 
     def floats(self) -> dict[str, torch.Tensor | None]:
-        """The floating-point tensors by argument name."""
+        """Return the floating-point arguments by name."""
         gate, beta = ("a", "b") if self.raw else ("g", "beta")
         return {
             "q": self.q, "k": self.k, "v": self.v, gate: self.gate, beta: self.beta,
@@ -48,7 +55,7 @@ class PoolArguments:
         }  # fmt: skip
 
     def indices(self) -> dict[str, torch.Tensor | None]:
-        """The tensors of whole numbers by argument name."""
+        """Return the integer arguments by name."""
         return {
             "ssm_state_indices": self.slots,
             "num_accepted_tokens": self.accepted,
@@ -57,11 +64,11 @@ class PoolArguments:
 
 
 def problem_of_pool(a: PoolArguments) -> Problem:
-    """The problem that a call on a pool poses.
+    """Check a call on a pool and return the problem that it poses.
 
     Raises:
-        InvalidInput: a tensor's type, shape, strides, dtype or device is outside the contract.
-        UnsupportedProblem: a dtype that no plan computes in.
+        InvalidInput: a tensor has a type, shape, strides, dtype or device that is not allowed.
+        UnsupportedProblem: no plan computes in the dtype.
     """
     _check_types(a)
     _check_tokens(a)
@@ -84,7 +91,7 @@ def problem_of_pool(a: PoolArguments) -> Problem:
 
 
 def verifies(slots: torch.Tensor | None, accepted: torch.Tensor | None) -> bool:
-    """Whether a sequence has a slot for the state after each of its tokens."""
+    """Return whether each sequence has one slot per token, for the verification of drafts."""
     columns = slots.shape[1] if slots is not None and slots.dim() == 2 else 1
     return columns > 1 or accepted is not None
 
@@ -95,23 +102,27 @@ def check_values(
     accepted: torch.Tensor | None,
     longest: int,
 ) -> None:
-    """Refuse slots, accepted tokens and lengths out of range, in tensors on the CPU.
+    """Check the values of slots, accepted tokens and sequence lengths, in tensors on the CPU.
 
     Args:
-        longest: tokens of the longest packed sequence, where each token has a slot; else 0.
+        pool: the pool of states.
+        slots: [N, S].
+        accepted: [N] or None.
+        longest: the number of tokens of the longest packed sequence if each token has a slot,
+            else 0.
 
     Raises:
-        InvalidInput: names the value, the limit and the remedy.
+        InvalidInput: a value is out of range.
     """
     if slots.numel() and (top := slots.max().item()) >= pool.shape[0]:
         if pool.shape[0] == 0:
             raise InvalidInput(
-                f"initial_state has shape {list(pool.shape)}, a pool without slots, and "
-                f"ssm_state_indices holds {top}; give a pool of at least {top + 1} slots, or -1 to "
-                "skip a sequence."
+                f"initial_state has shape {list(pool.shape)}, a pool without slots, but "
+                f"ssm_state_indices contains {top}; give a pool of at least {top + 1} slots, or -1 "
+                "to skip a sequence."
             )
         raise InvalidInput(
-            f"ssm_state_indices holds {top} and the pool has {pool.shape[0]} slots; give 0 to "
+            f"ssm_state_indices contains {top}, but the pool has {pool.shape[0]} slots; give 0 to "
             f"{pool.shape[0] - 1}, or -1 to skip a sequence."
         )
     columns = slots.shape[1]
@@ -119,13 +130,13 @@ def check_values(
         low, high = (int(x) for x in accepted.aminmax())
         if low < 1 or high > columns:
             raise InvalidInput(
-                f"num_accepted_tokens holds {low if low < 1 else high} and a sequence has "
+                f"num_accepted_tokens contains {low if low < 1 else high}, but each sequence has "
                 f"{columns} slots; give 1 to {columns}."
             )
     if longest > columns:
         raise InvalidInput(
-            f"a packed sequence has {longest} tokens and {columns} slots; give "
-            "ssm_state_indices a column a token."
+            f"a packed sequence has {longest} tokens but {columns} slots; give ssm_state_indices "
+            "one column per token."
         )
 
 
@@ -213,18 +224,19 @@ def _check_pool(a: PoolArguments, N: int) -> None:
     strides = pool.stride()[1:]
     if any(n > 1 and x != y for n, x, y in zip(pool.shape[1:], strides, dense, strict=True)):
         raise InvalidInput(
-            f"initial_state has strides {list(pool.stride())}; the states of a slot must be dense, "
-            f"[any, {', '.join(map(str, dense))}]. Give a view of them, or a contiguous pool."
+            f"initial_state has strides {list(pool.stride())}; each slot must be contiguous, with "
+            f"strides [any, {', '.join(map(str, dense))}]. Give a contiguous pool, or a view of "
+            "whole slots."
         )
     if pool.shape[0] > 1 and pool.stride(0) < HV * rows * columns:
         raise InvalidInput(
-            f"initial_state has stride {pool.stride(0)} between slots, which share memory then; "
-            f"it must be {HV * rows * columns} at least. Give a pool of its own memory."
+            f"initial_state has stride {pool.stride(0)} between slots, so that they share memory; "
+            f"it must be >= {HV * rows * columns}. Give a pool whose slots do not overlap."
         )
     if a.slots is None and pool.shape[0] < N:
         raise InvalidInput(
             f"initial_state has {pool.shape[0]} slots for {N} sequences; give ssm_state_indices, "
-            "or a slot a sequence."
+            "or one slot per sequence."
         )
 
 
@@ -242,11 +254,14 @@ def _check_slots(a: PoolArguments, N: int) -> None:
             f"num_accepted_tokens has shape {list(a.accepted.shape)}; it must be [N] = [{N}]."
         )
     if a.accepted is not None and a.slots is None:
-        raise InvalidInput("num_accepted_tokens is given without ssm_state_indices [N, S].")
+        raise InvalidInput(
+            "num_accepted_tokens is given without ssm_state_indices; give both, the slots as "
+            "[N, S]."
+        )
     columns = a.slots.shape[1] if a.slots is not None and a.slots.dim() == 2 else 1
     T = a.q.shape[1]
     if verifies(a.slots, a.accepted) and a.in_place and a.cu_seqlens is None and columns < T:
         raise InvalidInput(
-            f"ssm_state_indices has {columns} slots a sequence and q T={T} tokens; give a column a "
-            "token."
+            f"ssm_state_indices has {columns} slots per sequence, but q has T={T} tokens; give one "
+            "column per token."
         )

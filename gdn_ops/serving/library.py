@@ -1,6 +1,7 @@
-"""Decode on a pool as ``torch.library`` operators: what torch.compile and fake tensors see of it.
+"""Decoding on a pool as ``torch.library`` operators, one in place and one not.
 
-Both run the eager path, which chooses, binds and checks; nothing is traced through it.
+torch.compile and fake tensors see a call as one of these operators. At run time they take the
+eager path, which checks the arguments and chooses a variant; it is not traced.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def pool_update(
     plan: str = "",
     invariant: bool = False,
 ) -> Tensor:
-    """o [B, T, HV, V]; the states are written to the pool. Arguments are those of ``pool_rule``.
+    """Update the pool in place and return o [B, T, HV, V].
 
-    ``plan`` and ``invariant`` are those that a traced region has chosen inside itself.
+    ``plan`` and ``invariant`` are set by ``using`` and ``batch_invariant`` inside the traced
+    function; the other arguments are those of ``pool_rule``.
     """
     with as_traced(plan, invariant):
         o, _ = pool_rule(
@@ -88,7 +90,7 @@ def pool_states(
     plan: str = "",
     invariant: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """o and the state after each token, [B T, HV, V, K]; the pool stays as it is."""
+    """Return o and the state after each token, [B T, HV, V, K]; the pool is not changed."""
     with as_traced(plan, invariant):
         return pool_rule(
             q, k, v, gate, beta,

@@ -1,4 +1,4 @@
-"""Decode of one token a sequence from one tensor of q, k and v, with SGLang's signature."""
+"""Decoding one token per sequence from one tensor of q, k and v, with SGLang's signature."""
 
 from __future__ import annotations
 
@@ -26,36 +26,42 @@ def fused_recurrent_gated_delta_rule_packed_decode(
     *,
     state_v_first: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token of each of B sequences, as ``fused_sigmoid_gating_delta_rule_update``.
+    """Decode one token of each sequence with the gated delta rule, from concatenated q, k, v.
 
-    q, k and v are read where they stand; nothing is split or copied.
+    The rule is that of ``fused_sigmoid_gating_delta_rule_update``. q, k and v are read in place,
+    without splitting or copying ``mixed_qkv``. No gradient is recorded.
 
     Args:
-        mixed_qkv: [B, 2 H K + HV V], q, k and v of a token side by side; rows at any distance.
-        a, b: [B, HV] raw gate and raw writing strength.
-        A_log, dt_bias: [HV].
+        mixed_qkv: [B, 2 H K + HV V], bf16, fp16 or fp32: q, k and v of each token, concatenated.
+            Rows may be any distance apart.
+        a: [B, HV] raw gate, any float dtype.
+        b: [B, HV] raw writing strength, any float dtype.
+        A_log: [HV].
+        dt_bias: [HV] or None.
         scale: factor on the outputs; None: K^-0.5.
-        initial_state: the pool, [slots, HV, V, K], written in place.
-        out: [B, 1, HV, V], filled with the outputs; of another dtype or not contiguous it costs a
-            copy.
-        ssm_state_indices: [B] int32 or int64; a negative one skips its sequence, whose row of
-            ``out`` is zero.
-        use_qk_l2norm_in_kernel: divide q and k by sqrt(sum(x^2) + 1e-6) first.
-        rand_seed, philox_rounds: of stochastic rounding; not used.
-        use_rs_rounding: must be False; states of 16 bits are rounded to the nearest.
-        state_v_first: False: the pool is [slots, HV, K, V].
+        initial_state: the pool [slots, HV, V, K], fp32, bf16 or fp16; updated in place.
+        out: [B, 1, HV, V], receives the outputs. If it has another dtype than ``mixed_qkv`` or is
+            not contiguous, an extra copy is made.
+        ssm_state_indices: [B] int32 or int64, the slot of each sequence. A negative slot skips
+            the sequence and gives zeros in ``out``.
+        use_qk_l2norm_in_kernel: whether to divide q and k by sqrt(sum(x^2) + 1e-6) first.
+        rand_seed: ignored; for stochastic rounding.
+        use_rs_rounding: must be False, as stochastic rounding is not supported; 16-bit states
+            are rounded to nearest.
+        philox_rounds: ignored; for stochastic rounding.
+        state_v_first: whether the pool is [slots, HV, V, K]; else [slots, HV, K, V].
 
     Returns:
         ``out`` and ``initial_state``.
 
     Raises:
-        InvalidInput: a tensor is outside the contract; names value, limit and remedy.
-        UnsupportedProblem: ``use_rs_rounding``, or no plan can run the call.
+        InvalidInput: a tensor violates this contract; the message says how.
+        UnsupportedProblem: ``use_rs_rounding`` is set, or no plan can run the call.
     """
     if use_rs_rounding:
         raise UnsupportedProblem(
-            "use_rs_rounding=True asks for stochastic rounding of the state, which is not built; "
-            "leave it out, or keep the pool in float32."
+            "use_rs_rounding=True requests stochastic rounding of the state, which is not "
+            "supported; leave it out, or keep the pool in float32."
         )
     for name, x in (("mixed_qkv", mixed_qkv), ("initial_state", initial_state)):
         if not isinstance(x, torch.Tensor):
@@ -72,8 +78,8 @@ def fused_recurrent_gated_delta_rule_packed_decode(
         raise InvalidInput(f"out has shape {shape}; it must be [B, 1, HV, V] = {list(v.shape)}.")
     if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.stride(), strict=True)):
         raise InvalidInput(
-            f"out has strides {list(out.stride())}, so that rows share memory; give a tensor of "
-            "its own, e.g. torch.empty."
+            f"out has strides {list(out.stride())}, so that its elements share memory; give a "
+            "tensor that is not expanded, e.g. from torch.empty."
         )
     direct = out.dtype == q.dtype and out.is_contiguous()
     o, pool = pool_rule(
@@ -90,7 +96,7 @@ def fused_recurrent_gated_delta_rule_packed_decode(
 def _heads(
     mixed: torch.Tensor, pool: torch.Tensor, *, v_first: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """q, k [B, 1, H, K] and v [B, 1, HV, V] as views; the pool says HV, K and V."""
+    """Return q, k [B, 1, H, K] and v [B, 1, HV, V] as views; the pool's shape gives HV, K, V."""
     if mixed.dim() != 2 or pool.dim() != 4:
         raise InvalidInput(
             f"mixed_qkv has shape {list(mixed.shape)} and initial_state {list(pool.shape)}; they "
@@ -101,11 +107,11 @@ def _heads(
     HK, rest = divmod(width - HV * V, 2)
     if rest or HK < K or HK % K:
         raise InvalidInput(
-            f"mixed_qkv has {width} columns; with HV={HV}, V={V}, K={K} of the pool they must be "
+            f"mixed_qkv has {width} columns; with HV={HV}, V={V}, K={K} from the pool it must have "
             f"2 H {K} + {HV * V} for some H."
         )
     if torch.compiler.is_compiling():
-        # a place in memory means nothing while a graph is made
+        # Storage offsets are not meaningful while a graph is traced.
         q, k, v = torch.split(mixed, [HK, HK, HV * V], dim=1)
         heads = (B, 1, HK // K, K)
         return q.reshape(heads), k.reshape(heads), v.reshape(B, 1, HV, V)

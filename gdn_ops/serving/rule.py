@@ -1,4 +1,4 @@
-"""A call on a pool of states: its signature, its launcher, its launch."""
+"""Running a call on a pool of states on the variant that the dispatcher chooses."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ def pool_rule(
     """Run the rule on a pool of states; see the public functions of ``gdn_ops.serving``.
 
     Args:
-        gate, beta: [B, T, HV] or [B T, HV]; raw ones are activated with ``A_log`` and ``dt_bias``.
+        gate: [B, T, HV] or [B T, HV], the log decay, or with ``raw`` the raw gate, which is
+            activated with ``A_log`` and ``dt_bias``.
+        beta: [B, T, HV] or [B T, HV], the writing strength, or with ``raw`` its logit.
         slots: [N] or [N, S]; None: sequence n has slot n.
-        out: [B, T, HV, V] contiguous of q's dtype, where o goes.
+        out: [B, T, HV, V] contiguous, in q's dtype, receives o; None: a new tensor.
 
     Raises:
         InvalidInput, UnsupportedProblem: see ``problem_of_pool``.
@@ -60,7 +62,7 @@ def pool_rule(
             v_first, in_place=in_place,
         )  # fmt: skip
     launcher = signature = None
-    # what was seen before was checked then
+    # A signature that was seen before needs no checks.
     try:
         signature = (
             "pool", q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device, k.device,
@@ -71,7 +73,7 @@ def pool_rule(
         )  # fmt: skip
         launcher = BOUND.get(signature)
     except (AttributeError, RuntimeError):
-        signature = None  # no dense tensors: the checks say of which argument
+        signature = None  # an argument is not a dense tensor: the checks below report which one
     if launcher is None:
         arguments = PoolArguments(
             q, k, v, gate, beta, A_log, dt_bias, pool, slots, accepted, cu_seqlens, in_place, l2,
@@ -80,8 +82,8 @@ def pool_rule(
         problem = problem_of_pool(arguments)
         if transforming():
             raise UnsupportedProblem(
-                "a pool of states is under a transform of torch.func (grad, vmap, ...), which has "
-                "no rule for writing it in place; call it outside, or use gdn_ops.ops."
+                "a pool of states is used inside a transform of torch.func (grad, vmap, ...), "
+                "which cannot update it in place; make the call outside, or use gdn_ops.ops."
             )
         if is_fake(q):
             return _traced(
@@ -92,7 +94,7 @@ def pool_rule(
         launcher = bind_signature(signature, problem, q.device, grad=False)
     assert pool is not None
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    # made anew: what a CUDA graph's capture allocates must not outlive it in a cache
+    # Not cached: memory allocated during a CUDA graph's capture must not outlive the graph.
     rows = torch.arange(N, dtype=torch.int32, device=q.device) if slots is None else slots[:N]
     if rows.dim() == 1:
         rows = rows.unsqueeze(1)
@@ -129,7 +131,7 @@ def _traced(
     *given: torch.Tensor | bool | None,
     in_place: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A call inside torch.compile or of fake tensors: one operator, which checks when it runs."""
+    """Run a call inside torch.compile or with fake tensors, as one operator that checks later."""
     if pool is None:
         raise InvalidInput(NO_POOL)
     arguments = (q, k, v, gate, beta, A_log, dt_bias, scale, pool, *given, *traced_mode())

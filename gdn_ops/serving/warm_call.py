@@ -1,4 +1,4 @@
-"""A smallest call on a pool of states, which compiles what calls of a problem run on."""
+"""The smallest call on a pool of states, for compiling the kernels of a problem."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from gdn_ops.launch.torch_dtype import torch_dtype
 def warm_call(
     problem: Problem, device: torch.device, gate_dtype: torch.dtype, beta_dtype: torch.dtype
 ) -> PoolCall:
-    """One token of one sequence on a pool of its own; indices are int32.
+    """Return a call of one token on a new pool with one slot; indices are int32.
 
     Args:
-        problem: of op ``pool``; its sizes do not matter.
-        gate_dtype, beta_dtype: element types of the gate and of beta, raw or not.
+        problem: a problem of op ``pool``; its sizes do not matter.
+        device: the device of the tensors.
+        gate_dtype, beta_dtype: dtypes of the gate and of beta, raw or activated.
     """
     p, io = problem, torch_dtype(DTYPES[problem.dtype])
     rows = (p.V, p.K) if p.state_v_first else (p.K, p.V)
