@@ -92,7 +92,7 @@ def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatc
     text = str(gdn_ops.explain(FORWARD, target="h200"))
     assert "exact winner: row 7 of results.db" in text
     assert "measured 1.00 ms [900 us, 1.10 ms], 5.00 times the reference's speed" in text
-    assert "BT=32" in text and "plan torch: row 7 was the fastest" in text
+    assert "BT=32" in text and "plan torch: row 7 was the fastest one measured" in text
 
 
 def test_explain_takes_a_call_as_it_is_made() -> None:

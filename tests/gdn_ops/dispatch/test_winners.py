@@ -221,11 +221,11 @@ def test_a_database_of_the_first_schema_is_read_and_its_winners_count_as_stale(p
     [
         ("variant", "{", "variant is not JSON"),
         ("variant", "[1]", "variant is .*, not a JSON object"),
-        ("variant", b"\x80\x04K\x01.", "variant is .*, not a text"),
+        ("variant", b"\x80\x04K\x01.", "variant is .*, not a string"),
         ("variant", "[" * 100_000, "recursion"),
         ("median", "fast", "median is 'fast', not a number"),
         ("high", 9e999, "high is inf"),
-        ("arch", 90, "arch is 90, not a text"),
+        ("arch", 90, "arch is 90, not a string"),
         ("provenance", "guessed", "provenance is 'guessed'"),
         ("trial_id", "one", "trial_id is 'one'"),
         ("facts", '{"tokens": 128, "sequences": 2, "H": 2, "HV": 0}', "fact HV is 0"),

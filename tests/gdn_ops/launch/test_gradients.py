@@ -155,7 +155,7 @@ def test_explain_tells_of_the_gradients_and_what_is_kept_for_them() -> None:
     arguments = call(T=37)
     text = str(gdn_ops.explain(**(arguments | leaves(arguments))))
     assert "problem  backward-" in text and "torch_backward" not in text.split("backward-")[0]
-    assert "keeps    the inputs, 200 bytes a token" in text
+    assert "saves    the inputs, 200 bytes per token" in text
     assert "inputs (in force): nothing but the inputs" in text
     assert "backward" not in str(gdn_ops.explain(**arguments))
 

@@ -121,7 +121,7 @@ def test_wrong_geometry_is_refused() -> None:
     [
         (torch.tensor([0.0, 20.0]), "cu_seqlens is torch.float32; make it int32 or int64"),
         (torch.tensor([1, 20]), "cu_seqlens starts at 1; the first offset must be 0"),
-        (torch.tensor([0, 9, 4, 20]), "cu_seqlens falls from 9 to 4 at sequence 1"),
+        (torch.tensor([0, 9, 4, 20]), "cu_seqlens decreases from 9 to 4 at sequence 1"),
         (torch.tensor([0, 21]), "cu_seqlens ends at 21"),
         (torch.tensor([0]), r"cu_seqlens has shape \[1\]"),
         ([0, 20], "cu_seqlens is a list"),

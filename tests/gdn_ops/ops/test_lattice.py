@@ -119,9 +119,24 @@ def test_packed_sequences_and_gradients() -> None:
 
 
 BAD: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
-    "no rows": ("chunk_gated_delta_product", {"num_householder": 2}, InvalidInput, "k has 37 rows"),
-    "no steps": ("chunk_gated_delta_product", {"num_householder": 0}, InvalidInput, "from 1"),
-    "not built": ("chunk_kda", {"use_graph": True}, UnsupportedProblem, "no use_graph yet"),
+    "no rows": (
+        "chunk_gated_delta_product",
+        {"num_householder": 2},
+        InvalidInput,
+        "k has 37 steps",
+    ),
+    "no steps": (
+        "chunk_gated_delta_product",
+        {"num_householder": 0},
+        InvalidInput,
+        "an integer >= 1",
+    ),
+    "not built": (
+        "chunk_kda",
+        {"use_graph": True},
+        UnsupportedProblem,
+        "not support use_graph yet",
+    ),
     "no rate": ("chunk_kda", {"use_gate_in_kernel": True}, InvalidInput, "A_log is None"),
 }
 

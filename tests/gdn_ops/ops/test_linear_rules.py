@@ -144,7 +144,7 @@ def test_a_pool_has_the_delta_rule_alone() -> None:
 
 def test_a_walk_backwards_is_refused() -> None:
     x = tensors()
-    with pytest.raises(UnsupportedProblem, match="no reverse yet"):
+    with pytest.raises(UnsupportedProblem, match="does not support reverse"):
         ops.fused_recurrent_simple_gla(x["q"], x["k"], x["v"], reverse=True)
 
 

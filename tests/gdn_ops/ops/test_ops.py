@@ -204,8 +204,8 @@ def test_autocast_changes_nothing() -> None:
         (torch.tensor([0, 40]), "cu_seqlens_cpu has 2 offsets and cu_seqlens 3"),
         (torch.tensor([0.0, 10.0, 40.0]), "cu_seqlens_cpu is torch.float32"),
         (torch.tensor([[0, 10, 40]]), r"cu_seqlens_cpu has shape \[1, 3\]"),
-        (40, "cu_seqlens_cpu=40 is no list of whole numbers"),
-        (["0", "10", "40"], "is no list of whole numbers"),
+        (40, "cu_seqlens_cpu=40 is not a list of integers"),
+        (["0", "10", "40"], "is not a list of integers"),
     ],
 )
 @pytest.mark.parametrize("remembered", (False, True))
@@ -225,7 +225,7 @@ def test_more_chunks_than_a_grid_holds_are_refused(monkeypatch: pytest.MonkeyPat
     with (
         gdn_ops.using("split"),
         torch.no_grad(),
-        pytest.raises(LaunchError, match="2 programs in a dimension that holds 1"),
+        pytest.raises(LaunchError, match="2 programs in a grid dimension that is limited to 1"),
     ):
         gdn_ops.chunk_gated_delta_rule(**call(B=1, T=70))
 

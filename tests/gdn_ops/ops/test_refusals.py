@@ -61,7 +61,7 @@ def test_a_list_for_beta_is_refused_by_the_recurrent_function() -> None:
         pytest.param(10**5000, "of type int, too large to show is not finite", id="huge"),
         (torch.ones(3), r"scale is a tensor \[3\]; give one number"),
         (torch.tensor(float("nan")), "is not finite"),
-        (torch.ones((), requires_grad=True), "scale asks for a gradient"),
+        (torch.ones((), requires_grad=True), "scale requires a gradient"),
     ],
 )
 def test_an_odd_scale_is_refused(scale: Any, text: str) -> None:
@@ -83,7 +83,7 @@ def test_any_kind_of_one_number_is_a_scale(plan: str, scale: Any) -> None:
 def test_a_positive_log_decay_is_refused_on_the_cpu(value: float) -> None:
     arguments = call()
     arguments["g"][1, 36, 3] = value
-    with pytest.raises(InvalidInput, match=f"log decay {value:.3g}; it must be 0 at most"):
+    with pytest.raises(InvalidInput, match=f"log decay {value:.3g}; it must be <= 0"):
         gdn_ops.chunk_gated_delta_rule(**arguments)
 
 
@@ -121,10 +121,10 @@ def test_using_takes_a_name_or_a_variant(forced: Any) -> None:
     ("device", "text"),
     [
         ("cuda:99", "device cuda:99 is not in this machine"),
-        ("tpu", "device='tpu' is no torch device"),
-        ("", "device='' is no torch device"),
-        (None, "device=None is no torch device"),
-        ([0], r"device=\[0\] is no torch device"),
+        ("tpu", "device='tpu' is not a torch device"),
+        ("", "device='' is not a torch device"),
+        (None, "device=None is not a torch device"),
+        ([0], r"device=\[0\] is not a torch device"),
     ],
 )
 def test_a_device_that_is_not_here_is_refused(device: Any, text: str) -> None:
@@ -142,17 +142,17 @@ def test_cuda_without_a_gpu_is_refused() -> None:
 
 
 def test_a_device_of_a_kind_without_plans_is_refused() -> None:
-    with pytest.raises(UnsupportedProblem, match="device meta is of kind 'meta'"):
+    with pytest.raises(UnsupportedProblem, match="device meta has type 'meta'"):
         gdn_ops.warmup(PROBLEM, "meta")
 
 
 @pytest.mark.parametrize(
     ("problems", "options", "text"),
     [
-        (5, {}, "5 is no Problem; give gdn_ops.Problem"),
-        ([PROBLEM, "decode"], {}, "'decode' is no Problem"),
-        (PROBLEM, {"gate_dtype": "fp32"}, "gate_dtype='fp32' is no floating-point torch.dtype"),
-        (PROBLEM, {"beta_dtype": torch.int32}, "beta_dtype=torch.int32 is no floating-point"),
+        (5, {}, "5 is not a Problem; give gdn_ops.Problem"),
+        ([PROBLEM, "decode"], {}, "'decode' is not a Problem"),
+        (PROBLEM, {"gate_dtype": "fp32"}, "gate_dtype='fp32' is not a floating-point torch.dtype"),
+        (PROBLEM, {"beta_dtype": torch.int32}, "beta_dtype=torch.int32 is not a floating-point"),
     ],
 )
 def test_warmup_refuses_other_types(problems: Any, options: dict[str, Any], text: str) -> None:

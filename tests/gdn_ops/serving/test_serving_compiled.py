@@ -153,7 +153,7 @@ def test_transforms_are_refused(warm: bool) -> None:
         step(CASE.inputs["q"])
     q = CASE.inputs["q"]
     for transform, argument in ((torch.func.grad, q), (torch.vmap, q[None])):
-        with pytest.raises(UnsupportedProblem, match=r"under a transform of torch\.func"):
+        with pytest.raises(UnsupportedProblem, match=r"inside a transform of torch\.func"):
             transform(step)(argument)
 
 

@@ -56,10 +56,13 @@ def damaged(path: Path, fault: str) -> Path:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("garbage", "is no SQLite database.*move the file away"),
+        ("garbage", "is not an SQLite database.*move the file away"),
         ("folder", "is a folder, not a results database"),
         ("another program's", "database of another program.*GDN_RESULTS_DB"),
-        ("newer", f"newer schema version 99; this gdn-ops knows up to {SCHEMA_VERSION}"),
+        (
+            "newer",
+            f"schema version 99; this version of gdn-ops reads versions up to {SCHEMA_VERSION}",
+        ),
         ("cut", "is corrupt.*recover"),
     ],
 )
@@ -109,7 +112,7 @@ def test_a_lock_that_stays_is_found_at_once(
     monkeypatch.setattr(db, "BUSY_SECONDS", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ResultsError, match=r"another process keeps .* locked"):
+        with pytest.raises(ResultsError, match=r"another process has locked"):
             open_database(path, create=False)
         connection.execute("ROLLBACK")
     open_database(path, create=False).close()
