@@ -1,4 +1,4 @@
-"""Benchmarks: ratios against a peer measured in the same run. ``python -m bench --help``."""
+"""Benchmarks: ratios against a peer timed in the same run. See ``python -m bench --help``."""
 
 UNFINISHED = 3
-"""Exit status of a command whose time was up; the same command goes on where it stopped."""
+"""Exit status of a command that ran out of time; running it again continues where it stopped."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks and write a table and the raw rows under ``bench/results``."""
+"""Run the benchmarks and write a table and the raw rows to ``bench/results``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds, at least 5")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds, >= 5")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table and rows")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder for the table and the rows"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rounds = max(5, arguments.rounds)

@@ -1,4 +1,4 @@
-"""CPU prefill and decode of the dispatched variant against transformers' PyTorch fallbacks."""
+"""CPU prefill and decode: gdn_ops against the PyTorch fallbacks of transformers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gdn_ops.reference import recurrent_reference
 
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """transformers' own PyTorch function, without the wrapper that looks for a hub kernel."""
+    """Return transformers' PyTorch function without the wrapper that loads kernels from the hub."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return function
 
 
 def error(out: torch.Tensor, reference: torch.Tensor) -> float:
-    """RMS(reference - out) / (RMS(reference) + 1e-8)."""
+    """Return RMS(reference - out) / (RMS(reference) + 1e-8)."""
     wide = out.double()
     return float(
         (reference - wide).square().mean().sqrt() / (reference.square().mean().sqrt() + 1e-8)
@@ -35,7 +35,7 @@ def error(out: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def _prefill(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
-    """One prompt of T tokens, 16 query/key heads, 32 value heads, K = V = 128, final state out."""
+    """One prompt of T tokens with its final state: H = 16, HV = 32, K = V = 128."""
     x = layer_inputs(B=1, T=T, dtype=dtype)
     q, k, v, g, beta = (x[name] for name in ("q", "k", "v", "g", "beta"))
     theirs = plain(qwen.torch_chunk_gated_delta_rule)
@@ -67,7 +67,7 @@ def _prefill(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
 def _decode(
     dtype: torch.dtype, bar: float, rounds: int, B: int = 8, H: int = 16, HV: int = 32, D: int = 128
 ) -> list[Row]:
-    """One token of each of B sequences, fp32 states in and out."""
+    """One token of each of B sequences, with initial and final states in fp32."""
     x = layer_inputs(B=B, T=1, dtype=dtype, H=H, HV=HV, K=D, V=D)
     q, k, v, g, beta, h0 = (x[name] for name in ("q", "k", "v", "g", "beta", "h0"))
     theirs = plain(qwen.torch_recurrent_gated_delta_rule)
@@ -111,10 +111,10 @@ CASES: tuple[Callable[[int], list[Row]], ...] = (
 
 
 def rows(rounds: int) -> list[Row]:
-    """Every CPU row, each in a process of its own.
+    """Measure all CPU rows, each in a new process.
 
-    What ran before in a process changes how its allocator serves large tensors, and with it
-    transformers' time by a factor of two and more.
+    Earlier work in a process changes how its allocator serves large tensors, which changes the
+    time of transformers by a factor of two and more.
     """
     spawn = multiprocessing.get_context("spawn")
     found: list[Row] = []

@@ -1,4 +1,4 @@
-"""What gdn-ops costs beside the kernels: the look-up of a warm call, and the import."""
+"""The overhead of gdn-ops besides its kernels: the dispatch of a warm call, and the import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gdn_ops.dispatch.bindings import BOUND
 
 
 class _Idle:
-    """Stands where a launcher stood and launches nothing."""
+    """A launcher that launches nothing."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -26,9 +26,9 @@ class _Idle:
 
 
 def lookup(calls: int = 2000, batches: int = 15) -> Row:
-    """A warm call up to its launcher, which does nothing here."""
+    """Time a warm call with a launcher that does nothing."""
     x = layer_inputs(B=1, T=16, H=1, HV=2, K=16, V=16, dtype=torch.float32)
-    # as a serving process calls it: no gradients
+    # No gradients, as in a serving process.
     given = [x[name] for name in ("q", "k", "v", "g", "beta")]
     gdn_ops.chunk_gated_delta_rule(*given)
     launchers = dict(BOUND)
@@ -48,7 +48,7 @@ def lookup(calls: int = 2000, batches: int = 15) -> Row:
 
 
 def import_time(rounds: int = 7) -> Row:
-    """``import gdn_ops`` after ``import torch``, each in a new process."""
+    """Time ``import gdn_ops`` after ``import torch``, each time in a new process."""
     script = (
         "import time, torch; t = time.perf_counter(); import gdn_ops; "
         "print(time.perf_counter() - t)"
@@ -63,5 +63,5 @@ def import_time(rounds: int = 7) -> Row:
 
 
 def rows() -> list[Row]:
-    """Every host row."""
+    """Measure all rows of the host's overhead."""
     return [lookup(), import_time()]

@@ -1,4 +1,4 @@
-"""Inputs of the geometries that Qwen3-Next and Qwen3.5 have, with gates as their layers make."""
+"""Inputs with the head counts of Qwen3-Next and Qwen3.5, and gates like those of their layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch.nn.functional import normalize, softplus
 def layer_inputs(
     *, B: int, T: int, H: int = 16, HV: int = 32, K: int = 128, V: int = 128, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """q, k (normalised), v in ``dtype``; g [B, T, HV] fp32 log decay; beta; h0 fp32."""
+    """Return random inputs of a call by name.
+
+    q, k (normalised), v and beta are in ``dtype``; g (the log decay) and h0 are in fp32.
+    """
     torch.manual_seed(0)
     rate = torch.empty(HV).uniform_(0, 16)
     a = torch.randn(B, T, HV)
@@ -24,5 +27,5 @@ def layer_inputs(
 
 
 def repeated(x: torch.Tensor, HV: int) -> torch.Tensor:
-    """q or k with its heads repeated to HV, as transformers' layer hands them over."""
+    """Return q or k with its heads repeated to HV, as transformers' layer passes them."""
     return x.repeat_interleave(HV // x.shape[2], dim=2)

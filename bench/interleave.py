@@ -1,4 +1,4 @@
-"""Time several things in turn, so that a drifting machine drifts for all of them."""
+"""Timing several functions in turn, so that changes of the machine's speed affect all of them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import time
 from collections.abc import Callable, Mapping
 
 SETTLING = 3
-"""Rounds before the first that counts: until then the allocator still learns the sizes."""
+"""Warm-up rounds that are not recorded; the allocator adapts to the sizes in them."""
 
 
 def interleaved(
-    things: Mapping[str, Callable[[], object]], *, rounds: int, batch: int = 1
+    functions: Mapping[str, Callable[[], object]], *, rounds: int, batch: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds a call of each thing, a sample a round; every other round runs in reverse order."""
-    samples: dict[str, list[float]] = {name: [] for name in things}
+    """Return the seconds per call of each function, one sample per round.
+
+    Every other round runs in reverse order. A sample is the mean of ``batch`` calls.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(-SETTLING, rounds):
-        order = list(things) if number % 2 == 0 else list(reversed(things))
+        order = list(functions) if number % 2 == 0 else list(reversed(functions))
         for name in order:
             begin = time.perf_counter()
             for _ in range(batch):
-                things[name]()
+                functions[name]()
             if number >= 0:
                 samples[name].append((time.perf_counter() - begin) / batch)
     return samples
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """Median of the ratios round by round."""
+    """Return the median over the rounds of the ratio of two times."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))

@@ -1,8 +1,8 @@
-"""The cost model's times for an H200 beside the times that others published for theirs.
+"""Compare the cost model's times for an H200 with the times that other libraries published.
 
-Nothing is run. FLA's forward and backward are made of the steps of our plan ``split``, so the
-model's times for ours should rise and fall with FLA's measured ones over heads, lengths and
-sequences; how near they come is no claim about speed.
+Nothing is run. FLA's forward and backward have the same steps as our plan ``split``, so the
+model's times for that plan should correlate with FLA's measured times over head counts, lengths
+and numbers of sequences. The ratio of the two says nothing about which is faster.
 """
 
 from __future__ import annotations
@@ -39,16 +39,18 @@ COLUMNS = (
 
 
 def published(op: str) -> Iterator[tuple[Case, dict[str, float]]]:
-    """The published rows of an op, each with the case it timed; milliseconds by library."""
+    """Yield the published rows of an op: the case, and milliseconds by library."""
     rows = [row for row in json.loads(PUBLISHED.read_text())["rows"] if row["op"] == op]
     for case, row in zip(GRIDS[op](), rows, strict=True):
         if row["heads"] != [case.H, case.HV]:
-            raise LookupError(f"{PUBLISHED} has {row} where {case.name} is due; its order changed.")
+            raise LookupError(
+                f"{PUBLISHED} has {row} in place of {case.name}; restore the order of its rows."
+            )
         yield case, {name: row[name] for name in LIBRARIES if name in row}
 
 
 def predicted(cases: Sequence[Case], plan: str, model: CostModel) -> list[float | None]:
-    """Milliseconds of the plan's default variant; None where it cannot run a case."""
+    """Return the predicted milliseconds of a plan's default variant; None if it cannot run."""
     found: list[float | None] = []
     for case in cases:
         problem = problem_of(case)
@@ -64,7 +66,7 @@ def predicted(cases: Sequence[Case], plan: str, model: CostModel) -> list[float 
 
 
 def compared(op: str, plan: str, model: CostModel) -> list[tuple[str, ...]]:
-    """A row for each library: how the model's times of the plan go with its published ones."""
+    """Return one row per library that compares the predicted with the published times."""
     cases, times = zip(*published(op), strict=True)
     ours = predicted(cases, plan, model)
     rows = []
@@ -83,7 +85,7 @@ def compared(op: str, plan: str, model: CostModel) -> list[tuple[str, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.published", description=__doc__)
-    parser.add_argument("--plans", default="split", help="of ours, by their defaults")
+    parser.add_argument("--plans", default="split", help="our plans, with their defaults")
     parser.add_argument("--ops", default="forward,backward")
     parser.add_argument("--out", type=Path, help="Markdown file of the table")
     arguments = parser.parse_args()
@@ -99,7 +101,7 @@ def main() -> None:
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         source = json.loads(PUBLISHED.read_text())["source"]
         arguments.out.write_text(
-            f"Predicted for an H200, not run; published: {source}.\n\n{table}\n"
+            f"Predicted for an H200, not measured; published: {source}.\n\n{table}\n"
         )
 
 

@@ -1,4 +1,4 @@
-"""One row of a benchmark: what was measured, against what, and the bar it has to reach."""
+"""A row of a benchmark: the measured value and the bar it must reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One measured row; ``value`` has to be at least ``bar``, or with ``most`` at most."""
+    """One measured row.
+
+    Args:
+        what: what was measured.
+        value: the measured value, in ``unit``.
+        unit: its unit, or the peer of a ratio.
+        bar: the value to reach.
+        most: whether the value must be <= ``bar``; else it must be >= ``bar``.
+        detail: further facts by name.
+    """
 
     what: str
     value: float
@@ -27,7 +36,7 @@ class Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| what | measured | bar | detail |", "|---|---|---|---|"]
     for row in rows:
         sign = "<=" if row.most else ">="

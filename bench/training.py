@@ -1,4 +1,4 @@
-"""A training step on the CPU against transformers' fallback with autograd: time and memory."""
+"""Time and memory of a training step on the CPU, against transformers' fallback with autograd."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bench.rows import Row
 T = 1024
 LEAVES = ("q", "k", "v", "g", "beta")
 SETTLED = 2
-"""Steps before memory is read: code, thread pools and oneDNN's kernels are loaded by then."""
+"""Steps before memory is measured; they load code, thread pools and oneDNN's kernels."""
 
 
 def _steps(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
-    """A step of each contender: outputs, and the gradients of all five inputs."""
+    """Return a training step of each contender: the outputs and the gradients of five inputs."""
     x = layer_inputs(B=1, T=T, dtype=dtype)
     leaves = [x[name].requires_grad_() for name in LEAVES]
     q, k, v, g, beta = leaves
@@ -56,19 +56,19 @@ def _speed(dtype: torch.dtype, rounds: int) -> Row:
 
 
 def _peak(dtype: torch.dtype, contender: str) -> float:
-    """Bytes that a step needs at its peak beside what is there before it, of the whole process."""
+    """Return by how many bytes the memory of the process grows during a step, at its peak."""
     step = _steps(dtype)[contender]
     for _ in range(SETTLED):
         step()
-    _give_back()
+    _release_memory()
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     step()
     return _status("VmHWM") - before
 
 
-def _give_back() -> None:
-    """Return freed memory to the system, so that the step's own shows."""
+def _release_memory() -> None:
+    """Return freed memory to the system, so that it does not hide the memory of the step."""
     import ctypes
 
     ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -90,7 +90,7 @@ def _memory(ours: float, theirs: float, dtype: torch.dtype) -> Row:
 
 
 def rows(rounds: int) -> list[Row]:
-    """Speed and memory for fp32 and bf16, each measured in a process of its own."""
+    """Measure time and memory in fp32 and bf16, each in a new process."""
     spawn = multiprocessing.get_context("spawn")
 
     def alone(function: Callable[[], Any]) -> Any:

@@ -1,1 +1,1 @@
-"""Everything that a machine with a GPU is for, in one command that goes on where it stopped."""
+"""Tests, tuning and comparison on a machine with a GPU, in one command that can be resumed."""

@@ -1,9 +1,9 @@
-"""Measure a machine in stages that fit the time and go on where they stopped.
+"""Measure a machine in stages, within a time limit.
 
-What the machine is and reaches; the GPU's own tests; winners for the problems of the grids; the
-comparison with every library that is installed; compute-sanitizer; the counters of the worst case.
-Run it again with the same folder for what is missing. `python -m bench.campaign.report FOLDER`
-makes the tables, on any machine.
+The stages are: the machine's bandwidth and matrix rates; the tests that need a GPU; tuning the
+problems of the grids; the comparison with every installed library; compute-sanitizer; and the
+hardware counters of the worst case. Run the command again with the same folder to continue.
+`python -m bench.campaign.report FOLDER` makes the tables, on any machine.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def main() -> None:
         if wanted and stage.name not in wanted:
             continue
         if any(ended["status"] == "done" for ended in known.get(stage.name, ())):
-            console.say(f"{stage.name}: done already")
+            console.say(f"{stage.name}: already done")
             continue
         if why := stage.refuses():
-            console.note(f"{stage.name} is left out: {why}")
+            console.note(f"{stage.name} is skipped: {why}")
             continue
         ended = _run(stage, campaign, end - time.monotonic())
         if ended is None:
@@ -50,40 +50,45 @@ def main() -> None:
         if ended.status != "done":
             missing.append(stage.name)
     if missing:
-        console.note(f"missing: {', '.join(missing)}; run the same command again for them")
+        console.note(f"not finished: {', '.join(missing)}; run the same command again to continue")
     raise SystemExit(1 if missing else 0)
 
 
-def _run(stage: Stage, campaign: Campaign, left: float) -> Ended | None:
-    """Run a stage in its share of the time; None if none is left."""
-    seconds = min(left, 60 * campaign.minutes * stage.share)
-    if left < stage.least:
-        console.note(f"{stage.name} is left: {max(0.0, left):.0f} s, it wants {stage.least:.0f} s")
+def _run(stage: Stage, campaign: Campaign, remaining: float) -> Ended | None:
+    """Run a stage within its share of the time; None if too little time remains."""
+    seconds = min(remaining, 60 * campaign.minutes * stage.share)
+    if remaining < stage.least:
+        console.note(
+            f"{stage.name} is not started: {max(0.0, remaining):.0f} s remain, it needs "
+            f"{stage.least:.0f} s"
+        )
         return None
     seconds = max(seconds, stage.least)
-    console.say(f"{stage.name}: {stage.doc}; {seconds:.0f} s at the most")
+    console.say(f"{stage.name}: {stage.doc}; at most {seconds:.0f} s")
     ended = run(stage, seconds, campaign.folder / f"{stage.name}.log")
     console.say(f"  {ended.status} after {ended.seconds:.0f} s {ended.detail}".rstrip())
     return ended
 
 
 def _arguments() -> tuple[Campaign, list[str]]:
-    usual = "cuda:0" if torch.cuda.is_available() else "cpu"
+    default = "cuda:0" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(
         prog="bench/campaign.sh", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("minutes", type=float, help="for all stages of this call")
-    parser.add_argument("folder", type=Path, help="of logs, rows, tables and the database")
-    parser.add_argument("grids", nargs="*", help=f"of bench.compare: {', '.join(GRIDS)}; short")
-    parser.add_argument("--stages", default="", help="these alone, with commas")
-    parser.add_argument("--only", default="", help="contenders besides ours, with commas")
-    parser.add_argument("--device", default=usual)
+    parser.add_argument("minutes", type=float, help="time limit for all stages of this call")
+    parser.add_argument("folder", type=Path, help="folder for logs, rows, tables and the database")
+    parser.add_argument(
+        "grids", nargs="*", help=f"grids of bench.compare: {', '.join(GRIDS)} (default: short)"
+    )
+    parser.add_argument("--stages", default="", help="only these stages, separated by commas")
+    parser.add_argument("--only", default="", help="only these libraries, separated by commas")
+    parser.add_argument("--device", default=default)
     given = parser.parse_args()
     if not 0 < given.minutes < float("inf"):
-        parser.error(f"{given.minutes} minutes leave no time; give more than 0")
+        parser.error(f"minutes is {given.minutes}; give a number > 0")
     if unknown := [grid for grid in given.grids if grid not in GRIDS]:
-        parser.error(f"{unknown[0]} is no grid; known are {', '.join(GRIDS)}")
+        parser.error(f"unknown grid {unknown[0]}; known are {', '.join(GRIDS)}")
     try:
         device = device_named(given.device)
     except GdnError as error:
@@ -95,7 +100,7 @@ def _arguments() -> tuple[Campaign, list[str]]:
     names = [stage.name for stage in stages_of(campaign)]
     wanted = [name.strip() for name in given.stages.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in names]:
-        parser.error(f"--stages {unknown[0]} is no stage; known are {', '.join(names)}")
+        parser.error(f"--stages has the unknown stage {unknown[0]}; known are {', '.join(names)}")
     return campaign, wanted
 
 

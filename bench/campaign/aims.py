@@ -1,4 +1,4 @@
-"""Aims: the figures a GPU's campaign is after, and what was reached of them."""
+"""Aims: the figures that a campaign on a GPU should reach."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from bench.compare.report import OURS, Measured, seconds
 GRAPH, EAGER = "cuda-graph", "cuda-eager"
 Rows = Mapping[str, Measured]
 Known = Mapping[str, Any]
-"""Measured ceilings, in bytes and FLOPs a second."""
+"""Measured ceilings, in bytes and FLOPs per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """One figure.
+    """A figure to reach.
 
     Args:
-        text: how it is written, ``{}`` for the number.
-        figure: from the rows of every grid and the ceilings; None where nothing was measured.
-        most: it is to be at the most ``bar``, not at least.
+        what: its description.
+        bar: the value to reach.
+        text: the format of the value.
+        figure: computes it from the rows of all grids and the ceilings; None: not measured.
+        most: whether the value must be <= ``bar``; else it must be >= ``bar``.
     """
 
     what: str
@@ -37,12 +39,12 @@ class Aim:
 
 
 def reached(aim: Aim, rows: Rows, known: Known) -> float | None:
-    """The figure of an aim."""
+    """Return the measured value of an aim; None if it was not measured."""
     return aim.figure(rows, known)
 
 
 def _peer(grid: str, op: str, peer: str) -> Callable[[Rows, Known], float | None]:
-    """How many times faster than a peer, or the best of them, in the geometric mean of rows."""
+    """Speed relative to a peer, or to the best peer of each row, as a geometric mean over rows."""
 
     def figure(rows: Rows, known: Known) -> float | None:
         ratios = []
@@ -58,7 +60,7 @@ def _peer(grid: str, op: str, peer: str) -> Callable[[Rows, Known], float | None
 
 
 def _decode(rows: Rows, known: Known) -> float | None:
-    """The least share of the copy's bandwidth at B * HV of 128 and more: states in and out."""
+    """The smallest fraction of a copy's bandwidth for reading and writing states, B * HV >= 128."""
     shares = []
     for case, answer in _of(rows, "decode", "decode"):
         mine = seconds(answer, OURS, GRAPH)
@@ -69,7 +71,7 @@ def _decode(rows: Rows, known: Known) -> float | None:
 
 
 def _host(rows: Rows, known: Known) -> float | None:
-    """Seconds that an eager forward takes beyond its graph's, where that is shortest."""
+    """The largest difference between an eager forward and its CUDA graph, in microseconds."""
     found = []
     for measured in rows.values():
         for case, answer in measured:
@@ -80,9 +82,9 @@ def _host(rows: Rows, known: Known) -> float | None:
 
 
 def _of(rows: Rows, grid: str, op: str) -> Iterator[tuple[Case, Mapping[str, Any]]]:
-    """The rows of an op in a grid; of the short grid where that was not measured."""
-    own = rows.get(grid) or (rows.get("short", ()) if grid in ("forward", "backward") else ())
-    return (row for row in own if row[0].op == op)
+    """The rows of an op in a grid, or in the short grid if that grid was not measured."""
+    found = rows.get(grid) or (rows.get("short", ()) if grid in ("forward", "backward") else ())
+    return (row for row in found if row[0].op == op)
 
 
 def _peers(answer: Mapping[str, Any]) -> list[str]:
@@ -107,4 +109,4 @@ AIMS = (
     Aim(what="host time of an eager forward beyond the GPU's", bar=40.0, text="{:.0f} us",
         figure=_host, most=True),
 )  # fmt: skip
-"""In one run, by CUDA graphs, K = V = 128 and bf16 where nothing else is said."""
+"""Times are of CUDA graphs in one run, with K = V = 128 in bf16 unless stated otherwise."""

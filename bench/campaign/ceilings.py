@@ -1,4 +1,4 @@
-"""What a device reaches at most: a large copy, and large products of random matrices.
+"""The ceilings of a device: the rates of a large copy and of large products of random matrices.
 
 ``python -m bench.campaign.ceilings FILE --device cuda:0``
 """
@@ -23,7 +23,7 @@ ROUNDS = 7
 
 
 def ceilings(device: torch.device) -> dict[str, Any]:
-    """Bytes a second of a copy, read and written, and FLOPs a second by dtype, as measured."""
+    """Measure a copy's bytes per second (read and written), and FLOPs per second by dtype."""
     gpu = device.type == "cuda"
     numbers, side = (2**30, 8192) if gpu else (2**24, 512)
     found: dict[str, Any] = {"device": _name(device), "target": target_of(device).name}
@@ -40,7 +40,7 @@ def _copy(numbers: int, device: torch.device) -> Callable[[], object]:
 
 
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    """Of random numbers: zeros take less power, and so less time."""
+    """Use random numbers, as products of zeros take less power and so less time."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return lambda: a @ b
 
@@ -63,11 +63,11 @@ def main() -> None:
     arguments = parser.parse_args()
     found = ceilings(torch.device(arguments.device))
     arguments.file.write_text(json.dumps(found, indent=1) + "\n")
-    console.table(("ceiling", "measured>"), list(told(found).items()))
+    console.table(("ceiling", "measured>"), list(ceiling_texts(found).items()))
 
 
-def told(found: Mapping[str, Any]) -> dict[str, str]:
-    """Ceilings by name, as text with units."""
+def ceiling_texts(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ceilings by name, as text with units."""
     rates = {name: f"{found[name] / 1e12:.3g} TFLOP/s" for name in ("bf16", "fp16", "fp32")}
     return {"copy": f"{found['copy'] / 1e9:.0f} GB/s", **rates}
 

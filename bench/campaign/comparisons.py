@@ -1,4 +1,4 @@
-"""Comparisons: the rows that a campaign's folder holds, grid by grid."""
+"""Comparisons: the rows in a campaign's folder, grid by grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.compare.report import Measured
 
 
 def comparisons(folder: Path) -> Iterator[tuple[str, Measured]]:
-    """Each grid that was compared, with its rows."""
+    """Yield each grid that was compared, with its rows."""
     for grid, cases in GRIDS.items():
         for file in sorted(folder.glob(f"*-{grid}.json")):
             rows = json.loads(file.read_text())["rows"]

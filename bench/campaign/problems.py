@@ -1,4 +1,4 @@
-"""The problems that are tuned for the comparison's grids: ``python -m ... FILE GRID...``."""
+"""Write the problems to tune for the grids of the comparison: ``python -m ... FILE GRID...``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.spaces.workloads import buckets
 
 REPRESENTATIVE = ((32768,), (8192,), (2048,), (1024,) * 8)
-"""Of the long forward grid these lengths are tuned for every geometry of heads; the others are
-served by the nearest of them, as a user's sizes are."""
+"""The lengths of the long forward grid that are tuned, for all head counts. Calls of the other
+lengths run on the winner of the nearest one, as a user's calls do."""
 
 
 def problems_of(grids: Iterable[str]) -> tuple[Problem, ...]:
-    """Buckets of the grids' cases, each once, the usual heads of Qwen3-Next first."""
+    """Return the buckets of the grids' cases without repeats, Qwen3-Next's head counts first."""
     cases = [case for grid in grids for case in GRIDS[grid]() if _tuned(grid, case)]
     cases.sort(key=lambda case: (case.H, case.HV) != (16, 32))
     return buckets(problem_of(case) for case in cases)

@@ -1,6 +1,7 @@
-"""Hardware counters of ours in the case that was lost the most: ``python -m ... FOLDER``.
+"""Record hardware counters for our slowest case relative to a peer: ``python -m ... FOLDER``.
 
-Reads the folder's comparisons, and runs itself under ncu: ``python -m ... FOLDER --case GRID/N``.
+It finds the case in the folder's comparisons and runs itself with ncu:
+``python -m ... FOLDER --case GRID/N``.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ SECTIONS = (
     "LaunchStats", "WarpStateStats",
 )  # fmt: skip
 LAUNCHES = 12
-"""Of our kernels; a call has fewer."""
+"""Kernel launches to record; a call has fewer."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.campaign.profile", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of a campaign that has compared")
-    parser.add_argument("--case", help="make the calls of case N of a grid")
+    parser.add_argument("folder", type=Path, help="folder of a campaign with a comparison")
+    parser.add_argument("--case", help="run case N of a grid, given as GRID/N")
     arguments = parser.parse_args()
     if arguments.case:
         grid, _, number = arguments.case.partition("/")
@@ -41,7 +42,9 @@ def main() -> None:
         return
     found = worst(arguments.folder)
     if found is None:
-        raise SystemExit(f"{arguments.folder} has no comparison with a peer; compare first.")
+        raise SystemExit(
+            f"{arguments.folder} has no comparison with a peer; run the stage `compare` first."
+        )
     ratio, grid, number, case = found
     console.say(f"{case.name}: the best peer takes {ratio:.2f} of our time")
     again = [sys.executable, "-m", "bench.campaign.profile", str(arguments.folder), "--case",
@@ -50,7 +53,7 @@ def main() -> None:
 
 
 def ncu(log: Path) -> list[str]:
-    """ncu with our kernels alone; the clocks stay as they are."""
+    """Return the command line of ncu for our kernels; it leaves the clocks as they are."""
     names = "|".join(name for name, spec in KERNELS.items() if spec.language == "triton")
     sections = [part for section in SECTIONS for part in ("--section", section)]
     return [
@@ -60,7 +63,7 @@ def ncu(log: Path) -> list[str]:
 
 
 def worst(folder: Path) -> tuple[float, str, int, Case] | None:
-    """Of all comparisons in a folder the case with the least time of a peer over ours."""
+    """Return the case in a folder with the smallest ratio of a peer's time to ours."""
     found: list[tuple[float, str, int, Case]] = []
     for grid, measured in comparisons(folder):
         for number, (case, row) in enumerate(measured):
@@ -72,9 +75,9 @@ def worst(folder: Path) -> tuple[float, str, int, Case] | None:
 
 def _ratio(row: Mapping[str, Any]) -> float | None:
     medians = {
-        name: next(iter(own["times"].values()))["median"]
-        for name, own in row.get("contenders", {}).items()
-        if own.get("times")
+        name: next(iter(contender["times"].values()))["median"]
+        for name, contender in row.get("contenders", {}).items()
+        if contender.get("times")
     }
     mine = medians.pop(OURS, None)
     theirs = [s for name, s in medians.items() if not name.startswith(OURS)]
@@ -82,7 +85,7 @@ def _ratio(row: Mapping[str, Any]) -> float | None:
 
 
 def call(case: Case) -> None:
-    """Make a case's call by ours, once to compile and once to be counted."""
+    """Run a case with gdn_ops twice: once to compile it, once to record it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.no_grad():
         run = ours().bind(case, inputs_of(case, device))

@@ -1,8 +1,8 @@
-"""The tables of a campaign, from its folder, on any machine: ``python -m ... FOLDER``.
+"""Write the report of a campaign from its folder, on any machine: ``python -m ... FOLDER``.
 
-Writes report.md: what was reached of what was aimed at, how the tuning went, and what the cost
-model had expected. With --spaces also each searched space in the T4 format of the autotuning
-community, to replay searches without the machine.
+report.md has the aims and whether they were reached, statistics of the tuning, and the cost
+model's predictions. With --spaces it also writes each search space in the T4 format of the
+autotuning community, with which searches can be replayed without the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.campaign.aims import AIMS, reached
-from bench.campaign.ceilings import told
+from bench.campaign.ceilings import ceiling_texts
 from bench.campaign.comparisons import comparisons
 from bench.campaign.spaces import write_spaces
 from bench.campaign.tuning import tuned_problems
@@ -28,11 +28,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--spaces", action="store_true", help="write spaces/*.json.gz, too")
+    parser.add_argument("--spaces", action="store_true", help="also write spaces/*.json.gz")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     if not folder.is_dir():
-        raise SystemExit(f"{folder} is no folder; give that of a campaign.")
+        raise SystemExit(f"{folder} is not a folder; give the folder of a campaign.")
     parts = ["# Campaign", *_machine(folder), *_stages(folder), *_aims(folder)]
     database = folder / "results.db"
     if database.exists():
@@ -42,7 +42,7 @@ def main() -> None:
     print(text)
     if arguments.spaces and database.exists():
         count = write_spaces(database, folder / "spaces")
-        console.say(f"{count} spaces are in {folder / 'spaces'}")
+        console.say(f"wrote {count} spaces to {folder / 'spaces'}")
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -55,7 +55,7 @@ def _machine(folder: Path) -> list[str]:
     if not file.exists():
         return []
     found: dict[str, Any] = json.loads(file.read_text())
-    rates = ", ".join(f"{name} {rate}" for name, rate in told(found).items())
+    rates = ", ".join(f"{name} {rate}" for name, rate in ceiling_texts(found).items())
     return [f"{found['device']} ({found['target']}) reaches {rates}."]
 
 

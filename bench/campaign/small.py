@@ -1,4 +1,4 @@
-"""Small calls of every plan, each once: what a checker of memory accesses can sit through."""
+"""Run one small call of each plan, short enough for a slow checker of memory accesses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROBLEMS = (
     replace(FORWARD, op="decode", tokens=3, varlen=False),
 )
 SEGMENTED = 2100
-"""Tokens that plan ``segmented`` needs, to have more than a segment."""
+"""Tokens with which plan ``segmented`` has more than one segment."""
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Searched spaces in the T4 format, by which others record theirs, one file a space.
+"""Writing search spaces in the T4 format, one file per space.
 
-T4 is the results format of the autotuning benchmark hub (FAIR benchmark suite, schema 1.0.0): a
-configuration, its times in milliseconds and why it is invalid.
+T4 is the results format of the autotuning benchmark hub (FAIR benchmark suite, schema 1.0.0). It
+records configurations, their times in milliseconds, and why a configuration is invalid.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ INVALIDITY = {
     "nondeterministic": "correctness",
     "invalid": "constraints",
 }
-"""The format's words for our statuses; every other failure is of the run (``runtime``)."""
+"""T4's terms for our statuses; every other failure is ``runtime``."""
 
 
 def write_spaces(database: Path, folder: Path) -> int:
-    """Write a file for each target, problem, plan, stage and interface; returns how many."""
+    """Write one file per target, problem, plan, stage and interface; return their number."""
     spaces: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
     with open_database(database, create=False, writable=False) as opened:
         for trial in Store(opened, note=console.note).trials():
@@ -47,10 +47,10 @@ def write_spaces(database: Path, folder: Path) -> int:
 
 
 def t4(trials: Sequence[Trial]) -> dict[str, Any]:
-    """The trials of one space as a T4 document."""
+    """Return the trials of one space as a T4 document."""
     return {
         "schema_version": "1.0.0",
-        "metadata": {"timeunit": "miliseconds"},  # spelt as its schema does
+        "metadata": {"timeunit": "miliseconds"},  # the spelling of the schema
         "results": [_result(trial) for trial in trials],
     }
 
@@ -72,7 +72,7 @@ def _result(trial: Trial) -> dict[str, Any]:
 
 
 def _flat(trial: Trial) -> dict[str, Any]:
-    """Axes by name; of a whole variant with several stages, by stage and name."""
+    """Return the axes by name, or by stage and name for a variant with several stages."""
     config = trial.key.config
     if trial.key.stage is not None:
         return dict(config)

@@ -1,4 +1,4 @@
-"""Stage: one part of a campaign, as commands with a share of the time."""
+"""Stage: one part of a campaign, made of commands, with a share of the time."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from bench import UNFINISHED
 ROOT = Path(__file__).parents[2]
 
 GRACE = 15.0
-"""Seconds that a command which minds the time may be late before it is ended."""
+"""Seconds by which a command may exceed its time limit before it is stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One process; what it prints goes to a log in the campaign's folder.
+    """One process; its output goes to a log in the campaign's folder.
 
     Args:
-        env: variables besides the campaign's own.
-        needed: its failure is the stage's.
+        argv: the command line.
+        env: additional environment variables.
+        needed: whether the stage fails if the command fails.
     """
 
     argv: Sequence[str]
@@ -36,11 +37,12 @@ class Stage:
     """A part of a campaign.
 
     Args:
-        doc: what comes of it.
-        share: of the campaign's minutes, at the most.
-        least: seconds below which it is not begun.
-        commands: for so many seconds; they go on where an earlier call stopped.
-        refuses: why it cannot run here; empty if it can.
+        name: its name.
+        doc: what it measures.
+        share: the largest fraction of the campaign's time that it may take.
+        least: the seconds it needs; with less time it is not started.
+        commands: returns its commands for a time limit in seconds; they resume earlier work.
+        refuses: returns why it cannot run here; empty if it can.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a stage ended: ``done``, ``unfinished`` or ``failed``, after some seconds."""
+    """How a stage ended: its status (``done``, ``unfinished`` or ``failed``) and duration."""
 
     status: str
     seconds: float
@@ -61,19 +63,22 @@ class Ended:
 
 
 def run(stage: Stage, seconds: float, log: Path) -> Ended:
-    """Run a stage's commands one after another; what they print is appended to the log.
+    """Run the commands of a stage one after another, and append their output to the log.
 
     Args:
-        seconds: for all of them; one that takes longer is ended and the stage left unfinished.
+        stage: the stage.
+        seconds: time limit for all commands; at the limit the command is stopped and the stage is
+            unfinished.
+        log: the log file.
     """
     start = time.monotonic()
     status, detail = "done", ""
     with log.open("a") as file:
         for command in stage.commands(seconds):
-            left = seconds - (time.monotonic() - start)
-            code = _run(command, max(1.0, left) + GRACE, file)
+            remaining = seconds - (time.monotonic() - start)
+            code = _run(command, max(1.0, remaining) + GRACE, file)
             if code is None or code == UNFINISHED:
-                status, detail = "unfinished", "" if code else "its time ran out"
+                status, detail = "unfinished", "" if code else "out of time"
                 break
             if code and command.needed:
                 status, detail = "failed", f"exit status {code}; see {log}"
@@ -81,7 +86,7 @@ def run(stage: Stage, seconds: float, log: Path) -> Ended:
 
 
 def _run(command: Command, seconds: float, file: object) -> int | None:
-    """The exit status; None where it was ended for the time."""
+    """Run a command and return its exit status; None if it was stopped at the time limit."""
     env = {**os.environ, **command.env}
     process = subprocess.Popen(
         command.argv, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT,
@@ -96,7 +101,7 @@ def _run(command: Command, seconds: float, file: object) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started; politely first, so that it can settle its rows."""
+    """Stop a process group: SIGTERM first, so that it can store its rows, then SIGKILL."""
     for number, patience in ((15, 5.0), (9, 5.0)):
         try:
             os.killpg(process.pid, number)

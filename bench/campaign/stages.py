@@ -1,4 +1,4 @@
-"""The stages of a campaign, in the order in which a short one is worth most."""
+"""The stages of a campaign, the most useful first in case the time is short."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from bench.campaign.stage import Command, Stage
 from gdn_ops.tuner.workers.cores import cores
 
 TESTERS = 8
-"""Processes that run tests side by side; most of a test's time is the compiler's."""
+"""Parallel test processes; most of a test's time is spent in the compiler."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """What a user asked for.
+    """The arguments of a campaign.
 
     Args:
+        folder: the folder for its files.
+        minutes: time limit of the call.
         device: torch device.
-        grids: of ``bench.compare``, whose problems are tuned, too.
-        only: contenders besides ours, as ``bench.compare --only`` takes them.
+        grids: the grids of ``bench.compare`` to tune and compare.
+        only: the libraries to compare with, as for ``bench.compare --only``; empty: all.
     """
 
     folder: Path
@@ -38,11 +40,11 @@ class Campaign:
 
 
 def stages_of(campaign: Campaign) -> list[Stage]:
-    """Every stage of a campaign."""
+    """Return the stages of a campaign, in order."""
     return [
         Stage(
             name="machine",
-            doc="what the machine is, its copy bandwidth and its matrix rates",
+            doc="the machine's properties, copy bandwidth and matrix rates",
             share=0.1, least=5.0,
             commands=lambda seconds: _machine(campaign),
         ),
@@ -51,7 +53,7 @@ def stages_of(campaign: Campaign) -> list[Stage]:
             doc="the tests that need a GPU",
             share=0.3, least=20.0,
             commands=lambda seconds: [_tests()],
-            refuses=lambda: "" if campaign.gpu else f"{campaign.device} is no GPU",
+            refuses=lambda: "" if campaign.gpu else f"{campaign.device} is not a GPU",
         ),
         Stage(
             name="tune",
@@ -61,7 +63,7 @@ def stages_of(campaign: Campaign) -> list[Stage]:
         ),
         Stage(
             name="compare",
-            doc="ours and every installed library over the grids",
+            doc="gdn_ops and every installed library on the grids",
             share=0.5, least=10.0,
             commands=lambda seconds: _compare(campaign, seconds),
         ),
@@ -74,7 +76,7 @@ def stages_of(campaign: Campaign) -> list[Stage]:
         ),
         Stage(
             name="profile",
-            doc="hardware counters of the case that was lost the most",
+            doc="hardware counters of our slowest case relative to a peer",
             share=0.2, least=30.0,
             commands=lambda seconds: _profile(campaign),
             refuses=lambda: _needs(campaign, "ncu"),
@@ -88,7 +90,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 def _needs(campaign: Campaign, program: str) -> str:
     if not campaign.gpu:
-        return f"{campaign.device} is no GPU"
+        return f"{campaign.device} is not a GPU"
     return "" if shutil.which(program) else f"{program} is not installed"
 
 
@@ -109,7 +111,7 @@ def _tests() -> Command:
 
 
 def _tune(campaign: Campaign, seconds: float) -> list[Command]:
-    """One command for all grids, so that problems they share are tuned once."""
+    """Use one tuning command for all grids, so that shared problems are tuned once."""
     workload, database = campaign.folder / "problems.json", campaign.folder / "results.db"
     write = _python("bench.campaign.problems", str(workload), *campaign.grids)
     tune = _python(
@@ -134,7 +136,7 @@ def _compare(campaign: Campaign, seconds: float) -> list[Command]:
 
 
 def _sanitize() -> list[Command]:
-    """Every allocation its own, or a read past one would find its neighbour."""
+    """Turn PyTorch's allocator cache off, so that reads outside a tensor are found."""
     env = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1", "TRITON_INTERPRET": "0"}
     return [
         Command(

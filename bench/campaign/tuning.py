@@ -1,6 +1,6 @@
-"""How a tuning went: trials and seconds of each problem, and when its winner had been found.
+"""Statistics of a tuning run: trials and seconds per problem, and when the winner was found.
 
-``python -m bench.campaign.tuning DATABASE WORKLOAD`` says whether every problem had its finals.
+``python -m bench.campaign.tuning DATABASE WORKLOAD`` checks that the finals of every problem ran.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from gdn_ops.tuner.store.records import StoredWinner, Trial
 from gdn_ops.tuner.store.store import Store
 
 NEAR = 1.03
-"""A stage is found when a config of it is this near to the best that was seen."""
+"""A stage counts as found when the time of a config is within this factor of its best time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunedProblem:
-    """One problem.
+    """The tuning of one problem.
 
     Args:
-        trials, right: how many were tried, and how many of these passed and were timed.
+        problem_id: the problem.
+        winner: its winner.
+        trials: the number of trials.
+        right: the number of trials that passed the checks and were timed.
         seconds: from the first trial to the last.
-        final: the winner came out of finals, not of a search that ran out of time.
+        final: whether the winner comes from the finals; else the search ran out of time.
         found: trials and seconds until every stage of the winner's plan had a config within
-            ``NEAR`` of its best; None where that cannot be told.
+            ``NEAR`` of its best; None if unknown.
     """
 
     problem_id: str
@@ -44,7 +47,7 @@ class TunedProblem:
 
 
 def tuned_problems(path: Path) -> Iterator[TunedProblem]:
-    """The problems of a database that have measured winners, in the order they were tuned."""
+    """Yield the problems of a database with measured winners, in the order of their tuning."""
     with open_database(path, create=False, writable=False) as database:
         store = Store(database, note=console.note)
         winners = [w for w in store.winners() if w.provenance == "measured"]
@@ -70,13 +73,13 @@ def tuned_problems(path: Path) -> Iterator[TunedProblem]:
 
 def _found(winner: StoredWinner, trials: Sequence[Trial]) -> tuple[int, float] | None:
     stages = winner.variant["stages"]
-    own = [trial for trial in trials if trial.key.plan == winner.variant["plan"]]
+    of_plan = [trial for trial in trials if trial.key.plan == winner.variant["plan"]]
     if len(stages) == 1:
-        scopes: Iterable[list[Trial]] = [[t for t in own if t.key.scope == "plan"]]
+        scopes: Iterable[list[Trial]] = [[t for t in of_plan if t.key.scope == "plan"]]
     else:
         interface = winner.variant["interface"].items()
         scopes = (
-            [t for t in own if t.key.stage == stage and t.key.interface.items() <= interface]
+            [t for t in of_plan if t.key.stage == stage and t.key.interface.items() <= interface]
             for stage in stages
         )
     places = [_first_near(scope) for scope in scopes]
@@ -96,10 +99,10 @@ def _first_near(trials: Sequence[Trial]) -> Trial | None:
 def main() -> None:
     database, workload = Path(sys.argv[1]), sys.argv[2]
     final = {p.problem_id for p in tuned_problems(database) if p.final}
-    left = [p.id() for p in workload_named(workload).problems if p.id() not in final]
-    for problem_id in left:
-        console.say(f"{problem_id} had no finals yet")
-    raise SystemExit(UNFINISHED if left else 0)
+    unfinished = [p.id() for p in workload_named(workload).problems if p.id() not in final]
+    for problem_id in unfinished:
+        console.say(f"the finals of {problem_id} have not run yet")
+    raise SystemExit(UNFINISHED if unfinished else 0)
 
 
 if __name__ == "__main__":

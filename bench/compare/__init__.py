@@ -1,1 +1,1 @@
-"""The comparison with other libraries: the same calls, in turn, in one run, with their errors."""
+"""The comparison with other libraries: time and error of the same calls, interleaved in one run."""

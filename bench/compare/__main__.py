@@ -1,6 +1,6 @@
-"""Time ours and every installed library over a grid of calls, in turn, in one run.
+"""Time gdn_ops and every installed library on a grid of calls, interleaved in one run.
 
-On a GPU by CUDA graph and eagerly; each contender's outputs against fp64.
+On a GPU each call is timed as a CUDA graph and eagerly. The outputs are compared with fp64.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from gdn_ops.tuner.workers.cores import cores
 RESULTS = Path(__file__).parents[1] / "results"
 
 WARMERS, WARM_SHARE = 8, 1 / 3
-"""Processes that compile ahead on a GPU, and their share of the time at the most."""
+"""Processes that compile before the comparison on a GPU, and the largest share of the time."""
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     conditions = _conditions(arguments, target.name, names)
     measured = [] if arguments.again else _known(stem, cases, conditions)
     if len(measured) >= count:
-        console.say(f"{stem}.json has all {count} cases already; --again times them anew")
+        console.say(f"{stem}.json already has all {count} cases; --again times them again")
         return
     child = Child(
         names, device=str(device), threads=arguments.threads,
@@ -65,11 +65,14 @@ def main() -> None:
             compiled, cases[len(measured) : count], device=str(device),
             seconds=WARM_SHARE * 60 * arguments.minutes, workers=min(WARMERS, cores()),
         ):  # fmt: skip
-            console.note(f"not compiled ahead: {why}")
+            console.note(f"not compiled in advance: {why}")
     try:
         for case in cases[len(measured) : count]:
             if time.monotonic() > end:
-                console.note(f"time is up at {len(measured)} of {count}; run this again")
+                console.note(
+                    f"out of time after {len(measured)} of {count} cases; run the same command "
+                    "again to continue"
+                )
                 raise SystemExit(UNFINISHED)
             answer = {**child.measure(case), "roofline": roofline(case, target)}
             measured.append((case, answer))
@@ -78,28 +81,30 @@ def main() -> None:
     finally:
         child.close()
         if measured:
-            console.say(f"tables, raw samples and a plot: {stem}.md, .json, .html")
+            console.say(f"wrote tables, raw samples and a plot: {stem}.md, .json, .html")
 
 
 def _arguments() -> argparse.Namespace:
-    usual = "cuda:0" if torch.cuda.is_available() else "cpu"
+    default = "cuda:0" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument("grid", nargs="?", choices=GRIDS, default="short")
-    parser.add_argument("--only", default="", help=f"contenders besides ours: {', '.join(PEERS)}")
-    parser.add_argument("--plans", default="", help="plans of ours beside the dispatcher's choice")
-    parser.add_argument("--cases", type=int, default=None, help="the first so many of the grid")
-    parser.add_argument("--minutes", type=float, default=60.0, help="the same command goes on")
-    parser.add_argument("--again", action="store_true", help="what is there already, too")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each case")
-    parser.add_argument("--device", default=usual)
+    parser.add_argument("--only", default="", help=f"only these libraries: {', '.join(PEERS)}")
+    parser.add_argument("--plans", default="", help="plans to time besides the dispatcher's choice")
+    parser.add_argument("--cases", type=int, default=None, help="only the first N cases")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="time limit; run again to resume"
+    )
+    parser.add_argument("--again", action="store_true", help="time finished cases again")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, >= 5")
+    parser.add_argument("--seconds", type=float, default=2.0, help="sampling time per case")
+    parser.add_argument("--device", default=default)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="folder of the results")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     arguments = parser.parse_args()
     if arguments.rounds < 5:
-        parser.error(f"--rounds {arguments.rounds} says little; give at least 5")
+        parser.error(f"--rounds is {arguments.rounds}, too few for an interval; give >= 5")
     if arguments.cases is not None and arguments.cases < 1:
-        parser.error(f"--cases {arguments.cases} leaves nothing to time; give at least 1")
+        parser.error(f"--cases is {arguments.cases}; give >= 1")
     try:
         arguments.device = device_named(arguments.device)
     except GdnError as error:
@@ -108,26 +113,29 @@ def _arguments() -> argparse.Namespace:
 
 
 def _contenders(only: str, plans: str, gradients: bool) -> list[str]:
-    """Ours, with gradients also keeping what peers keep, our plans, and the peers installed."""
+    """Return the names of all contenders: gdn_ops, the given plans, and the installed peers.
+
+    With gradients also gdn_ops with the tensors saved that peers save.
+    """
     wanted = [name.strip() for name in only.split(",") if name.strip()] or list(PEERS)
-    own = [ours().name, *([KEEPING] if gradients else [])]
+    our_names = [ours().name, *([KEEPING] if gradients else [])]
     try:
-        own += [ours(plan_named(plan.strip()).name).name for plan in plans.split(",") if plan]
+        our_names += [ours(plan_named(plan.strip()).name).name for plan in plans.split(",") if plan]
     except GdnError as error:
         raise SystemExit(str(error)) from error
     for name in wanted:
         if name not in PEERS:
-            raise SystemExit(f"--only {name} is no contender; known are {', '.join(PEERS)}")
+            raise SystemExit(f"--only has the unknown library {name}; known are {', '.join(PEERS)}")
     for name in wanted:
         if not PEERS[name].installed:
-            console.note(f"{name} is not installed and left out: {PEERS[name].install}")
-    return [*own, *(name for name in wanted if PEERS[name].installed)]
+            console.note(f"{name} is not installed and is skipped: {PEERS[name].install}")
+    return [*our_names, *(name for name in wanted if PEERS[name].installed)]
 
 
 def _known(
     stem: Path, cases: list[Case], conditions: dict[str, Any]
 ) -> list[tuple[Case, dict[str, Any]]]:
-    """What earlier runs of the same grid measured under the same conditions, from its beginning."""
+    """Return the first cases of the grid that earlier runs measured under the same conditions."""
     file = stem.with_suffix(".json")
     if not file.exists():
         return []
@@ -175,9 +183,9 @@ def _write(
     )
     heading += "".join(f", {name} {v}" for name, v in conditions["versions"].items())
     stem.with_suffix(".md").write_text(markdown(measured, names, heading))
-    usual = next(iter(methods(measured)), None)
-    if usual is not None and OURS in names:
-        write_plot(measured, names, usual, stem.with_suffix(".html"))
+    method = next(iter(methods(measured)), None)
+    if method is not None and OURS in names:
+        write_plot(measured, names, method, stem.with_suffix(".html"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Errors of a contender's outputs against the rule in fp64."""
+"""The errors of a contender's outputs against the rule in fp64."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gdn_ops.reference import chunkwise_reference, recurrent_reference
 from gdn_ops.tuner.verify.accuracy import rms_error
 
 HEADS = 1
-"""Key heads that are checked, with all their value heads: the last, at the highest addresses."""
+"""Key heads to check, with their value heads: the last ones, at the highest addresses."""
 
 
 def reference_of(case: Case, x: Inputs) -> Outputs:
-    """The outputs or gradients of the last heads in fp64."""
+    """Return the outputs or gradients of the last heads in fp64."""
     wide = {
         name: getattr(x.heads(HEADS), name).double()
         for name in ("q", "k", "v", "g", "beta", "h0", "do", "dht")
@@ -37,7 +37,7 @@ def reference_of(case: Case, x: Inputs) -> Outputs:
 
 
 def errors(outputs: Outputs, reference: Outputs) -> dict[str, float]:
-    """``rms_error`` of each output, of the heads that the reference has."""
+    """Return ``rms_error`` of each output, for the heads in the reference."""
     found = {}
     for name, right in reference.items():
         heads = 1 if name in ("ht", "dh0") else 2

@@ -11,15 +11,16 @@ import torch
 
 @dataclass(frozen=True)
 class Case:
-    """One call of all contenders.
+    """One call that all contenders make.
 
     Args:
-        op: ``forward`` (state in, state out), ``backward`` (gradients of that alone) or ``decode``.
-        sequences: what the lengths are called in tables.
-        lengths: tokens of each sequence; packed in one row where there are several.
-        H, HV: query/key heads and value heads; D: head dim of both.
-        dtype: of q, k, v.
-        state_dtype: of the states of a decode step.
+        op: ``forward`` (with initial and final state), ``backward`` (its gradients, without the
+            forward) or ``decode``.
+        sequences: the name of the lengths in tables.
+        lengths: the tokens of each sequence; several sequences are packed in one row.
+        H, HV: query/key heads and value heads.
+        D: head dim of keys and values.
+        dtype: dtype of q, k, v.
     """
 
     op: str
@@ -46,7 +47,7 @@ class Case:
 FORWARD_HEADS = (
     (2, 8), (4, 16), (8, 32), (16, 64), (16, 32), (8, 24), (16, 48), (16, 16), (32, 32),
 )  # fmt: skip
-"""Head counts of FlashQLA's forward benchmark: Qwen3.5's models and their tensor-parallel parts."""
+"""Head counts of FlashQLA's forward benchmark: Qwen3.5's models, also with tensor parallelism."""
 
 FORWARD_LENGTHS = (
     *((n,) for n in (32768, 16384, 8192, 4096, 2048)),
@@ -54,21 +55,21 @@ FORWARD_LENGTHS = (
     (12288, 4096), (6144, 2048), (4096, 4096), (2048, 6144), (1024, 7168),
     (8192,) * 4, (4096,) * 8, (2048,) * 4, (1024,) * 8,
 )  # fmt: skip
-"""Its sequences: alone, in pairs, and many of one length."""
+"""Its sequence lengths: one sequence, two, and several of the same length."""
 
 BACKWARD_HEADS = ((16, 32), (8, 16), (4, 8), (2, 4))
 DECODE_BATCHES = (1, 8, 32, 64, 128, 256)
 
 
 def forward() -> Iterator[Case]:
-    """FlashQLA's forward grid: 171 rows."""
+    """FlashQLA's forward grid: 171 cases."""
     for H, HV in FORWARD_HEADS:
         for lengths in FORWARD_LENGTHS:
             yield Case("forward", _named(lengths), lengths, H, HV)
 
 
 def backward() -> Iterator[Case]:
-    """FlashQLA's backward grid: 32 rows, of sequences cut at random places."""
+    """FlashQLA's backward grid: 32 cases; packed sequences are cut at random places."""
     for H, HV in BACKWARD_HEADS:
         for tokens in (8192, 32768):
             for count in (1, 2, 4, 8):
@@ -77,14 +78,14 @@ def backward() -> Iterator[Case]:
 
 
 def decode() -> Iterator[Case]:
-    """A token of each of some sequences, on fp32 states."""
+    """Decode: one token of each sequence, with states in fp32."""
     for HV in (32, 64):
         for B in DECODE_BATCHES:
             yield Case("decode", f"B{B}", (1,) * B, 16, HV)
 
 
 def dims() -> Iterator[Case]:
-    """Head dims besides 128, which few libraries have."""
+    """Head dims other than 128, which few libraries support."""
     for D in (64, 256):
         for op in ("forward", "backward"):
             for lengths in ((8192,), (1024,) * 8):
@@ -92,7 +93,7 @@ def dims() -> Iterator[Case]:
 
 
 def short() -> Iterator[Case]:
-    """A few rows of each kind, for a first look or a short lease."""
+    """A few cases of each op, for a short run."""
     for H, HV in ((16, 32), (2, 8)):
         for lengths in ((32768,), (8192,), (1024,) * 8):
             yield Case("forward", _named(lengths), lengths, H, HV)
@@ -102,7 +103,7 @@ def short() -> Iterator[Case]:
 
 
 def cpu() -> Iterator[Case]:
-    """What a CPU does in seconds."""
+    """Cases that a CPU runs within seconds."""
     for dtype in ("fp32", "bf16"):
         yield Case("forward", "512", (512,), 16, 32, dtype=dtype)
         yield Case("forward", "2048", (2048,), 16, 32, dtype=dtype)
@@ -111,7 +112,7 @@ def cpu() -> Iterator[Case]:
 
 
 def tiny() -> Iterator[Case]:
-    """A second's worth, to see the machinery work."""
+    """Cases that take about a second, to test the benchmark itself."""
     for op, lengths in (("forward", (40,)), ("forward", (17, 23)), ("backward", (40,))):
         yield Case(op, _named(lengths), lengths, 1, 2, 16, "fp32")
     yield Case("decode", "B2", (1, 1), 1, 2, 16, "fp32")
@@ -123,7 +124,7 @@ GRIDS: dict[str, Callable[[], Iterator[Case]]] = {
 
 
 def cut(tokens: int, count: int, *, seed: int = 42) -> tuple[int, ...]:
-    """Lengths of packed sequences of so many tokens in all, cut at random places."""
+    """Return the lengths of ``count`` sequences with ``tokens`` tokens in total, cut at random."""
     if count == 1:
         return (tokens,)
     generator = torch.Generator().manual_seed(seed)

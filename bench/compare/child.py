@@ -1,4 +1,4 @@
-"""The process that measures: it may crash or hang, which costs one contender of one case."""
+"""Measuring in a child process, so that a crash or a hang costs only one contender of one case."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.compare.ours import KEEPING, keeping_inverse, ours
 from bench.compare.peers import PEERS
 
 SECONDS = 300.0
-"""For one contender of a case, from its first compilation on; then the process is killed."""
+"""Time limit for one contender of a case, compilation included; then the process is killed."""
 
 Find = Callable[[Sequence[str]], list[Contender]]
-"""The contenders of some names; a function of a module, for another process runs it."""
+"""Returns contenders by name; a module-level function, so that it can be sent to the child."""
 
 
 def named(names: Sequence[str]) -> list[Contender]:
-    """The contenders of some names: peers, ``ours``, ``ours PLAN``, or ours keeping the inverse."""
+    """Return contenders by name: peers, ``ours``, ``ours PLAN`` or ``ours keeping inverse``."""
     found = []
     for name in names:
         if name == KEEPING:
@@ -37,14 +37,18 @@ def named(names: Sequence[str]) -> list[Contender]:
 
 
 class Child:
-    """Measures case after case in one process, and in a new one where that ends.
+    """Measures cases in a child process, and starts a new one after a crash or a hang.
 
-    A contender at whose turn the process dies or hangs has failed that case, which is measured
-    again without it; one that hung is left out from there on.
+    A contender during whose turn the process dies or hangs fails the case, and the case is
+    measured again without it. A contender that hung is skipped in all later cases.
 
     Args:
-        contenders: names that ``find`` knows.
-        seconds: for a contender of a case.
+        contenders: names for ``find``.
+        device: torch device.
+        threads: CPU threads of PyTorch.
+        pace: rounds and seconds per case.
+        find: returns the contenders by name.
+        seconds: time limit for one contender of a case.
     """
 
     def __init__(
@@ -65,44 +69,44 @@ class Child:
         self._hung: dict[str, str] = {}
 
     def measure(self, case: Case) -> dict[str, Any]:
-        """What ``measuring.measure`` returns, or ``failed`` and why."""
+        """Return what ``measuring.measure`` returns, or ``failed`` with the reason."""
         lost = dict(self._hung)
         while True:
-            said, name, content = self._ask(case, frozenset(lost))
-            if said == "measured":
+            status, name, content = self._ask(case, frozenset(lost))
+            if status == "measured":
                 rows = {n: {"failed": why} for n, why in lost.items()}
                 return {**content, "contenders": {**content["contenders"], **rows}}
             self.close()
-            if said == "uncapturable" and name not in self._eager_of(case):
+            if status == "uncapturable" and name not in self._eager_of(case):
                 self._eager_of(case).add(name)
             elif name and name not in lost:
                 lost[name] = content
-                if said == "hung":
+                if status == "hung":
                     self._hung[name] = f"{content} at {case.name}, and was not tried again"
             else:
                 return {"failed": content}
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the child process."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
         self._process = self._pipe = None
 
     def _eager_of(self, case: Case) -> set[str]:
-        """Who was not to be captured in such a call; of other calls that says nothing."""
+        """Return the contenders that could not be captured in a call of this kind."""
         return self._eager.setdefault((case.op, case.packed), set())
 
     def _ask(self, case: Case, without: frozenset[str]) -> tuple[str, str, Any]:
-        """What was the last the process said, of which contender, and the answer or why not."""
+        """Return the child's last message: status, contender, and result or reason."""
         name = ""
         try:
             pipe = self._pipe or self._started()
             pipe.send((case, frozenset(self._eager_of(case)), without))
             while pipe.poll(self._seconds):
-                said, name, content = pipe.recv()
-                if said != "at":
-                    return said, name, content
+                status, name, content = pipe.recv()
+                if status != "at":
+                    return status, name, content
             return "hung", name, f"no answer in {self._seconds:.0f} s"
         except (EOFError, OSError) as error:
             return "died", name, f"the process died ({error or 'no message'})"
@@ -119,7 +123,7 @@ class Child:
 def _serve(
     pipe: Connection, find: Find, names: Sequence[str], device: str, threads: int, pace: Pace
 ) -> None:
-    # what a peer's compiler prints belongs to no table
+    # Without this, Hugging Face tokenizers print warnings in forked processes.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     contenders = find(names)
     while True:
@@ -131,7 +135,7 @@ def _serve(
                 at=lambda name: pipe.send(("at", name, "")),
             )  # fmt: skip
         except Uncapturable as error:
-            pipe.send(("uncapturable", str(error), "neither captured nor called eagerly"))
+            pipe.send(("uncapturable", str(error), "could be neither captured nor called eagerly"))
         except Lost as error:
             pipe.send(("lost", error.name, error.why))
         except Exception as error:

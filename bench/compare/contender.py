@@ -1,4 +1,4 @@
-"""Contender: a library whose call of a case is timed."""
+"""Contender: a library, or one of our plans, that is timed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bench.compare.inputs import Inputs
 Outputs = Mapping[str, Tensor]
 """Results by name: o and ht, or dq, dk, dv, dg, dbeta and dh0."""
 Bound = Callable[[], Outputs]
-"""Makes the call; what may be made once, such as workspaces and saved tensors, is made before."""
+"""Makes the call; workspaces and saved tensors are made before, when it is bound."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One library, or one plan of ours.
+    """One library, or one of our plans.
 
     Args:
-        name: in tables.
-        package: what has to be importable; empty for ours.
-        distribution: whose version is recorded.
-        install: how to get it.
-        refuses: why it cannot make a case's call on a kind of device; empty if it can.
-        bind: the call of a case's inputs.
-        eager: ops whose calls no CUDA graph can hold.
+        name: its name in tables.
+        package: the package that must be importable; empty for ours.
+        distribution: the distribution whose version is recorded.
+        install: how to install it.
+        refuses: returns why it cannot run a case on a device; empty if it can.
+        bind: returns the call of a case with its inputs.
+        eager: ops whose calls cannot be captured in a CUDA graph.
     """
 
     name: str

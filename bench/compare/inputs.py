@@ -1,4 +1,4 @@
-"""Inputs of a case, the same for every contender."""
+"""The inputs of a case, which are the same for all contenders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.launch.torch_dtype import torch_dtype
 
 DECAYING = 0.75
-"""Share of the heads whose state decays, a little a token; the others keep it for ever."""
+"""The fraction of heads whose state decays (slowly); the log decay of the others is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Tensors of a case.
+    """The tensors of a case.
 
     Args:
-        q, k: [B, T, H, D], of length one; v: [B, T, HV, D]; g: [B, T, HV] fp32 log decay;
-            beta: [B, T, HV] fp32 in 0..1; h0: [N, HV, D, D] fp32.
-        do: [B, T, HV, D]; dht: [N, HV, D, D] fp32.
-        cu_seqlens: [N + 1] int32 where sequences are packed, else None.
+        q, k: [B, T, H, D], normalised to length one.
+        v: [B, T, HV, D].
+        g: [B, T, HV] log decay, fp32.
+        beta: [B, T, HV] in [0, 1], fp32.
+        h0: [N, HV, D, D] initial state, fp32.
+        do: [B, T, HV, D] gradient of the outputs.
+        dht: [N, HV, D, D] gradient of the final state, fp32.
+        cu_seqlens: [N + 1] int32 for packed sequences, else None.
     """
 
     q: Tensor
@@ -40,17 +44,17 @@ class Inputs:
     cu_seqlens: Tensor | None
 
     def tensors(self, op: str) -> dict[str, Tensor]:
-        """What a call of an op reads, by name."""
+        """Return the tensors that a call of an op reads, by name."""
         cotangents = ("do", "dht") if op == "backward" else ()
         names = ("q", "k", "v", "g", "beta", "h0", *cotangents)
         return {name: getattr(self, name) for name in names}
 
     def bytes(self, op: str) -> int:
-        """Bytes that a call of an op reads."""
+        """Return the bytes that a call of an op reads."""
         return sum(x.numel() * x.element_size() for x in self.tensors(op).values())
 
     def heads(self, count: int) -> Inputs:
-        """The same of the last key heads alone, for what is too large to check whole."""
+        """Return only the last key heads, for checks that are too large otherwise."""
         keys, values = -count, -count * self.v.shape[2] // self.q.shape[2]
         return Inputs(
             q=self.q[:, :, keys:], k=self.k[:, :, keys:], v=self.v[:, :, values:],
@@ -60,7 +64,7 @@ class Inputs:
 
 
 def inputs_of(case: Case, device: torch.device, *, seed: int = 0) -> Inputs:
-    """Random tensors as FlashQLA's benchmark draws them, so that figures can be set beside its."""
+    """Return random tensors with the distributions of FlashQLA's benchmark, to compare with it."""
     generator = torch.Generator(device=device).manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -87,10 +91,11 @@ def inputs_of(case: Case, device: torch.device, *, seed: int = 0) -> Inputs:
 
 
 def input_sets(case: Case, device: torch.device, first: Inputs, count: int) -> list[Inputs]:
-    """So many inputs of a case, the first of which is at hand.
+    """Return ``count`` sets of inputs of a case, including the first one.
 
-    They share ``cu_seqlens``, as the layers of a model do: libraries know packed sequences again by
-    that tensor, and read it on the host where they do not, which no CUDA graph allows.
+    They share ``cu_seqlens``, as the layers of a model do. Libraries cache tables of packed
+    sequences by that tensor; for a new tensor they would copy it to the host, which is not
+    possible in a CUDA graph.
     """
     more = (inputs_of(case, device, seed=i) for i in range(1, count))
     return [first, *(replace(x, cu_seqlens=first.cu_seqlens) for x in more)]

@@ -1,4 +1,4 @@
-"""One case measured: every contender in turn, by CUDA graph and eagerly, with its errors."""
+"""Measuring one case: time and errors of every contender, as a CUDA graph and eagerly."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gdn_ops.tuner.measure.timers import CaptureError, Sampler, Timer, timer_of
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Rounds at least, and seconds for all contenders of a case."""
+    """The minimum number of rounds, and the seconds for all contenders of a case."""
 
     rounds: int = 7
     seconds: float = 2.0
 
 
 class Uncapturable(Exception):
-    """A contender's calls cannot be captured, and this process may be of no use any more."""
+    """A contender cannot be captured in a CUDA graph; this process may be unusable now."""
 
 
 class Lost(Exception):
-    """A contender, ``name``, has left this process, or its inputs, of no use to the others."""
+    """The contender ``name`` has made this process, or the inputs, unusable for the others."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
@@ -50,16 +50,24 @@ def measure(
     """Time a case.
 
     Args:
-        eager: contenders that are known not to be capturable.
-        at: told whose turn it is, and of an empty name when all are timed in turn.
+        case: the case.
+        contenders: the contenders to time.
+        device: the device.
+        threads: CPU threads of PyTorch.
+        pace: rounds and seconds.
+        eager: the names of contenders that cannot be captured.
+        at: called with the name of each contender when its turn begins, and with an empty name
+            when the interleaved timing begins.
 
     Returns:
-        ``conditions`` and by contender either ``refused`` (why), ``failed`` (its error), or
-        ``errors`` by output and ``times`` by method: median, low, high, samples in seconds.
+        ``conditions`` and ``contenders``; by contender either ``refused`` (the reason), ``failed``
+        (the error), or ``errors`` by output and ``times`` by method (median, low, high and samples
+        in seconds).
 
     Raises:
-        Uncapturable: names a contender; measure again in a new process, with it in ``eager``.
-        Lost: names a contender; measure again in a new process, without it.
+        Uncapturable: a contender cannot be captured; measure again in a new process, with it in
+            ``eager``.
+        Lost: a contender broke the process; measure again in a new process, without it.
     """
     timer = timer_of(device, threads=threads)
     first = inputs_of(case, device)
@@ -83,7 +91,7 @@ def measure(
                 raise Uncapturable(name) from error
             except Lost:
                 raise
-            except Exception as error:  # a peer may fail in any way; the others go on
+            except Exception as error:  # a peer may fail in any way; measure the others
                 why = f"{type(error).__name__}: {error}"[:400]
                 if not _usable(device):
                     raise Lost(name, why) from error
@@ -102,13 +110,13 @@ def _bound(
     timer: Timer,
     eager: bool,
 ) -> tuple[dict[str, Any], Mapping[str, Sampler]]:
-    """A contender's errors, and its samplers once it has met every set of inputs."""
+    """Bind a contender to every set of inputs; return its errors and its samplers."""
     before = _sums(inputs[0], case.op)
     runs = [contender.bind(case, x) for x in inputs]
     row = {"errors": errors(runs[0](), reference), "times": {}}
     after = _sums(inputs[0], case.op)
     if changed := [name for name, total in before.items() if after[name] != total]:
-        raise Lost(contender.name, f"it changes its inputs: {', '.join(changed)}")
+        raise Lost(contender.name, f"it modifies its inputs: {', '.join(changed)}")
     eager = eager or case.op in contender.eager
     samplers = timer.samplers(lambda i: _call(runs[i]), len(runs), eager=eager)
     return row, samplers
@@ -119,7 +127,7 @@ def _sums(x: Inputs, op: str) -> dict[str, float]:
 
 
 def _call(run: Bound) -> Outputs:
-    """Make a call; that it refuses to be captured is an error of the capture."""
+    """Make a call; an AssertionError during a capture counts as an error of the capture."""
     try:
         return run()
     except AssertionError as error:
@@ -129,7 +137,7 @@ def _call(run: Bound) -> Outputs:
 
 
 def _usable(device: torch.device) -> bool:
-    """Whether a device still works: after an illegal access it does nothing for this process."""
+    """Return whether the device still works; after an illegal access this process cannot use it."""
     if device.type == "cpu":
         return True
     try:
@@ -143,12 +151,12 @@ def _usable(device: torch.device) -> bool:
 def _sample(
     samplers: Mapping[str, Mapping[str, Sampler]], found: dict[str, Any], pace: Pace
 ) -> None:
-    """Sample all contenders in turn, method by method."""
-    methods = dict.fromkeys(method for own in samplers.values() for method in own)
+    """Sample all contenders in turn, one method after another."""
+    methods = dict.fromkeys(method for by_method in samplers.values() for method in by_method)
     for method in methods:
-        own = {name: by[method] for name, by in samplers.items() if method in by}
+        chosen = {name: by[method] for name, by in samplers.items() if method in by}
         seconds = pace.seconds / len(methods)
-        for name, samples in interleaved(own, rounds=pace.rounds, seconds=seconds).items():
+        for name, samples in interleaved(chosen, rounds=pace.rounds, seconds=seconds).items():
             center = estimate(samples)
             found[name]["times"][method] = {
                 "median": center.median, "low": center.low, "high": center.high,

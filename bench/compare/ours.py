@@ -1,4 +1,4 @@
-"""Ours: what the dispatcher runs, single plans beside it, and gradients that keep the inverse."""
+"""Our contenders: the dispatcher's choice, single plans, and gradients with the inverse saved."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gdn_ops.launch.launcher import Launcher, bind
 from gdn_ops.launch.packing import packing_of
 
 KEEPING = "ours keeping inverse"
-"""Gradients as the dispatcher runs them where the forward kept the gate's sums and the inverse."""
+"""The gradients that the dispatcher runs if the forward saved the gate's sums and the inverse."""
 
 
 def problem_of(case: Case) -> Problem:
-    """The case as the dispatcher sees it."""
+    """Return the problem of a case."""
     return Problem(
         op=case.op, H=case.H, HV=case.HV, K=case.D, V=case.D, dtype=case.dtype,
         tokens=case.tokens, sequences=len(case.lengths), varlen=case.packed,
@@ -35,7 +35,7 @@ def problem_of(case: Case) -> Problem:
 
 
 def ours(plan: str = "") -> Contender:
-    """What the dispatcher chooses, or the default of one plan."""
+    """Return the contender of the dispatcher's choice, or of one plan's default variant."""
     return Contender(
         name=f"ours {plan}".strip(),
         package="",
@@ -79,41 +79,41 @@ def _bind(plan: str, case: Case, x: Inputs) -> Bound:
 
 
 def keeping_inverse() -> Contender:
-    """``ours`` under ``gdn_ops.saving_for_backward("inverse")``: what other libraries keep, too."""
+    """Return ``ours`` with ``saving_for_backward("inverse")``, which saves what peers save."""
     return replace(ours(), name=KEEPING, refuses=_keeping_refuses, bind=_keeping_bind)
 
 
 def _handover(case: Case, device: torch.device) -> tuple[Problem, SavedTensors, Launcher]:
-    """The forward problem, what its variant leaves, and the launcher of its gradients."""
+    """Return the forward problem, the tensors that it saves, and the launcher of its gradients."""
     problem = problem_of(replace(case, op="forward"))
     gradients = problem_of(case)
     forward, backward = choice_for(problem, device), choice_for(gradients, device)
-    left = saved_tensors_of(
+    saved = saved_tensors_of(
         "inverse", forward.variant, problem, backward.variant, gradients, forward.target
     )
-    return problem, left, bind(gradients, backward.variant)
+    return problem, saved, bind(gradients, backward.variant)
 
 
 def _keeping_refuses(case: Case, device: torch.device) -> str:
     if case.op != "backward":
         return "it is the same as ours"
     try:
-        _, left, _ = _handover(case, device)
+        _, saved, _ = _handover(case, device)
     except GdnError as error:
         return str(error)
-    return left.why
+    return saved.why
 
 
 def _keeping_bind(case: Case, x: Inputs) -> Bound:
-    problem, left, backward = _handover(case, x.q.device)
+    problem, saved, backward = _handover(case, x.q.device)
     call = _call(case, x)
-    _, _, kept = bind(problem, left.forward).leaving(call, left.names)
-    given = dict(zip(left.names, kept, strict=True))
+    _, _, tensors = bind(problem, saved.forward).run_and_save(call, saved.names)
+    given = dict(zip(saved.names, tensors, strict=True))
     return lambda: backward.gradients(call, given=given)
 
 
 def _public(case: Case, x: Inputs) -> Outputs:
-    """The call as a model makes it, dispatch and all."""
+    """Call the public function, as a model does, with checks and dispatch."""
     if case.op == "decode":
         return _named(
             *gdn_ops.fused_recurrent_gated_delta_rule(

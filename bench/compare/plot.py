@@ -1,4 +1,4 @@
-"""The comparison as a plot: ratios of each peer to ours, case by case."""
+"""A plot of the comparison: the time of each peer relative to ours, by case."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bench.compare.report import OURS, Measured, seconds
 
 
 def write_plot(measured: Measured, names: Sequence[str], method: str, file: Path) -> None:
-    """Write an HTML page: above the line of 1 ours is the faster one.
+    """Write an HTML page with the ratios; above 1 ours is faster.
 
-    A line of dashes is the roofline: how many times faster than ours the case could be at most.
-    Without Plotly there is no page, and the tables say the same.
+    A dotted line is the roofline: the lower bound of the time, relative to ours. Without Plotly
+    no page is written; the tables have the same numbers.
     """
     if find_spec("plotly") is None:
         return
@@ -38,7 +38,7 @@ def write_plot(measured: Measured, names: Sequence[str], method: str, file: Path
                            line={"dash": "dot"})  # fmt: skip
     figure.add_hline(y=1.0, line_width=1)
     figure.update_layout(
-        title=f"Time of others over ours, {method}: above 1 ours is faster",
+        title=f"Time of other libraries relative to ours, {method} (above 1 ours is faster)",
         yaxis={"type": "log", "title": "ratio"}, template="plotly_white", height=700,
     )  # fmt: skip
     figure.write_html(file, include_plotlyjs="cdn")

@@ -1,4 +1,4 @@
-"""The least time a case can take on a target, by its bytes and its FLOPs."""
+"""The roofline: the minimum time of a case on a target, from its bytes and FLOPs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ CHUNK = 64
 
 
 def roofline(case: Case, target: Target) -> float | None:
-    """Seconds for reading each input and writing each output once, or for the products; the longer.
+    """Return the seconds for the memory traffic or for the products, whichever is longer.
 
-    None where the target's rates are not known. Products of the chunkwise form with chunks of 64
-    tokens: of a key head K K^T and Q K^T, both on the triangle; of a value head K S, Q S, K^T N,
-    and on the triangle A x, P n. Gradients of the inputs alone: 2.5 times.
+    The traffic is reading each input and writing each output once. The products are those of the
+    chunkwise form with chunks of 64 tokens: per key head K K^T and Q K^T (lower triangles), per
+    value head K S, Q S and K^T N, and the triangular products A x and P n. Gradients need 2.5
+    times as many.
+
+    Returns:
+        Seconds; None if the target's rates are unknown.
     """
     if not target.bandwidth:
         return None

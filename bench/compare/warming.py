@@ -1,8 +1,9 @@
-"""Compile what a comparison needs before it begins, every contender and call in its own process.
+"""Compile the kernels of a comparison in advance, in parallel processes.
 
-Libraries compile at their first call, one kernel after another and for each number of heads anew:
-minutes in which a GPU waits. Side by side they take as long as the longest; Triton and TileLang
-find the code again on disk. ``python -m bench.compare.warming JOB`` is one of these processes.
+Libraries compile at their first call, one kernel after another and again for each head count,
+while the GPU waits for minutes. In parallel this takes as long as the longest one; Triton and
+TileLang then find the compiled code on disk. ``python -m bench.compare.warming JOB`` runs one of
+these processes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench.compare.inputs import inputs_of
 
 @dataclass(frozen=True)
 class Job:
-    """What one process compiles: a contender's calls of cases of one op and one number of heads."""
+    """The work of one process: a contender's calls of cases with the same op and head counts."""
 
     contender: str
     cases: tuple[Case, ...]
@@ -38,15 +39,17 @@ class Job:
 def warm(
     names: Sequence[str], cases: Iterable[Case], *, device: str, seconds: float, workers: int
 ) -> list[str]:
-    """Make every contender's call of every case once, and forget the results.
+    """Make every contender's call of every case once, and discard the results.
 
     Args:
-        names: contenders.
-        seconds: for all of it; what is not done then is left to the comparison.
-        workers: processes at a time, which share the device.
+        names: the contenders.
+        cases: the cases.
+        device: torch device.
+        seconds: time limit; the comparison itself compiles the rest.
+        workers: the number of parallel processes, which share the device.
 
     Returns:
-        What could not be done, and why.
+        The jobs that failed, with the reasons.
     """
     end = time.monotonic() + seconds
     with ThreadPoolExecutor(workers) as pool:
@@ -56,7 +59,7 @@ def warm(
 
 
 def _jobs(names: Sequence[str], cases: Iterable[Case]) -> list[Job]:
-    """The longest first: gradients compile most kernels."""
+    """Return the jobs, gradients first: they compile the most kernels."""
     alike: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         alike.setdefault((case.op, case.H, case.HV, case.D, case.dtype), []).append(case)
@@ -65,10 +68,10 @@ def _jobs(names: Sequence[str], cases: Iterable[Case]) -> list[Job]:
 
 
 def _why_not(job: Job, device: str, seconds: float) -> str:
-    """Run a job in a process of its own; the last line that it prints if it fails."""
+    """Run a job in a new process; return its last line of output if it fails, else empty."""
     facts = {"contender": job.contender, "device": device}
     text = json.dumps({**facts, "cases": [asdict(case) for case in job.cases]})
-    # where all share the device no configs are compared, and none is to be remembered
+    # Timings on the shared device are meaningless, so no autotuning result may be cached.
     environment = {**os.environ, "FLA_CACHE_RESULTS": "0", "TRITON_CACHE_AUTOTUNING": "0"}
     try:
         done = subprocess.run(
@@ -76,7 +79,7 @@ def _why_not(job: Job, device: str, seconds: float) -> str:
             env=environment, capture_output=True, text=True, timeout=max(0.0, seconds),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return "not done in time"
+        return "out of time"
     if not done.returncode:
         return ""
     return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1][:400]
@@ -99,7 +102,7 @@ def main() -> None:
 
 
 def _compare_no_configs() -> None:
-    """Have Triton's autotuner run each config once: that compiles it."""
+    """Make Triton's autotuner run each config only once, which compiles it."""
     import triton
 
     def run_once(call: Any, **options: Any) -> list[float]:

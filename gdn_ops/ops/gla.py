@@ -98,7 +98,7 @@ def fused_recurrent_gla(
     """
     if reverse:
         raise UnsupportedProblem(
-            "fused_recurrent_gla does not support reverse=True; flip q, k, v and gk along the "
+            "fused_recurrent_gla does not support reverse=True yet; flip q, k, v and gk along the "
             "tokens, and flip o back."
         )
     if unknown or gv is not None:

@@ -113,8 +113,8 @@ def fused_recurrent_simple_gla(
     """
     if reverse:
         raise UnsupportedProblem(
-            "fused_recurrent_simple_gla does not support reverse=True; flip q, k, v and g along "
-            "the tokens, and flip o back."
+            "fused_recurrent_simple_gla does not support reverse=True yet; flip q, k, v and g "
+            "along the tokens, and flip o back."
         )
     if unknown:
         state_v_first = renamed(unknown, state_v_first)

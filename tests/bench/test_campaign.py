@@ -84,19 +84,22 @@ def test_a_campaign_goes_on_with_what_is_missing(
     other = stage(name="other", refused="no GPU")
     assert campaign(monkeypatch, tmp_path / "out", first, second, other) == 1
     said = capsys.readouterr()
-    assert "missing: second; run the same command again" in said.out + said.err
-    assert "other is left out: no GPU" in said.out + said.err
+    assert "not finished: second; run the same command again" in said.out + said.err
+    assert "other is skipped: no GPU" in said.out + said.err
     assert campaign(monkeypatch, tmp_path / "out", first, stage(name="second"), other) == 0
-    assert "first: done already" in capsys.readouterr().out
+    assert "first: already done" in capsys.readouterr().out
     assert (tmp_path / "count").read_text() == "x"
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["0", "out"], "0.0 minutes leave no time"),
-        (["1", "out", "long"], "long is no grid; known are forward"),
-        (["1", "out", "--stages", "tunes"], "--stages tunes is no stage; known are machine"),
+        (["0", "out"], "minutes is 0.0; give a number > 0"),
+        (["1", "out", "long"], "unknown grid long; known are forward"),
+        (
+            ["1", "out", "--stages", "tunes"],
+            "--stages has the unknown stage tunes; known are machine",
+        ),
         (["1", "out", "--device", "cuda:9"], "device 'cuda:9' is not in this machine"),
     ],
 )

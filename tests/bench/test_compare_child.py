@@ -129,5 +129,5 @@ def test_warming_tells_what_could_not_be_compiled() -> None:
 
 def test_warming_ends_in_time() -> None:
     assert warm(["ours"], [DECODE], device="cpu", seconds=0.0, workers=1) == [
-        "ours, decode 1/2: not done in time"
+        "ours, decode 1/2: out of time"
     ]

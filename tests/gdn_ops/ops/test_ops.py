@@ -123,7 +123,7 @@ def test_inputs_are_not_written() -> None:
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "v rank": ({"v": torch.randn(2, 37, 32)}, InvalidInput, r"v has shape \[2, 37, 32\]; it must"),
     "k shape": ({"k": torch.randn(2, 36, 2, 16)}, InvalidInput, r"k has shape .*36.*must be equal"),
-    "HV": ({"v": torch.randn(2, 37, 3, 32)}, InvalidInput, "HV=3 value heads.*H=2.*divides"),
+    "HV": ({"v": torch.randn(2, 37, 3, 32)}, InvalidInput, "HV=3 value heads.*multiple of H=2"),
     "g shape": ({"g": -torch.rand(2, 4, 37)}, InvalidInput, r"g has shape .*\[B, T, HV\] = \[2"),
     "mixed dtypes": ({"v": torch.randn(2, 37, 4, 32).half()}, InvalidInput, "v is torch.float16"),
     "integers": ({"beta": torch.ones(2, 37, 4).int()}, InvalidInput, "beta is torch.int32"),
@@ -138,7 +138,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "raw gate without A_log": ({"use_gate_in_kernel": True}, InvalidInput, "A_log is None"),
     "neg eigval alone": ({"allow_neg_eigval": True}, InvalidInput, "use_beta_sigmoid_in_kernel"),
     "chunk size": ({"chunk_size": 48}, InvalidInput, "chunk_size=48"),
-    "head_first": ({"head_first": True}, InvalidInput, "head_first is gone"),
+    "head_first": ({"head_first": True}, InvalidInput, "head_first is no longer supported"),
     "context parallel": ({"cp_context": object()}, UnsupportedProblem, "cp_context"),
     "unknown": ({"use_magic": True}, TypeError, "use_magic"),
 }  # fmt: skip
@@ -154,7 +154,7 @@ def test_bad_input_is_refused_in_clear_words(name: str) -> None:
 @pytest.mark.parametrize(
     ("offsets", "text"),
     [
-        ([0, 30, 20, 40], "falls from 30 to 20 at sequence 1"),
+        ([0, 30, 20, 40], "decreases from 30 to 20 at sequence 1"),
         ([1, 40], "starts at 1"),
         ([0, 41], "ends at 41 and q has T=40"),
         ([0], r"shape \[1\]"),

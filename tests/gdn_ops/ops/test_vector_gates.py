@@ -208,7 +208,7 @@ def test_channels_beside_a_gate_of_heads_have_gradients() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"g": torch.zeros(B, T, HV, 3)}, r"\[B, T, HV, K\] = \[2, 37, 4, 16\] with a decay"),
+        ({"g": torch.zeros(B, T, HV, 3)}, r"\[B, T, HV, K\] = \[2, 37, 4, 16\] for one decay"),
         (
             {"dt_bias": torch.zeros(5)},
             r"dt_bias has shape \[5\]; .* \[HV, K\] \(or flattened\) = \[4, 16",
