@@ -3,10 +3,10 @@
     python examples/qwen3_5_block.py
     python examples/qwen3_5_block.py --prompt 2048 --heads 16 --hidden 2048 --dtype bfloat16
 
-A block is x + mixer(norm(x)), then x + mlp(norm(x)): a GatedDeltaNet with two value heads a
-query/key head and K = V = 128, and a SwiGLU. The prompt runs in one call, then every token in one
-call of its own; both phases say which variant they run on, and the decoded outputs are compared
-with those of one pass over all tokens.
+A block is x + mixer(norm(x)), then x + mlp(norm(x)). The mixer is a GatedDeltaNet with two value
+heads per query/key head and K = V = 128; the MLP is a SwiGLU. The prompt runs in one call, then
+each token in one call. For both phases the example prints which variant they run on. It compares
+the decoded outputs with those of one pass over all tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gdn_ops.layers import DeltaNetCache, GatedDeltaNet, SwiGLU
 HEAD_DIM = 128
 DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 BARS = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 1e-2}
-"""RMS of (decoded - one pass) over RMS of one pass, above which the example fails."""
+"""The example fails if RMS(decoded - one pass) / RMS(one pass) is above this."""
 
 
 class Block(nn.Module):
@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
 
 
 def problem(args: argparse.Namespace, op: str) -> Problem:
-    """The problem that each mixer poses in prefill (``forward``) or in ``decode``."""
+    """Return the problem of each mixer's call in prefill (``forward``) or in ``decode``."""
     return Problem(
         op=op,
         H=args.heads,
@@ -104,7 +104,7 @@ def problem(args: argparse.Namespace, op: str) -> Problem:
 
 
 def timed(run: Callable[[], Tensor], device: torch.device) -> tuple[Tensor, float]:
-    """The result of a run and its seconds."""
+    """Run a function; return its result and the seconds it took."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -130,7 +130,7 @@ def main() -> int:
 
     with torch.no_grad():
         expected = model(x)[:, args.prompt :]
-        cache = DeltaNetCache()  # the first run renders and compiles what the timed one uses
+        cache = DeltaNetCache()  # warm-up: render and compile the kernels before timing them
         model(prompt, cache)
         model(rest[0], cache)
         cache = DeltaNetCache()

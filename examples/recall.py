@@ -1,16 +1,16 @@
-"""Train tiny language models to recall, and see what the delta rule is for.
+"""Train tiny language models on recall tasks, to see what the delta rule is for.
 
     python examples/recall.py --out recall
     python examples/recall.py --out recall --tune      # sweep the learning rates first
 
-MQAR (multi-query associative recall, arXiv 2312.04927): key-value pairs, then every key again in
-another order; the model answers each with its value. Needle (S-NIAH-1 of arXiv 2404.06654): a
-repeated sentence hides one value, which the last token asks for. All models see the same data for
-the same steps, sizes growing from small ones to 16 pairs and 64 tokens; the table is on fresh data,
-and on more pairs and longer haystacks than any before.
+MQAR (multi-query associative recall, arXiv 2312.04927): key-value pairs, then all keys again in
+another order; the model must answer each key with its value. Needle (S-NIAH-1 of arXiv 2404.06654):
+a repeated sentence hides one value, and the last token asks for it. All models train on the same
+data for the same number of steps, with sizes that grow up to 16 pairs and 64 tokens. They are
+tested on new data, also with more pairs and longer sequences than in training.
 
-Pure recurrent stacks are one layer with one state of 16 x 16 numbers; the hybrids are one period
-of those of arXiv 2412.06464. Writes recall.html (the plot) and recall.md (the table) to --out.
+The purely recurrent models have one layer with one 16 x 16 state; the hybrids are one period of
+those of arXiv 2412.06464. Writes recall.html (the plot) and recall.md (the table) to --out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from rich.table import Table
 from gdn_ops.models import HybridConfig, HybridLanguageModel
 
 Rates = dict[str, dict[str, float]]
-"""Task and model to learning rate."""
+"""Learning rates by task and model."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A stack, and its colour and dash in the plot."""
+    """A model, with its colour and line style in the plot."""
 
     pattern: str
     layers: int
@@ -45,7 +45,7 @@ class Model:
     dash: str
 
     def build(self) -> HybridLanguageModel:
-        """One head of 16 channels, whatever the mixer."""
+        """Build the model; each mixer has one head of 16 channels."""
         config = HybridConfig(
             pattern=self.pattern,
             vocab_size=VOCAB,
@@ -68,23 +68,23 @@ MODELS = {
     "H2 (Mamba2 + GDN + SWA)": Model("H2", 3, "#e69f00", "dash"),
 }
 RATES = (5e-3, 2.5e-3, 1e-2, 2e-2)
-"""What --tune tries; the first one wins a tie."""
+"""The rates that --tune tries; in a tie the first one wins."""
 
 TUNED: Rates = {title: dict.fromkeys(MODELS, 5e-3) for title in TASKS}
 TUNED["MQAR"] |= {"SWA": 2.5e-3, "Mamba2 (gate only)": 1e-2}
 TUNED["needle"]["SWA"] = 2.5e-3
-"""What --tune found with seed 1000."""
+"""The rates that --tune found with seed 1000."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One model behind its training for one task.
+    """The result of one model on one task.
 
     Args:
-        accuracy: of each tested size, one a seed.
-        parameters: of the model.
-        lr: its largest learning rate.
-        seconds: of training, all seeds.
+        accuracy: by tested size, the accuracy for each seed.
+        parameters: the number of parameters.
+        lr: the maximum learning rate.
+        seconds: the training time of all seeds.
     """
 
     accuracy: dict[int, list[float]]
@@ -94,11 +94,11 @@ class Result:
 
 
 def trained(task: Task, model: Model, seed: int, *, lr: float, budget: float) -> torch.nn.Module:
-    """Train a new model; its weights and data depend on the seed alone."""
+    """Train a new model; its weights and data depend only on the seed."""
     torch.manual_seed(seed)
     net, steps = model.build(), max(1, round(task.steps * budget))
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
-    # held until the sizes have grown: a rate that falls meanwhile leaves long sequences unlearnt
+    # Constant while the sizes grow: with an early decay the model does not learn long sequences.
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 40, (steps - step) / (0.3 * steps))
     )
@@ -115,7 +115,7 @@ def trained(task: Task, model: Model, seed: int, *, lr: float, budget: float) ->
 
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, task: Task, size: int, seed: int) -> float:
-    """The share of right answers over 128 sequences."""
+    """Return the fraction of correct answers in 128 sequences."""
     tokens, targets = task.sample(torch.Generator().manual_seed(seed), 128, size)
     asked = targets != IGNORED
     right = net(tokens)[0].argmax(-1) == targets
@@ -123,7 +123,7 @@ def accuracy(net: torch.nn.Module, task: Task, size: int, seed: int) -> float:
 
 
 def tuned(models: dict[str, Model], budget: float, console: Console) -> Rates:
-    """The best of RATES for every task and model at the trained size, on a seed of its own."""
+    """Return the best of RATES for each task and model at the training size, with its own seed."""
     best: Rates = {}
     for title, task in TASKS.items():
         best[title] = {}
@@ -133,13 +133,13 @@ def tuned(models: dict[str, Model], budget: float, console: Console) -> Rates:
                 net = trained(task, model, 1000, lr=lr, budget=budget)
                 scores[lr] = accuracy(net, task, task.last, 2000)
             best[title][name] = max(scores, key=scores.__getitem__)
-            shown = ", ".join(f"{lr:g} {score:.3f}" for lr, score in scores.items())
-            console.print(f"tune  {title}  {name}: {shown}", highlight=False)
+            text = ", ".join(f"{lr:g} {score:.3f}" for lr, score in scores.items())
+            console.print(f"tune  {title}  {name}: {text}", highlight=False)
     return best
 
 
 def measured(task: Task, model: Model, seeds: int, *, lr: float, budget: float) -> Result:
-    """Train with seeds 0, 10, 20 ... and test each on data that no training and no tuning saw."""
+    """Train with the seeds 0, 10, 20, ... and test on data not used in training or tuning."""
     accuracies: dict[int, list[float]] = {size: [] for size in task.tested}
     seconds, parameters = 0.0, 0
     for seed in range(0, 10 * seeds, 10):
@@ -153,7 +153,7 @@ def measured(task: Task, model: Model, seeds: int, *, lr: float, budget: float) 
 
 
 def rows(title: str, found: dict[str, Result]) -> list[list[str]]:
-    """The table of a task: a row of titles, then one a model."""
+    """Return the table of a task: the header, then one row per model."""
     sizes = [f"{size} {TASKS[title].unit}" for size in TASKS[title].tested]
     table = [[title, "parameters", *sizes, "rate", "seconds"]]
     for name, result in found.items():
@@ -164,13 +164,13 @@ def rows(title: str, found: dict[str, Result]) -> list[list[str]]:
 
 
 def _score(accuracies: list[float]) -> str:
-    """Per cent: the mean, and the span of several seeds."""
+    """Return the mean in per cent, with the range if there are several seeds."""
     low, centre, high = (100 * x for x in (min(accuracies), mean(accuracies), max(accuracies)))
     return f"{centre:.1f}" if len(accuracies) == 1 else f"{centre:.1f} [{low:.0f}, {high:.0f}]"
 
 
 def figure(results: dict[str, dict[str, Result]]) -> go.Figure:
-    """Accuracy over size, a panel a task; bars span the seeds."""
+    """Plot accuracy over size, one panel per task; error bars show the range over seeds."""
     fig = make_subplots(rows=1, cols=len(results), subplot_titles=list(results), shared_yaxes=True)
     for column, (title, found) in enumerate(results.items(), start=1):
         for name, result in found.items():
@@ -200,11 +200,11 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for recall.html, recall.md")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings a model (default: 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="training runs per model (default: 1)")
     parser.add_argument("--tune", action="store_true", help="sweep the learning rates first")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: 2)")
+    parser.add_argument("--threads", type=int, default=2, help="PyTorch threads (default: 2)")
     parser.add_argument(
-        "--budget", type=float, default=1.0, help="share of the training steps (default: 1)"
+        "--budget", type=float, default=1.0, help="factor on the number of steps (default: 1)"
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     return parser.parse_args()
@@ -222,20 +222,20 @@ def main() -> int:
         for name, model in models.items():
             result = measured(task, model, args.seeds, lr=rates[title][name], budget=args.budget)
             results[title][name] = result
-            told = ", ".join(f"{n}: {100 * mean(x):.1f} %" for n, x in result.accuracy.items())
-            console.print(f"{title}  {name}  {told}  ({result.seconds:.0f} s)", highlight=False)
+            text = ", ".join(f"{n}: {100 * mean(x):.1f} %" for n, x in result.accuracy.items())
+            console.print(f"{title}  {name}  {text}  ({result.seconds:.0f} s)", highlight=False)
     caption = (
-        f"Accuracy in %, mean of {args.seeds} seed(s) and span. torch {torch.__version__}, "
-        f"{args.threads} threads, {time.perf_counter() - start:.0f} s in all."
+        f"Accuracy in %, mean and range of {args.seeds} seed(s). torch {torch.__version__}, "
+        f"{args.threads} threads, {time.perf_counter() - start:.0f} s in total."
     )
     lines = [caption]
     for title, found in results.items():
         heading, *table = rows(title, found)
-        shown = Table(*heading)
+        summary = Table(*heading)
         for row in table:
-            shown.add_row(*(cell.split(" [")[0] for cell in row))
-        shown.columns[0].no_wrap = True
-        console.print(shown)
+            summary.add_row(*(cell.split(" [")[0] for cell in row))
+        summary.columns[0].no_wrap = True
+        console.print(summary)
         lines += ["", *(f"| {' | '.join(r)} |" for r in [heading, ["---"] * len(heading), *table])]
     console.print(caption, highlight=False)
     (args.out / "recall.md").write_text("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""The tasks of recall.py: MQAR and the needle, as batches of tokens and targets."""
+"""The tasks of recall.py, MQAR and needle, as batches of tokens and targets."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ VOCAB = 64
 IGNORED = -100
 SENTENCE = 16
 ASK = SENTENCE
-"""Needle: the token before the hidden value, and the question at the end."""
+"""Needle: this token precedes the hidden value, and asks for it at the end."""
 
 Batch = tuple[Tensor, Tensor]
 
 
 def mqar(rng: torch.Generator, batch: int, pairs: int) -> Batch:
-    """Tokens [batch, 3 * pairs] and the values to answer with, IGNORED before the questions."""
+    """Return tokens [batch, 3 * pairs] and the target values; IGNORED before the questions."""
     half = VOCAB // 2
     keys = torch.rand(batch, half, generator=rng).argsort(1)[:, :pairs]
     values = torch.randint(half, VOCAB, (batch, pairs), generator=rng)
     order = torch.rand(batch, pairs, generator=rng).argsort(1)
-    told = torch.stack([keys, values], dim=-1).flatten(1)
+    shown = torch.stack([keys, values], dim=-1).flatten(1)
     targets = torch.full((batch, 3 * pairs), IGNORED)
     targets[:, 2 * pairs :] = values.gather(1, order)
-    return torch.cat([told, keys.gather(1, order)], dim=1), targets
+    return torch.cat([shown, keys.gather(1, order)], dim=1), targets
 
 
 def needle(rng: torch.Generator, batch: int, length: int) -> Batch:
-    """Tokens [batch, length] with one ASK, value in a repeated sentence; the last token is ASK."""
+    """Return tokens [batch, length], a repeated sentence with ASK and a value hidden in it.
+
+    The last token is ASK, and its target is the value; the other targets are IGNORED.
+    """
     phase = torch.randint(SENTENCE, (batch, 1), generator=rng)
     tokens = (torch.arange(length) + phase) % SENTENCE
     value = torch.randint(ASK + 1, VOCAB, (batch,), generator=rng)
@@ -44,15 +47,15 @@ def needle(rng: torch.Generator, batch: int, length: int) -> Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt and asked.
+    """A recall task.
 
     Args:
-        sample: a batch of a size from a generator.
-        unit: what a size counts.
-        first, last: the sizes that training goes through.
-        tested: the sizes of the table.
-        sequences: of a batch at the last size; smaller sizes get up to 8 times as many.
-        steps: of training.
+        sample: returns a batch, from a generator, a batch size and a task size.
+        unit: the unit of the task size.
+        first, last: the task sizes at the beginning and at the end of training.
+        tested: the task sizes to test.
+        sequences: the batch size at the last task size; smaller sizes have up to 8 times as many.
+        steps: the number of training steps.
     """
 
     sample: Callable[[torch.Generator, int, int], Batch]
@@ -64,7 +67,7 @@ class Task:
     steps: int
 
     def batches(self, seed: int, steps: int) -> Iterator[Batch]:
-        """Training batches, whose size grows during the first half of the steps."""
+        """Yield training batches; the task size grows during the first half of the steps."""
         rng = torch.Generator().manual_seed(seed)
         for step in range(steps):
             grown = int(self.last * 2 * (step + 1) / steps)

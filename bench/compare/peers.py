@@ -1,4 +1,4 @@
-"""Peers: other libraries' calls of a case, by their own functions."""
+"""Peers: the calls of a case by other libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRADIENTS = ("dq", "dk", "dv", "dbeta", "dg", "dh0")
 
 
 def _gpu_only(case: Case, device: torch.device) -> str:
-    return "" if device.type == "cuda" else "it has no kernels for a CPU"
+    return "" if device.type == "cuda" else "it has no CPU kernels"
 
 
 def _fla(case: Case, x: Inputs) -> Bound:
@@ -51,7 +51,7 @@ def _flash_qla_refuses(case: Case, device: torch.device) -> str:
     if case.op == "decode":
         return "it has no decode"
     if case.D != 128 or case.dtype == "fp32":
-        return "it has head dim 128 in 16 bits alone"
+        return "it supports only head dim 128 in bf16 and fp16"
     return _gpu_only(case, device)
 
 
@@ -82,7 +82,7 @@ def _flashinfer_refuses(case: Case, device: torch.device) -> str:
     if case.op == "backward":
         return "it has no backward"
     if case.D != 128 or case.dtype == "fp32":
-        return "it has head dim 128 in 16 bits alone"
+        return "it supports only head dim 128 in bf16 and fp16"
     if device.type == "cuda" and find_spec("cutlass") is None:
         return "its kernels need nvidia-cutlass-dsl, which is not installed"
     return _gpu_only(case, device)
@@ -94,7 +94,7 @@ def _flashinfer(case: Case, x: Inputs) -> Bound:
     from flashinfer.gdn_prefill import chunk_gated_delta_rule
 
     H, HV, D = case.H, case.HV, case.D
-    # it takes the decay itself, and states [V, K]
+    # It takes decays rather than log decays, and states [V, K].
     alpha, state = x.g.exp().view(-1, HV), x.h0.transpose(-1, -2).contiguous()
     cu = x.cu_seqlens
     if cu is None:
@@ -114,11 +114,11 @@ def _flashinfer(case: Case, x: Inputs) -> Bound:
 def _flashinfer_decode(case: Case, x: Inputs) -> Bound:
     from flashinfer.gdn_decode import gated_delta_rule_decode
 
-    # gate and strength come raw, in 16 bits; g = -softplus(a), but for g above the softplus' reach
+    # It takes a raw gate and a raw beta in 16 bits. g = -softplus(a) needs g < 0, hence the clamp.
     a = torch.log(torch.expm1(-x.g.clamp(max=-1e-6))).to(x.q.dtype)
     b = torch.logit(x.beta.clamp(1e-6, 1 - 1e-6)).to(x.q.dtype)
     zeros = x.g.new_zeros(case.HV)
-    state = x.h0.clone()  # it is updated in place
+    state = x.h0.clone()  # updated in place
 
     def run() -> Outputs:
         o, ht = gated_delta_rule_decode(
@@ -190,7 +190,7 @@ PEERS = {
                   _flash_qla_refuses, _flash_qla),
         Contender("FlashInfer", "flashinfer", "flashinfer-python",
                   "pip install 'flashinfer-python[cu13]'", _flashinfer_refuses, _flashinfer),
-        # in a graph its chunks are thousands of kernels, and its gradients of another stream
+        # Not captured: its chunks are thousands of kernels, and its backward uses another stream.
         Contender("transformers", "transformers", "transformers", "pip install transformers",
                   _transformers_refuses, _transformers, ("forward", "backward")),
     )

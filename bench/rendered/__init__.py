@@ -1,1 +1,1 @@
-"""Whether two revisions render the same kernels: ``python -m bench.rendered BASE [HEAD]``."""
+"""Comparing the kernels that two revisions render: ``python -m bench.rendered BASE [HEAD]``."""

@@ -1,8 +1,8 @@
-"""Compare what two revisions render: ``python -m bench.rendered BASE [HEAD]``.
+"""Compare the kernels that two revisions render: ``python -m bench.rendered BASE [HEAD]``.
 
-Names of stages, docstrings and comments may differ; code, arguments, grids and what is refused on
-which target may not. HEAD is the working tree where it is not given. Takes about a minute of CPU
-for each revision. Exits with 1 where anything differs.
+It compares the code, the arguments, the grids, and which configs each target refuses; names of
+stages, docstrings and comments may differ. HEAD is the working tree by default. It takes about a
+minute of CPU time per revision and exits with status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     options = parser.parse_args()
     base, head = collected(options.base), collected(options.head)
     both = base.keys() & head.keys()
-    print(f"{len(base)} renders at the base, {len(head)} at the head, {len(both)} of both")
+    print(f"{len(base)} renders at the base, {len(head)} at the head, {len(both)} in both")
     same = base.keys() == head.keys()
     for key in [*sorted(base.keys() - head.keys()), *sorted(head.keys() - base.keys())][:SHOWN]:
         print(f"only at the {'base' if key in base else 'head'}: {key}")
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def collected(revision: str | None) -> dict[str, list[object]]:
-    """What a revision renders; None is the working tree."""
+    """Return what a revision renders; None is the working tree."""
     if revision is None:
         return _collect(ROOT)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def collected(revision: str | None) -> dict[str, list[object]]:
 
 
 def _collect(tree: Path) -> dict[str, list[object]]:
-    # not ``-m``: an older revision has no such module, and its own gdn_ops must be the one found
+    # Not ``-m``: an older revision has no such module, and its own gdn_ops must be imported.
     script = f"import sys; sys.path.insert(0, {str(tree)!r}); exec(open({str(COLLECT)!r}).read())"
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=tree, check=True, capture_output=True, text=True

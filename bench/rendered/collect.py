@@ -1,8 +1,8 @@
-"""Collect what a checkout renders over a wide sample; run in that checkout, prints JSON.
+"""Render a large sample of kernels in a checkout, and print the results as JSON.
 
-It must run in revisions of different ages, so it uses only what has been stable: ``KERNELS``,
-``PLANS``, ``TARGETS``, ``Problem`` and ``render``. Stages are known by their place in a plan, so
-they may be renamed.
+It must run in old and new revisions, so it uses only stable interfaces: ``KERNELS``, ``PLANS``,
+``TARGETS``, ``Problem`` and ``render``. Stages are identified by their position in a plan, because
+their names may change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RANDOM_CONFIGS = 2
 
 
 def problems() -> Iterator[Problem]:
-    """Every op and rule, with heads, dtypes and flags that change what is rendered."""
+    """Yield problems of all ops and rules, with heads, dtypes and flags that change the code."""
     rules = [Rule(gate, delta) for gate in ("none", "scalar", "vector") for delta in (True, False)]
     for op, rule, (H, HV, K, V), dtype in itertools.product(
         ("forward", "backward", "decode"), rules, HEADS, ("bf16", "fp32")
@@ -62,7 +62,7 @@ def problems() -> Iterator[Problem]:
 
 
 def code_of(source: str) -> str:
-    """A rendered file without docstring and comments, and with one name for every stage."""
+    """Return a rendered file without docstrings and comments, and with one name for all stages."""
     body = re.sub(r'\A""".*?"""', "", source, count=1, flags=re.DOTALL)
     body = re.sub(r"(?m)^def (\w+)\(", "def stage(", body, count=1)
     body = re.sub(r'^    """.*?"""\n', "", body, flags=re.DOTALL | re.MULTILINE)
@@ -72,7 +72,7 @@ def code_of(source: str) -> str:
 
 
 def collect() -> dict[str, list[object]]:
-    """For each stage, problem and config: the hash of its code, its arguments, grids, refusals."""
+    """Return code hashes, arguments, grids and refusing targets by stage, problem and config."""
     found: dict[str, list[object]] = {}
     for problem, (name, plan) in itertools.product(problems(), PLANS.items()):
         if plan.reasons(problem, defaults(plan), TARGETS["h200"]):
@@ -90,21 +90,21 @@ def defaults(plan) -> dict[str, object]:
 
 
 def configs(plan, spec, problem, chance) -> Iterator[dict[str, object]]:
-    """The default config, one with another value of one axis, and random ones."""
-    usual = {**spec.default(problem), **defaults(plan)}
-    yield usual
+    """Yield the default config, one with another value of one axis, and random ones."""
+    default = {**spec.default(problem), **defaults(plan)}
+    yield default
     axes = [*spec.axes, *(axis for axis in plan.axes if axis.name in spec.shared)]
     changed = [(axis, value) for axis in axes for value in axis.values if not axis.launch]
     if changed:
         axis, value = chance.choice(changed)
-        yield {**usual, axis.name: value}
+        yield {**default, axis.name: value}
     for _ in range(RANDOM_CONFIGS):
-        yield {**usual, **{axis.name: chance.choice(axis.values) for axis in axes}}
+        yield {**default, **{axis.name: chance.choice(axis.values) for axis in axes}}
 
 
 def facts(spec, problem, config) -> list[object]:
     refused = [name for name in TARGET_NAMES if spec.reasons(problem, config, TARGETS[name])]
-    # what no target runs need not render
+    # A config that every target refuses need not render.
     hashes: object = "refused"
     if len(refused) < len(TARGET_NAMES):
         sources = [code_of(render(spec, problem, config, interpret=i)) for i in (False, True)]

@@ -1,1 +1,1 @@
-"""What can be counted of our kernels and of flash-linear-attention's without a GPU."""
+"""Counting launches, bytes, registers and instructions of kernels without a GPU."""

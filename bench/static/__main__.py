@@ -1,6 +1,6 @@
 """Count launches, bytes, registers and instructions of our plans and of flash-linear-attention.
 
-Needs no GPU. Tables of both go to ``bench/results``.
+No GPU is needed. The tables go to ``bench/results``.
 """
 
 from __future__ import annotations
@@ -25,50 +25,53 @@ GROUPED = Problem(op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=
 """The heads of Qwen3-Next."""
 
 GPUS = {"sm_80": "a100", "sm_90": "h200", "sm_100": "b200"}
-"""Which GPU stands for its architecture."""
+"""The GPU that represents each architecture."""
 
 
 def problems(op: str) -> tuple[Problem, Problem]:
-    """Two value heads of a query/key head, and one."""
+    """Return a problem with two value heads per query/key head, and one with one."""
     grouped = replace(GROUPED, op=op)
     return grouped, replace(grouped, HV=grouped.H)
 
 
 def our_pairs(op: str, target: Target) -> list[report.Pair]:
-    """Each plan's counts; of heads alike without compiling, for heads only enter addresses."""
-    grouped, alike = problems(op)
-    others = {c.plan: c for c in ours.counted(alike, target, compile=False)}
+    """Return the counts of each plan for both problems.
+
+    The second one (HV = H) is not compiled, as the number of heads only changes addresses.
+    """
+    grouped, equal = problems(op)
+    others = {c.plan: c for c in ours.counted(equal, target, compile=False)}
     return [(c, others.get(c.plan)) for c in ours.counted(grouped, target)]
 
 
 def peer_pairs(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
-    """The peer's counts by op; the child processes run side by side."""
-    posed = [problem for op in ops for problem in problems(op)]
+    """Return the peer's counts by op; the child processes run in parallel."""
+    all_problems = [problem for op in ops for problem in problems(op)]
     with ThreadPoolExecutor(cores()) as pool:
-        found = pool.map(lambda p: fla.launches(p, target, compile=p.group > 1), posed)
+        found = pool.map(lambda p: fla.launches(p, target, compile=p.group > 1), all_problems)
         counts = [
             Counted(plan=report.PEER, problem=problem, launches=launches)
-            for problem, launches in zip(posed, found, strict=True)
+            for problem, launches in zip(all_problems, found, strict=True)
         ]
     return {op: (counts[2 * i], counts[2 * i + 1]) for i, op in enumerate(ops)}
 
 
 def peer_if_there(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
-    """The peer's counts by op; none, and a remark, where it is missing or has changed."""
+    """Return the peer's counts by op; empty, with a note, if they are not available."""
     if find_spec("fla") is None:
-        console.note(f"{report.PEER} is not installed, so these are ours alone; {INSTALL}")
+        console.note(f"{report.PEER} is not installed and is not counted; {INSTALL}")
         return {}
     try:
         return peer_pairs(ops, target)
     except RuntimeError as error:
-        console.note(f"these are ours alone; {error}")
+        console.note(f"{report.PEER} is not counted: {error}")
         return {}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.static", description=__doc__)
     parser.add_argument("--arch", default="sm_90", choices=GPUS)
-    parser.add_argument("--json", type=Path, help="file of the rows; its tables go beside it")
+    parser.add_argument("--json", type=Path, help="file for the rows; the tables go to FILE.md")
     arguments = parser.parse_args()
     target, out = target_named(GPUS[arguments.arch]), arguments.json
     ops = ("forward", "backward")

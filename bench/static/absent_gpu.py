@@ -1,4 +1,4 @@
-"""A GPU that is not here, as far as Triton's just-in-time compiler and its users ask for it."""
+"""Pretending to have a GPU, as far as Triton's just-in-time compiler and libraries check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gdn_ops.codegen.target import Target
 
 
 class AbsentDriver:
-    """Stands where Triton's driver of a GPU stands; knows the target and launches nothing."""
+    """A replacement of Triton's GPU driver that describes a target and launches nothing."""
 
     def __init__(self, target: Target) -> None:
         self._target = GPUTarget(
@@ -42,9 +42,9 @@ class AbsentDriver:
 
 
 def install(target: Target) -> None:
-    """Make this process believe in the target; libraries that ask must be imported afterwards.
+    """Make the target appear as the GPU of this process; import other libraries afterwards.
 
-    Only for a process that is for nothing else: nothing is put back.
+    Nothing is restored, so use it only in a process that does nothing else.
     """
     driver.set_active(AbsentDriver(target))
     facts: dict[str, Any] = {

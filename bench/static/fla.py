@@ -1,7 +1,8 @@
-"""flash-linear-attention's chunk_gated_delta_rule, forward and backward, for a GPU not here.
+"""The kernels of flash-linear-attention's chunk_gated_delta_rule, compiled without a GPU.
 
-``launches`` asks a child process, ``python -m bench.static.fla JOB OUT``, which runs its own Python
-launchers on tensors without data and compiles every config of each kernel's tuning list.
+``launches`` starts a child process, ``python -m bench.static.fla JOB OUT``, which runs the
+library's own Python code on tensors without data, and compiles every config in each kernel's
+autotuning list.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BT = 64
 
 
 def calls(problem: Problem) -> list[Call]:
-    """What its launchers ask for; its backward gets A and the gate's sums of the forward."""
+    """Return the recorded launches; the backward gets A and the cumulative gates of the forward."""
     chunk = import_module("fla.ops.gated_delta_rule.chunk")
     T, H, HV, K, V = problem.tokens, problem.H, problem.HV, problem.K, problem.V
     io = torch_dtype(DTYPES[problem.dtype])
@@ -60,7 +61,7 @@ def calls(problem: Problem) -> list[Call]:
 
 
 def launch_of(call: Call, problem: Problem, target: Target, compile: bool) -> Launch:
-    """A call with the config that spills least, and of these has the fewest instructions."""
+    """Compile a call, and choose the config with the least spilling, then fewest instructions."""
     found: dict[str, Resources] = {}
     failed = ""
     for config, compiler in call.compiles.items() if compile else ():
@@ -78,24 +79,24 @@ def launch_of(call: Call, problem: Problem, target: Target, compile: bool) -> La
         needs=Needs.of(fitting[best]) if fitting else None,
         compiled=len(found),
         spilling=sum(need.stack > 0 for need in found.values()),
-        remark="" if fitting else failed or "no config can start there" * bool(found),
+        remark="" if fitting else failed or "no config fits the GPU" * bool(found),
     )
 
 
 def launches(problem: Problem, target: Target, *, compile: bool = True) -> tuple[Launch, ...]:
-    """The launches of a forward or backward problem.
+    """Return the launches of a forward or backward problem.
 
     Args:
-        problem: as ours, except that its backward gets A and the gate's sums of the forward.
-        target: the GPU its configs are chosen and compiled for, which need not be here.
-        compile: whether to compile; without it the launches have no needs.
+        problem: the problem; a backward gets A and the cumulative gates of the forward.
+        target: the GPU to compile for; this machine need not have it.
+        compile: whether to compile; otherwise ``Launch.needs`` is None.
 
     Raises:
-        RuntimeError: the child failed; the message has the last line it printed.
+        RuntimeError: the child process failed; the message has its last line of output.
     """
     job = {"problem": problem.facts(), "target": target.name, "compile": compile}
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    # other libraries' kernels, which it prefers where they are installed, are not its own
+    # Count its own kernels, not those of other libraries that it prefers if they are installed.
     environment["FLA_DISABLE_BACKEND_DISPATCH"] = "1"
     with TemporaryDirectory() as folder:
         out = Path(folder) / "launches.json"

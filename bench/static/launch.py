@@ -1,4 +1,4 @@
-"""Launch: one kernel of a call, with the bytes its tensors hold and what it needs of a GPU."""
+"""Launch: one kernel launch of a call, with the bytes of its tensors and its resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gdn_ops.codegen.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a compiled kernel needs of a GPU; the fields are those of ``Resources``."""
+    """The resources that a compiled kernel needs; the fields are those of ``Resources``."""
 
     warps: int
     registers: int
@@ -40,13 +40,13 @@ class Launch:
     """One launch of a call.
 
     Args:
-        kernel: its name; an operation of PyTorch's own starts with ``aten.``.
-        bytes: of all its tensors, a token of a value head, each tensor once.
-        config: tile sizes, warps and stages that ``needs`` were read of.
-        needs: None for PyTorch's own kernels, and where nothing compiled.
-        compiled: configs that were compiled to choose ``config`` from.
-        spilling: how many of these spill registers.
-        remark: why there are no needs.
+        kernel: its name; that of a PyTorch operation starts with ``aten.``.
+        bytes: bytes per token and value head of all its tensors, each counted once.
+        config: tile sizes, warps and pipeline stages of the compiled kernel.
+        needs: its resources; None for PyTorch's kernels and if nothing compiled.
+        compiled: the number of configs that were compiled, of which ``config`` is the best.
+        spilling: the number of these that spill registers.
+        remark: why ``needs`` is None.
     """
 
     kernel: str
@@ -59,14 +59,14 @@ class Launch:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Launch:
-        """Read what ``asdict`` made."""
+        """Read the output of ``asdict``."""
         needs = None if data["needs"] is None else Needs(**data["needs"])
         return cls(**{**data, "needs": needs})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Every launch of one op by one plan, ours or a peer's."""
+    """All launches of an op by one of our plans or by the peer."""
 
     plan: str
     problem: Problem
@@ -74,7 +74,7 @@ class Counted:
 
     @property
     def bytes(self) -> float:
-        """Bytes a token of a value head."""
+        """Bytes per token and value head."""
         return sum(launch.bytes for launch in self.launches)
 
     @property
@@ -83,7 +83,7 @@ class Counted:
 
     @property
     def matrix(self) -> dict[str, int]:
-        """Matrix instructions of all kernels, by kind."""
+        """The number of matrix instructions in all kernels, by kind."""
         kinds = sorted({kind for need in self.needs for kind in need.matrix})
         return {kind: sum(need.matrix.get(kind, 0) for need in self.needs) for kind in kinds}
 

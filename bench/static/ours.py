@@ -1,4 +1,4 @@
-"""Every plan of Triton kernels by its defaults, one launch a stage."""
+"""Counting our Triton plans with their default configs, one launch per stage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
 
 
 def variants(problem: Problem, target: Target) -> list[Variant]:
-    """The default variant of each plan of Triton kernels that runs the problem on the target."""
+    """Return the default variants of the Triton plans that can run the problem on the target."""
     found = [
         Variant.default(name, problem)
         for name, plan in PLANS.items()
@@ -44,13 +44,15 @@ def counted(
     plans: Sequence[str] | None = None,
     compile: bool = True,
 ) -> list[Counted]:
-    """The launches of each plan's default variant, of a backward by what the forward kept.
+    """Return the launches of each plan's default variant.
+
+    A backward is counted once for each set of tensors that the forward may save.
 
     Args:
-        problem: a forward or backward one.
-        target: the GPU to compile for, which need not be here.
-        plans: names; by default all that run the problem there.
-        compile: whether to compile; without it the launches have no needs.
+        problem: a forward or backward problem.
+        target: the GPU to compile for; this machine need not have it.
+        plans: names of plans; default: all that can run the problem.
+        compile: whether to compile; otherwise ``Launch.needs`` is None.
     """
     chosen = [v for v in variants(problem, target) if plans is None or v.plan in plans]
     names = [variant.plan for variant in chosen] if compile else []
@@ -63,7 +65,7 @@ def counted(
 
 
 def schedules(variant: Variant, problem: Problem) -> dict[str, tuple[str, ...]]:
-    """Its stages; of a backward also those that run where the same plan's forward kept more."""
+    """Return the stages that run, by name; for a backward also with more tensors saved."""
     found = {variant.plan: running(variant, problem)}
     if problem.op == "backward":
         forward = replace(problem, op="forward")
@@ -107,7 +109,7 @@ def _launch(spec: KernelSpec, problem: Problem, config: Config, row: CompileRow 
 
 
 def torch_launches(spec: KernelSpec, problem: Problem, config: Config) -> list[Launch]:
-    """What a stage of plain PyTorch launches, run on tensors without data."""
+    """Return the launches of a stage of plain PyTorch, recorded on tensors without data."""
     T, B = problem.tokens, 1
     sizes = Sizes(B=B, T=T, N=problem.sequences, NT=-(-T // int(config.get("BT") or 1)))
     inputs = [

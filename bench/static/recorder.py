@@ -1,4 +1,4 @@
-"""Recorder: what code launches, taken down from the arguments instead of launched."""
+"""Recorder: recording the launches of code, with their arguments, without a GPU."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from triton.runtime.autotuner import Autotuner
 from triton.runtime.jit import JITFunction, MockTensor
 
 FREE = ("empty", "detach", "alias", "_unsafe_view", "lift_fresh")
-"""Beginnings of the operations' names that launch nothing, views apart."""
+"""Operations whose names start like this launch nothing; nor do views."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One launch as it was asked for.
+    """One recorded launch.
 
     Args:
         kernel: the kernel's name.
-        bytes: of its tensors, each once.
-        compiles: by config what compiles the kernel for these arguments; empty for PyTorch's own.
+        bytes: the bytes of its tensors, each counted once.
+        compiles: functions that compile the kernel for these arguments, by config; empty for
+            PyTorch's operations.
     """
 
     kernel: str
@@ -33,10 +34,10 @@ class Call:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, PyTorch's operations are noted in ``calls`` and carried out as ever.
+    """While active, records PyTorch's operations in ``calls``; they run as usual.
 
-    One that is neither a view nor an allocation counts as one launch. Give it tensors that hold no
-    data (``meta`` or fake ones).
+    Each operation that is neither a view nor an allocation counts as one launch. Use tensors
+    without data (``meta`` or fake tensors).
     """
 
     def __init__(self) -> None:
@@ -52,18 +53,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             func.is_view or func.namespace != "aten" or name.removeprefix("new_").startswith(FREE)
         )
         if not free:
-            # new_zeros, zeros_like: the tensor they are asked of gives its dtype and no data
-            asked = name.startswith("new_") or name.endswith("_like")
-            tensors = tree_leaves(result if asked else (args, kwargs, result))
+            # new_zeros and zeros_like do not read the data of their argument.
+            only_result = name.startswith("new_") or name.endswith("_like")
+            tensors = tree_leaves(result if only_result else (args, kwargs, result))
             self.calls.append(Call(kernel=f"aten.{name}", bytes=bytes_of(tensors), compiles={}))
         return result
 
 
 @contextmanager
 def recording() -> Iterator[Recorder]:
-    """Take down Triton's launches and PyTorch's, in their order; Triton's are left out.
+    """Record launches of Triton and PyTorch in order, without launching Triton's kernels.
 
-    Of an autotuned kernel every config that its list has left for these arguments is kept.
+    For an autotuned kernel all configs are recorded that remain after pruning.
     """
     recorder = Recorder()
     tuned, plain = Autotuner.run, JITFunction.run
@@ -89,7 +90,7 @@ def recording() -> Iterator[Recorder]:
 
 
 def bytes_of(values: Iterable[Any]) -> int:
-    """Bytes of the tensors among values, each once."""
+    """Return the bytes of the tensors among some values, each counted once."""
     tensors = {id(x): x for x in values if isinstance(x, torch.Tensor)}
     return sum(x.numel() * x.element_size() for x in tensors.values())
 
@@ -115,5 +116,5 @@ def _text(options: Mapping[str, Any]) -> str:
 
 
 def _described(value: Any) -> Any:
-    """A tensor without its data, as Triton's compiler takes it: aligned to 16 bytes."""
+    """Return a tensor without data for Triton's compiler, which assumes 16-byte alignment."""
     return MockTensor(value.dtype, value.shape) if isinstance(value, torch.Tensor) else value

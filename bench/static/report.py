@@ -1,4 +1,4 @@
-"""The counts as rows of tables, and in files."""
+"""The counts as tables and files."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ KERNELS = (
     "instructions>", "config",
 )  # fmt: skip
 HOW = (
-    "Counted, not timed. Bytes are a token's of a value head, each tensor of each launch once; "
-    "launches in brackets are those with HV = H. Registers, stack (bytes of spilled registers) "
-    "and shared memory are a plan's greatest; matrix and all SASS instructions are the sum of its "
-    "kernels' code, in which a loop stands once, so they measure size and not time. PyTorch's own "
-    "kernels (aten) have bytes alone. Ours by their defaults; of each kernel of "
-    f"{PEER} the config of its tuning list that spills least, and of these the one of fewest "
-    f"instructions. Backwards start from the inputs alone. {PEER}'s also reads the inverse A "
-    "and the gate's sums of the forward, as ours does keeping inverse; keeping states, it reads "
-    "all that the same plan's forward makes."
+    "Counted, not timed. Bytes are per token and value head, with each tensor of each launch "
+    "counted once; launches in brackets are for HV = H. Registers, stack (bytes of spilled "
+    "registers) and shared memory are the maximum over the kernels of a plan. Matrix and all SASS "
+    "instructions are the sum over its kernels, where a loop body counts once: they measure code "
+    "size, not time. PyTorch's kernels (aten) have only bytes. Our plans have their default "
+    f"configs; each kernel of {PEER} has the config of its autotuning list with the least "
+    "spilling, and among these the fewest instructions. Backwards read only the inputs, except "
+    f"where stated: {PEER}'s also reads the inverse A and the cumulative gates of the forward, as "
+    "ours does with `keeping inverse`; with `keeping states` ours reads every tensor of the same "
+    "plan's forward that it can."
 )
 
 Pair = tuple[Counted, Counted | None]
-"""A plan's counts with grouped heads, and with as many query/key heads as value heads."""
+"""The counts of a plan with HV = 2 H and with HV = H."""
 
 
 def plan_row(pair: Pair) -> tuple[str, ...]:
-    """One plan: sums and maxima over its launches."""
-    grouped, alike = pair
+    """Return the row of a plan: sums and maxima over its launches."""
+    grouped, equal = pair
     needs = grouped.needs
     launches = str(len(grouped.launches))
-    if alike is not None and len(alike.launches) != len(grouped.launches):
-        launches += f" ({len(alike.launches)})"
+    if equal is not None and len(equal.launches) != len(grouped.launches):
+        launches += f" ({len(equal.launches)})"
     limits = [(n.registers, n.stack, n.shared) for n in needs]
     numbers = [str(max(column)) for column in zip(*limits, strict=True)] or ["-"] * 3
     unknown = [launch.kernel for launch in grouped.launches if launch.remark]
@@ -55,14 +56,14 @@ def plan_row(pair: Pair) -> tuple[str, ...]:
         grouped.plan,
         launches,
         f"{grouped.bytes:.0f}",
-        "-" if alike is None else f"{alike.bytes:.0f}",
+        "-" if equal is None else f"{equal.bytes:.0f}",
         *numbers,
         *code,
     )
 
 
 def kernel_row(plan: str, launch: Launch) -> tuple[str, ...]:
-    """One launch."""
+    """Return the row of a launch."""
     needs, start = launch.needs, (plan, launch.kernel, f"{launch.bytes:.0f}")
     if needs is None:
         return (*start, *("-",) * 6, launch.remark)
@@ -78,7 +79,7 @@ def kernel_row(plan: str, launch: Launch) -> tuple[str, ...]:
 
 
 def conditions(target: Target, problem: Problem) -> dict[str, str]:
-    """What the counts hold for."""
+    """Return the conditions of the counts by name."""
     return {
         "target": f"{target.name} ({target.arch})",
         "problem": problem.id().removeprefix(f"{problem.op}-"),
@@ -88,7 +89,7 @@ def conditions(target: Target, problem: Problem) -> dict[str, str]:
 
 
 def markdown(pairs: Sequence[Pair], about: Mapping[str, str]) -> str:
-    """Both tables."""
+    """Return both tables as Markdown."""
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     kernels = [kernel_row(f"{p.plan} {p.problem.op}", x) for p, _ in pairs for x in p.launches]
     plans = _table(PLANS, [plan_row(pair) for pair in pairs])
@@ -96,7 +97,7 @@ def markdown(pairs: Sequence[Pair], about: Mapping[str, str]) -> str:
 
 
 def write(pairs: Sequence[Pair], about: Mapping[str, str], out: Path) -> None:
-    """Write everything that was counted as JSON, and the tables beside it as Markdown."""
+    """Write all counts as JSON, and the tables to a Markdown file next to it."""
     counts = [count.json() for pair in pairs for count in pair if count is not None]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"conditions": dict(about), "counts": counts}, indent=1) + "\n")
