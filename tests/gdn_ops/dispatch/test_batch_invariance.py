@@ -1,4 +1,4 @@
-"""In the mode ``batch_invariant`` a sequence has the same bits whatever goes with it."""
+"""``batch_invariant``: the results of a sequence do not depend on the other sequences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def ran(plan: str, arguments: dict[str, Any], t: slice, n: int, b: int = 0) -> list[Tensor]:
-    """o, final state and the gradients of q, v, g, beta of one sequence of a call."""
+    """Return o, the final state and the gradients of q, v, g, beta of one sequence of a call."""
     leaves = {name: arguments[name].clone().requires_grad_() for name in PER_TOKEN}
     with gdn_ops.using(plan), gdn_ops.batch_invariant():
         o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | leaves))
@@ -39,7 +39,7 @@ def ran(plan: str, arguments: dict[str, Any], t: slice, n: int, b: int = 0) -> l
 
 
 @pytest.mark.parametrize("plan", SIZES)
-def test_alone_in_a_batch_and_packed(plan: str) -> None:
+def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_packed(plan: str) -> None:
     alone = call(B=1, state=False, **SIZES[plan])
     T = alone["q"].shape[1]
     others = call(B=2, state=False, seed=1, **SIZES[plan])
@@ -58,7 +58,7 @@ def test_alone_in_a_batch_and_packed(plan: str) -> None:
             assert torch.equal(x, y)
 
 
-def test_winners_of_sizes_give_way_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_winner_serves_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [call(B=1, T=T, state=False) for T in (20, 300)]
     problems = [gdn_ops.explain(**x).choice.problem for x in arguments]
     rows = tuple(
@@ -87,7 +87,7 @@ def test_winners_of_sizes_give_way_to_one(monkeypatch: pytest.MonkeyPatch) -> No
         bindings.refresh()
 
 
-def test_a_plan_that_is_forced_keeps_its_tiles_in_every_batch() -> None:
+def test_a_forced_plan_has_the_same_tiles_for_every_batch() -> None:
     heads: dict[str, Any] = {"H": 1, "HV": 2, "K": 16, "V": 32, "dtype": "fp32"}
     problems = [Problem(op="decode", tokens=B, sequences=B, **heads) for B in (1, 256)]
 
@@ -101,7 +101,7 @@ def test_a_plan_that_is_forced_keeps_its_tiles_in_every_batch() -> None:
         assert tiles() == [8, 8]
 
 
-def test_the_mode_ends_with_its_block_and_goes_with_using() -> None:
+def test_the_mode_ends_with_its_block_and_combines_with_using() -> None:
     from gdn_ops.dispatch.mode import MODE
 
     with gdn_ops.batch_invariant(), gdn_ops.using("torch"):

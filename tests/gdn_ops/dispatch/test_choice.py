@@ -1,4 +1,4 @@
-"""Dispatch: the order of the look-up, refusals with reasons, and what explain says."""
+"""Dispatch: the order of the look-up, refusals with reasons, and the text of ``explain``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_winner_of_another_arch_is_not_used() -> None:
     assert choose(FORWARD, H200, table).how == "fallback"
 
 
-def test_a_row_that_cannot_run_is_passed_over_with_its_reason() -> None:
+def test_a_winner_that_cannot_run_is_refused_with_its_reason() -> None:
     bad = winner(FORWARD, variant={"plan": "split", "interface": {"BT": 63}}, variant_id="bad")
     good = winner(FORWARD, target="h100")
     choice = choose(FORWARD, H200, WinnerTable((bad, good)))
@@ -64,7 +64,7 @@ def test_a_row_that_cannot_run_is_passed_over_with_its_reason() -> None:
     assert "BT=63 is none of the axis' values" in choice.refused[0].reasons[0]
 
 
-def test_gradients_are_a_problem_of_their_own() -> None:
+def test_gradients_have_their_own_winners() -> None:
     problem = FORWARD.backward(final_state=False)
     rows = (winner(FORWARD), winner(problem))
     choice = choose(problem, H200, WinnerTable(rows))
@@ -74,12 +74,12 @@ def test_gradients_are_a_problem_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("plan", ["fused1"])
-def test_a_plan_without_gradients_says_so(plan: str) -> None:
+def test_a_plan_without_gradients_is_refused(plan: str) -> None:
     with pytest.raises(UnsupportedProblem, match=f"plan {plan} has no backward yet; plan split"):
         choose_forced(FORWARD.backward(final_state=False), H200, plan)
 
 
-def test_no_plan_says_every_reason() -> None:
+def test_the_error_lists_the_reasons_of_every_plan() -> None:
     with pytest.raises(UnsupportedProblem) as error:
         choose(replace(FORWARD, op="pool", rule=Rule("scalar", False)), H200, WinnerTable(()))
     for plan in ("split", "recurrent", "torch"):
@@ -95,7 +95,7 @@ def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatc
     assert "BT=32" in text and "plan torch: row 7 was the fastest one measured" in text
 
 
-def test_explain_takes_a_call_as_it_is_made() -> None:
+def test_explain_takes_the_arguments_of_a_call() -> None:
     arguments = call(T=20)
     explanation = gdn_ops.explain(**arguments)
     assert explanation.choice.problem.id().startswith("forward-scalar-delta-N2-L40-H2-HV4-K16-V32")
@@ -104,7 +104,7 @@ def test_explain_takes_a_call_as_it_is_made() -> None:
         gdn_ops.explain(FORWARD, target="h20000")
 
 
-def test_using_forces_a_plan_and_only_inside() -> None:
+def test_using_forces_a_plan_only_inside_its_block() -> None:
     arguments = call(T=20)
     with gdn_ops.using("split"):
         assert gdn_ops.explain(**arguments).choice.how == "forced"
@@ -144,7 +144,7 @@ def test_signatures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(bindings.BOUND) <= 3
 
 
-def test_the_warm_path_refuses_what_the_cold_one_does() -> None:
+def test_the_warm_path_refuses_the_same_arguments_as_the_cold_path() -> None:
     arguments = call(T=20)
     with torch.no_grad():
         gdn_ops.chunk_gated_delta_rule(**arguments)
@@ -157,7 +157,7 @@ def test_the_warm_path_refuses_what_the_cold_one_does() -> None:
                 gdn_ops.chunk_gated_delta_rule(**(arguments | change))
 
 
-def test_a_strided_cu_seqlens_is_read_as_it_says() -> None:
+def test_a_strided_cu_seqlens_is_read_by_its_strides() -> None:
     offsets = torch.tensor([0, 99, 7, 99, 40])[::2]
     arguments = call(B=1, T=40, offsets=[0, 7, 40])
     with torch.no_grad(), gdn_ops.using("recurrent"):
@@ -174,7 +174,7 @@ def test_names_stay_functions_after_their_modules_are_imported() -> None:
     assert callable(gdn_ops.explain) and callable(gdn_ops.warmup)
 
 
-def test_a_batch_invariant_choice_looks_at_no_size() -> None:
+def test_a_batch_invariant_choice_ignores_the_sizes() -> None:
     rows = tuple(winner(replace(FORWARD, tokens=tokens)) for tokens in (64, 8192))
     table = WinnerTable(rows)
     for size in ({"tokens": 64}, {"tokens": 512, "sequences": 4}, {"tokens": 64, "varlen": True}):

@@ -35,7 +35,9 @@ def test_each_platform_has_its_folders(
     assert cache_folder() == home / cache
 
 
-def test_the_environment_decides(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_override_the_folders(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/invalid")

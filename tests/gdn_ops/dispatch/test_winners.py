@@ -1,4 +1,4 @@
-"""Winners as a layer reads them: what the tuner wrote, in the dispatcher's order."""
+"""Reading and ranking the winners that the tuner stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def write(path: Path, *problems: Problem, **options: Any) -> Path:
-    """A database with a winner of each problem."""
+    """A database with one winner for each problem."""
     bench = Bench(path)
     for problem in problems:
         bench.win(problem, **options)
@@ -47,7 +47,7 @@ def test_a_layer_reads_what_the_tuner_wrote(path: Path) -> None:
     bench = Bench(path)
     bench.win(median=3e-3)
     bench.win(median=2e-3)
-    (winner,) = read_winners(path).winners  # while the tuner still has the file open
+    (winner,) = read_winners(path).winners  # the tuner still has the file open
     stored = bench.store.winner(FORWARD.bucket().id(), "h200")
     assert stored is not None
     for name in ("problem_id", "target", "arch", "variant_id", "variant", "median", "low", "high",
@@ -91,7 +91,7 @@ def test_no_database_and_an_empty_file_have_no_winners(path: Path) -> None:
     assert read_winners(path).winners == ()
 
 
-def test_a_fault_of_one_database_leaves_the_other(tmp_path: Path) -> None:
+def test_an_unreadable_database_does_not_affect_the_other(tmp_path: Path) -> None:
     broken, good = tmp_path / "broken.db", write(tmp_path / "good.db", FORWARD)
     broken.write_text("nothing of the kind" * 100)
     table = load_winners([broken, good])
@@ -167,7 +167,7 @@ def test_the_nearest_bucket_comes_first(path: Path) -> None:
     assert hows(path, FORWARD, target="a100", arch="sm_80") == []
 
 
-def test_a_winner_is_stale_once_its_variant_has_another_source_and_still_usable(
+def test_a_winner_with_another_source_is_stale_but_usable(
     path: Path,
 ) -> None:
     bucket = FORWARD.bucket()
@@ -180,7 +180,7 @@ def test_a_winner_is_stale_once_its_variant_has_another_source_and_still_usable(
 
 
 @pytest.mark.parametrize("sources", [None, SOURCES])
-def test_a_source_that_is_not_known_or_renders_no_more_counts_as_another(
+def test_a_winner_with_an_unknown_or_unrenderable_source_is_stale(
     path: Path, sources: dict[str, str] | None
 ) -> None:
     write(path, FORWARD, sources=sources)  # of a variant whose axes are no more
@@ -246,7 +246,7 @@ def test_a_malformed_row_is_skipped_with_its_reason(
 
 
 def spoil(path: Path, column: str, value: object) -> None:
-    """Write anything at all into the decode winner's row of the view."""
+    """Write an arbitrary value into the decode winner's row of the view."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         names = [row[1] for row in connection.execute("PRAGMA table_info(winners)")]
         connection.execute("CREATE TABLE spoilt AS SELECT * FROM winners")
@@ -266,14 +266,14 @@ def test_a_view_without_its_columns_is_an_error(path: Path) -> None:
         read_winners(path)
 
 
-def test_media_where_no_side_file_can_be_made(path: Path) -> None:
+def test_a_database_in_wal_mode_is_read_without_its_shm_file(path: Path) -> None:
     write(path, FORWARD)
     assert path.read_bytes()[18:20] == b"\x02\x02"  # WAL mode
     Path(f"{path}-shm").symlink_to("nowhere")  # which SQLite refuses to follow
     assert hows(path, FORWARD) == ["exact"]
 
 
-def test_such_media_with_rows_that_are_only_in_the_log(tmp_path: Path) -> None:
+def test_rows_that_are_only_in_the_wal_are_read_from_read_only_media(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "live.db")
     bench.win()
     killed = tmp_path / "killed.db"

@@ -1,4 +1,4 @@
-"""transformers' own models as an oracle: their logits stay with our ops in place of theirs."""
+"""Models of transformers give the same logits with our ops in place of theirs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def model(request):
 
 @pytest.fixture(params=["reference", "dispatch"])
 def calls(request, monkeypatch):
-    """The names of our ops as the model calls them, on the reference or as they are."""
+    """Record the names of our ops when the model calls them; also run them on the reference."""
     names = []
 
     def spied(name):
@@ -76,7 +76,7 @@ def calls(request, monkeypatch):
 
 
 def logits_of(model, tokens, *, prefill):
-    """Logits of one pass, and of a prefill followed by single tokens through the cache."""
+    """Return the logits of one pass, and of a prefill followed by single tokens with the cache."""
     whole = model(tokens).logits
     step = model(tokens[:, :prefill], use_cache=True)
     pieces = [step.logits]
@@ -88,7 +88,7 @@ def logits_of(model, tokens, *, prefill):
 
 
 @torch.no_grad()
-def test_logits_stay_in_prefill_and_decode(model, calls):
+def test_logits_do_not_change_in_prefill_and_decode(model, calls):
     tokens = torch.randint(97, (2, 76))
     expected = logits_of(model, tokens, prefill=70)
     assert calls == []
@@ -103,7 +103,7 @@ def test_logits_stay_in_prefill_and_decode(model, calls):
 
 
 @torch.no_grad()
-def test_generation_stays(model, calls):
+def test_generation_does_not_change(model, calls):
     tokens = torch.randint(97, (2, 9))
     mask = torch.ones_like(tokens)
     mask[0, :4] = 0
@@ -121,7 +121,7 @@ def test_generation_stays(model, calls):
 
 @torch.no_grad()
 def test_the_swapped_rule_is_what_the_logits_come_from(model, monkeypatch):
-    """A wrong op must show, or the test above could not fail."""
+    """A wrong op must change the logits, or the test above could not fail."""
     tokens = torch.randint(97, (1, 20))
     expected = model(tokens).logits
 

@@ -1,4 +1,4 @@
-"""Inside the capture of a CUDA graph: what cannot be done there is refused in words."""
+"""During the capture of a CUDA graph, actions that are not possible are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gdn_ops.launch.packing import Packing, packing_of
 
 
 class OnGpu(torch.Tensor):
-    """A tensor that says it is on a GPU."""
+    """A CPU tensor that claims to be on a GPU."""
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
@@ -46,7 +46,7 @@ def test_reading_offsets_back_is_refused(capturing: None) -> None:
         packing_of(offsets(), 8)
 
 
-def test_tables_are_made_before_and_used_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_made_before_a_capture_are_used_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     packing = Packing(torch.tensor([0, 3, 8], dtype=torch.int32), (0, 3, 8))
     known = packing.chunks(4)
     packing.cu_seqlens = offsets()

@@ -1,4 +1,4 @@
-"""Gradients of the public function on every plan that has them, against fp64 autograd."""
+"""Gradients of the public function on every plan that computes them, against fp64 autograd."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def reference(arguments: Mapping[str, Any], wide: Mapping[str, Tensor]) -> tuple
 
 
 def check(plan: str, arguments: dict[str, Any], *, state: bool = True) -> None:
-    """Compare every gradient of a random linear function of o and, if asked for, the state."""
+    """Compare all gradients of a random linear function of o and, if requested, of the state."""
     ours, wide = leaves(arguments), leaves(arguments, torch.float64)
     with gdn_ops.using(plan):
         o, ht = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
@@ -89,7 +89,7 @@ GRADIENTS += [
 
 
 @pytest.mark.parametrize(("plan", "name"), GRADIENTS)
-def test_every_gradient_follows_the_rule(plan: str, name: str) -> None:
+def test_every_gradient_equals_fp64_autograd(plan: str, name: str) -> None:
     check(plan, call(**CASES[name]))
 
 
@@ -124,7 +124,7 @@ def test_outputs_need_not_be_used() -> None:
     assert not ours["q"].grad.any()
 
 
-def test_only_what_is_asked_for_gets_a_gradient() -> None:
+def test_only_inputs_that_require_a_gradient_get_one() -> None:
     arguments = call(T=20, B=1)
     v = arguments["v"].requires_grad_()
     o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
@@ -132,7 +132,7 @@ def test_only_what_is_asked_for_gets_a_gradient() -> None:
     assert v.grad is not None and arguments["q"].grad is None
 
 
-def test_an_input_changed_before_its_gradient_is_noticed() -> None:
+def test_an_input_modified_before_the_backward_is_an_error() -> None:
     arguments = call(T=20, B=1)
     ours = leaves(arguments)
     o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | ours))
@@ -151,7 +151,7 @@ def test_a_plan_without_gradients_is_refused_before_anything_runs() -> None:
         gdn_ops.chunk_gated_delta_rule(**(arguments | leaves(arguments)))
 
 
-def test_explain_tells_of_the_gradients_and_what_is_kept_for_them() -> None:
+def test_explain_covers_the_gradients_and_the_saved_tensors() -> None:
     arguments = call(T=37)
     text = str(gdn_ops.explain(**(arguments | leaves(arguments))))
     assert "problem  backward-" in text and "torch_backward" not in text.split("backward-")[0]
@@ -168,7 +168,7 @@ def test_gradients_of_gradients_are_refused() -> None:
         torch.autograd.grad(o.sum(), ours["q"], create_graph=True)
 
 
-def test_no_rows_have_gradients_of_no_rows() -> None:
+def test_an_empty_batch_has_empty_gradients() -> None:
     arguments = call(T=5)
     rows = {n: x[:0] if isinstance(x, Tensor) else x for n, x in arguments.items()}
     ours = leaves(rows)
@@ -178,7 +178,7 @@ def test_no_rows_have_gradients_of_no_rows() -> None:
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_padding_of_nan_reaches_no_gradient_through_norms_and_sigmoids(raw: bool) -> None:
+def test_nan_in_the_padding_does_not_reach_gradients_through_norms_and_sigmoids(raw: bool) -> None:
     arguments = call(B=1, T=20, offsets=[0, 14]) | {
         "use_qk_l2norm_in_kernel": True, "use_beta_sigmoid_in_kernel": True
     }  # fmt: skip
@@ -208,7 +208,7 @@ def test_results_may_be_changed_in_place(plan: str) -> None:
         assert_close(f"d{name}", wide[name].grad, leaf.grad, 1e-4)
 
 
-def test_offsets_that_change_before_the_gradients_are_refused() -> None:
+def test_offsets_modified_before_the_backward_are_refused() -> None:
     offsets = torch.tensor([0, 2, 5], dtype=torch.int32)
     arguments = call(B=1, T=5, H=1, HV=2, offsets=[0, 2, 5]) | {"cu_seqlens": offsets}
     o, _ = gdn_ops.chunk_gated_delta_rule(**(arguments | leaves(arguments)))
@@ -217,7 +217,7 @@ def test_offsets_that_change_before_the_gradients_are_refused() -> None:
         o.sum().backward()
 
 
-def test_autocast_rounds_no_norm() -> None:
+def test_autocast_does_not_affect_the_norm() -> None:
     arguments = call(T=5) | {"use_qk_l2norm_in_kernel": True}
     o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Launching a compiled kernel again: what may differ between launches, and what Triton is told."""
+"""Launching a compiled kernel again: which differences between launches need another kernel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tensor(dtype: torch.dtype = torch.float32, offset: int = 0) -> Tensor:
 X, Y = tensor(), tensor()
 
 
-def test_the_second_launch_is_the_kernels_own(function: Function) -> None:
+def test_the_second_launch_bypasses_triton(function: Function) -> None:
     launch = KernelLaunch(function, {"num_warps": 4})
     for T in (7, 64, 1):
         launch((T, 2), [X, Y, T, 48, 0.5], 0)
@@ -77,7 +77,9 @@ def test_the_second_launch_is_the_kernels_own(function: Function) -> None:
     ],
     ids=["dtype", "dtype of another", "wide", "odd stride", "unit stride", "wide stride"],
 )
-def test_what_triton_compiles_apart_is_launched_apart(function: Function, other: list[Any]) -> None:
+def test_arguments_that_triton_specialises_on_select_another_kernel(
+    function: Function, other: list[Any]
+) -> None:
     launch = KernelLaunch(function, {})
     usual = [X, Y, 7, 48, 0.5]
     for arguments in (usual, other, usual, other):
@@ -86,14 +88,14 @@ def test_what_triton_compiles_apart_is_launched_apart(function: Function, other:
     assert [number for number, _, _ in function.fast] == [1, 2]
 
 
-def test_another_gpu_has_a_kernel_of_its_own(function: Function) -> None:
+def test_each_gpu_has_its_own_kernel(function: Function) -> None:
     launch = KernelLaunch(function, {})
     for device in (0, 1, 0, 1):
         launch((1,), [X, Y, 7, 48, 0.5], device)
     assert len(function.slow) == 2 and [number for number, *_ in function.fast] == [1, 2]
 
 
-def test_pointers_that_are_not_aligned_are_left_to_triton(function: Function) -> None:
+def test_unaligned_pointers_go_through_triton(function: Function) -> None:
     launch = KernelLaunch(function, {})
     odd = tensor(offset=1)
     assert odd.data_ptr() % 16
@@ -103,7 +105,7 @@ def test_pointers_that_are_not_aligned_are_left_to_triton(function: Function) ->
     assert len(function.fast) == 1
 
 
-def test_the_interpreter_is_asked_every_time() -> None:
+def test_the_interpreter_runs_every_launch() -> None:
     function = Function(compiled=False)
     launch = KernelLaunch(function, {})
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""``saving_for_backward``: the same gradients, more tensors in memory, fewer stages launched."""
+"""``saving_for_backward``: the same gradients, with more tensors saved and fewer stages run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The stages that were launched, in order."""
+    """Record the stages that are launched, in order."""
     names: list[str] = []
     launch = StageLauncher.launch
 
@@ -52,7 +52,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @dataclass
 class Step:
-    """A training step: what autograd saved, which stages ran backward, and the gradients."""
+    """Run a training step; return what autograd saved, the backward's stages, the gradients."""
 
     saved: list[Tensor]
     backward: set[str]
@@ -81,7 +81,7 @@ def step(arguments: dict[str, Any], keep: str, launched: list[str], plan: str = 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_choice_has_the_same_bits_and_runs_what_it_must(
+def test_every_setting_gives_the_same_bits_and_runs_the_expected_stages(
     name: str, launched: list[str]
 ) -> None:
     arguments = call(**CASES[name])
@@ -95,7 +95,7 @@ def test_every_choice_has_the_same_bits_and_runs_what_it_must(
             assert torch.equal(gradient, other.gradients[leaf]), leaf
 
 
-def test_gradients_with_everything_kept_follow_the_rule() -> None:
+def test_gradients_with_all_tensors_saved_equal_fp64() -> None:
     with gdn_ops.saving_for_backward("states"):
         check("split", call(**SMALL, T=70, offsets=[0, 66, 70]))
 
@@ -114,7 +114,7 @@ def test_autograd_saves_what_explain_says(keep: str, launched: list[str]) -> Non
     assert len(saved) == 5 + len(row.saved.names)
 
 
-def test_plain_pytorch_keeps_its_inputs_and_says_so(launched: list[str]) -> None:
+def test_plain_pytorch_saves_only_its_inputs_and_explain_says_why(launched: list[str]) -> None:
     arguments = call(**SMALL, T=20)
     assert len(step(arguments, "states", launched, "torch").saved) == 6
     with gdn_ops.using("torch"), gdn_ops.saving_for_backward("states"):
@@ -136,8 +136,8 @@ def test_a_graph_may_be_used_twice(launched: list[str]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_it_is_the_call_that_counts_not_where_gradients_are_taken(launched: list[str]) -> None:
-    # the state's gradient is not given, so that this is another problem than the call foresaw
+def test_the_mode_of_the_forward_call_applies_not_that_of_the_backward(launched: list[str]) -> None:
+    # Without a gradient of the state, the backward is another problem than the call prepared for.
     arguments = call(**SMALL, T=20)
     for inside, outside in (("states", "inputs"), ("inputs", "states")):
         with gdn_ops.using("split"), gdn_ops.saving_for_backward(inside):
@@ -150,7 +150,7 @@ def test_it_is_the_call_that_counts_not_where_gradients_are_taken(launched: list
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[Problem], Variant]]]:
-    """By op what ``using("split")`` comes to, as a database's winners may be of any plan."""
+    """Replace the variant of ``using("split")`` by one for each op, as stored winners may do."""
     variants: dict[str, Callable[[Problem], Variant]] = {}
     choose = choice.choose_forced
     monkeypatch.setattr(
@@ -165,7 +165,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[Prob
 
 
 def check_sum(keep: str, launched: list[str], *, state: bool) -> set[str]:
-    """Compare the gradients of a sum with fp64, and give the stages that ran for them."""
+    """Compare the gradients of a sum with fp64, and return the stages that ran for them."""
     arguments = call(**SMALL, T=20)
     ours, wide = leaves(arguments), leaves(arguments, torch.float64)
     with gdn_ops.using("split"), gdn_ops.saving_for_backward(keep):
@@ -195,7 +195,7 @@ def test_a_forward_of_another_plan_takes_the_interface_of_the_backward(
     assert "the forward runs as fused BT=16 gate_free=True" in str(explanation)
 
 
-def test_a_backward_of_another_interface_does_not_read_what_was_kept(
+def test_a_backward_of_another_interface_does_not_read_saved_tensors(
     launched: list[str], chosen: dict[str, Callable[[Problem], Variant]]
 ) -> None:
     chosen["forward"] = lambda problem: Variant.default("split", problem)
@@ -222,7 +222,7 @@ def test_stages_that_no_wanted_gradient_depends_on_do_not_run(launched: list[str
         assert torch.equal(leaf.grad, whole.gradients[wanted])
 
 
-def test_an_unknown_choice_is_refused() -> None:
+def test_an_unknown_setting_is_refused() -> None:
     with (
         pytest.raises(UnknownName, match="did you mean 'states'"),
         gdn_ops.saving_for_backward("state"),

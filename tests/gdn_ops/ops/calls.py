@@ -1,4 +1,4 @@
-"""Inputs of small calls, with the fp64 result to compare with."""
+"""Inputs of small calls, and their results in fp64 to compare with."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def call(
 
 
 def expected(arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """o and the final state of the call in fp64."""
+    """Return o and the final state of the call in fp64."""
     wide = {
         name: x.double()
         for name in ("q", "k", "v", "g", "beta", "initial_state")

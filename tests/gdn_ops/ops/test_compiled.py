@@ -30,7 +30,7 @@ def no_graphs_of_other_tests() -> None:
 
 
 def whole_graph(function: Any) -> Any:
-    """Compiled without a break; generated code is not what is tested here, so none is made."""
+    """Compile without graph breaks. The backend generates no code, which is not tested here."""
     return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
@@ -69,7 +69,7 @@ def test_a_compiled_call_has_the_eager_gradients(name: str) -> None:
 @pytest.mark.parametrize(
     "flags", [("use_qk_l2norm_in_kernel",), ("use_beta_sigmoid_in_kernel", "allow_neg_eigval")]
 )
-def test_nan_behind_the_sequences_reaches_no_compiled_gradient(flags: tuple[str, ...]) -> None:
+def test_nan_after_the_sequences_does_not_reach_compiled_gradients(flags: tuple[str, ...]) -> None:
     arguments = call(B=1, T=9, offsets=[0, 5])
     for name in ("q", "k", "v", "g", "beta"):
         arguments[name][:, 5:] = float("nan")
@@ -104,7 +104,8 @@ def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
     def loss(**given: Any) -> Tensor:
         return gdn_ops.chunk_gated_delta_rule(**given)[0].sum()
 
-    # one graph for both, which no guard takes apart; everything is made again, as documented
+    # Both modes share one graph, as no guard depends on the mode. A compiled call saves only its
+    # inputs, as documented.
     with gdn_ops.using("split"), gdn_ops.saving_for_backward("states"):
         split = loss(**(arguments | leaves(arguments)))
     torch_plan = loss(**(arguments | leaves(arguments)))
@@ -119,7 +120,7 @@ def test_gradients_of_a_compiled_call_have_the_mode_of_the_call(
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the stages that are launched, as they are."""
+    """Record the names of the stages that are launched, in order."""
     names: list[str] = []
     launch = StageLauncher.launch
 
@@ -134,7 +135,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 SMALL = {"B": 1, "T": 10, "H": 1, "HV": 1, "V": 16}
 
 
-def test_modes_inside_a_compiled_region_are_those_of_the_calls_in_them(stages: list[str]) -> None:
+def test_modes_set_inside_a_compiled_function_apply_to_its_calls(stages: list[str]) -> None:
     arguments = call(**SMALL)
 
     def rule(**given: Any) -> Tensor:
@@ -195,7 +196,7 @@ def test_a_mode_around_a_graph_break_is_kept(stages: list[str]) -> None:
     assert "torch_chunk" not in stages
 
 
-def test_modes_that_a_compiled_region_cannot_have_are_refused_by_name() -> None:
+def test_modes_not_allowed_in_a_compiled_function_are_refused() -> None:
     arguments = call(**SMALL)
     problem = gdn_ops.Problem(
         op="forward", H=1, HV=1, K=16, V=16, dtype="fp32", tokens=10, sequences=1
@@ -218,7 +219,7 @@ def test_modes_that_a_compiled_region_cannot_have_are_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["gk", "gv"])
-def test_decays_of_channels(name: str) -> None:
+def test_decays_per_channel(name: str) -> None:
     x = call(B=1, T=12, offsets=[0, 5, 10])
     x[name] = -torch.rand(1, 12, 4, 16 if name == "gk" else 32)
     compiled = whole_graph(gdn_ops.fused_recurrent_gated_delta_rule)
@@ -258,7 +259,7 @@ def test_an_exported_layer_computes_the_same() -> None:
     assert any("gdn_ops.rule" in str(node.target) for node in exported.graph.nodes)
 
 
-def test_what_was_exported_to_infer_can_be_trained() -> None:
+def test_a_layer_exported_for_inference_can_be_trained() -> None:
     class Rule(torch.nn.Module):
         def forward(self, **given: Tensor) -> Tensor:
             return gdn_ops.chunk_gated_delta_rule(**given)[0]
@@ -274,7 +275,7 @@ def test_what_was_exported_to_infer_can_be_trained() -> None:
         assert torch.equal(leaf.grad, traced[name].grad), name
 
 
-def test_the_operators_keep_their_promises() -> None:
+def test_the_operators_pass_opcheck() -> None:
     x = leaves(call(T=8, B=1))
     arguments = (
         x["q"], x["k"], x["v"], x["g"], x["beta"], None, None, x["initial_state"], None, None,

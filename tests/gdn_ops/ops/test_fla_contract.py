@@ -1,4 +1,4 @@
-"""Calls written for flash-linear-attention, over its arguments, run after changing the import."""
+"""Random calls with flash-linear-attention's arguments, which must run with gdn_ops instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @st.composite
 def calls(draw: st.DrawFn) -> dict[str, Any]:
-    """What decides a call: sizes, dtypes, flags; tensors come from a seed."""
+    """Draw the sizes, dtypes and flags of a call; its tensors come from a seed."""
     flag = st.booleans()
     packed = draw(flag)
     lengths = draw(st.lists(st.integers(0, 19), min_size=1, max_size=4)) if packed else []
@@ -41,7 +41,7 @@ def calls(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def tensors(c: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the call."""
+    """Return the arguments of the call."""
     torch.manual_seed(c["seed"])
     B, T, H, HV, K, V = c["B"], c["T"], c["H"], c["H"] * c["group"], c["K"], c["V"]
     N = len(c["lengths"]) or B
@@ -73,7 +73,7 @@ def tensors(c: dict[str, Any]) -> dict[str, Any]:
 
 
 def reference(x: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """The same by hand, in fp64."""
+    """Compute the call explicitly in fp64."""
     wide = {n: t.double() for n, t in x.items() if isinstance(t, Tensor) and t.is_floating_point()}
     q, k, g, beta = wide["q"], wide["k"], wide.get("g"), wide.get("beta")
     if x["use_qk_l2norm_in_kernel"]:
@@ -94,9 +94,9 @@ def reference(x: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def check(name: str, ref: Tensor, got: Tensor, dtype: torch.dtype) -> None:
-    # small heads and few tokens average little of rounding away
+    # With small heads and few tokens rounding errors average out less.
     bar = 1e-5 if dtype == torch.float32 else 1.5e-2
-    # one q k may nearly cancel: then rounding is measured by what did not
+    # A single q . k may nearly cancel: then a small absolute error suffices.
     if ref.numel() and (ref - got.double()).square().mean().sqrt() <= 0.05 * bar:
         return
     assert_close(name, ref, got, bar)
@@ -140,7 +140,7 @@ def test_any_call_of_the_recurrent_function(c: dict[str, Any]) -> None:
     assert (state is not None) == c["final"]
 
 
-def test_names_of_before_still_work() -> None:
+def test_old_argument_names_still_work() -> None:
     c: dict[str, Any] = {
         "seed": 0, "B": 1, "T": 5, "lengths": [], "H": 1, "group": 1, "K": 8, "V": 8,
         "dtype": torch.float32, "gate_dtype": torch.float32, "beta_dtype": torch.float32,
@@ -160,7 +160,7 @@ def test_names_of_before_still_work() -> None:
 
 @pytest.mark.parametrize("name", ["fused_recurrent_kda", "chunk_kda", "fused_recurrent_gla",
                                   "fused_recurrent_simple_gla"])  # fmt: skip
-def test_names_of_before_of_the_other_rules(name: str) -> None:
+def test_old_argument_names_of_the_other_rules(name: str) -> None:
     x = [torch.randn(1, 5, 2, 8) for _ in range(3)]
     gate = -torch.rand(1, 5, 2) if "simple" in name else -torch.rand(1, 5, 2, 8)
     beta = [torch.rand(1, 5, 2)] if "kda" in name else []

@@ -1,4 +1,4 @@
-"""Every op takes what flash-linear-attention's function of its name takes, in its order."""
+"""Every op has the parameters of flash-linear-attention's function, in the same order."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ SIGNATURES: dict[str, Signature] = {
         ("kwargs", KEYWORDS, REQUIRED),
     ],
 }
-"""Name, kind and default of the parameters there, by function, as of ``VERSION``."""
+"""Name, kind and default of the library's parameters, by function, as of ``VERSION``."""
 
 MODULES = {
     "chunk_delta_rule": "delta_rule", "chunk_gated_delta_product": "gated_delta_product",
@@ -222,7 +222,7 @@ def test_every_op_is_compared() -> None:
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_parameters_are_theirs_and_more_are_by_keyword_alone(name: str) -> None:
+def test_parameters_match_the_library_and_extra_ones_are_keyword_only(name: str) -> None:
     theirs = [p for p in SIGNATURES[name] if p[1] is not KEYWORDS]
     ours = signature(getattr(ops, name))
     assert ours[: len(theirs)] == theirs
@@ -242,8 +242,8 @@ def test_the_signatures_here_are_those_of_the_library(name: str) -> None:
     assert signature(getattr(module, name)) == SIGNATURES[name]
 
 
-def test_positions_that_were_others_before() -> None:
-    """Square heads, so that a flag taken for another gives numbers and no error."""
+def test_parameters_whose_position_changed() -> None:
+    """With K = V a misplaced argument gives wrong numbers, not an error."""
     x = {n: t[..., :16] if n == "v" else t for n, t in call(V=16, T=9).items()}
     h0 = x["initial_state"]
     square = (x["q"], x["k"], x["v"])
@@ -307,7 +307,7 @@ def test_gradients_of_a_gate_with_a_lower_bound_do_not_see_the_padding() -> None
 
 
 @pytest.mark.parametrize("more", [{"safe_gate": True}, {"lower_bound": -5.0}])
-def test_of_a_gate_that_is_activated_already_a_bound_is_a_hint(more: dict[str, Any]) -> None:
+def test_a_bound_is_ignored_for_an_activated_gate(more: dict[str, Any]) -> None:
     x = kda(use_gate_in_kernel=False, g=tensors()["gk"], A_log=None, dt_bias=None)
     assert torch.equal(ops.chunk_kda(**x)[0], ops.chunk_kda(**x, **more)[0])
 

@@ -1,4 +1,4 @@
-"""Every op takes float64 and computes in it, by the chunkwise form, whatever plan is asked for."""
+"""Every op accepts float64 and computes in it by the chunkwise form, whatever plan is forced."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_gated_rule(name: str, plan: str) -> None:
     assert_close("ht", ht_ref, ht, BAR)
 
 
-def test_rules_made_of_it() -> None:
+def test_rules_built_on_the_gated_rule() -> None:
     x = exact(T=12)
     del x["cu_seqlens"]
     o_ref, ht_ref = expected(x | {"g": None, "cu_seqlens": None})
@@ -90,7 +90,7 @@ def test_flags_and_gradients(compiled: bool) -> None:
         assert_close(name, leaf.grad, ours[name].grad, BAR)
 
 
-def test_nan_behind_packed_sequences_reaches_nothing() -> None:
+def test_nan_after_packed_sequences_has_no_effect() -> None:
     x = exact(B=1, T=40, offsets=[0, 5, 5, 33])
     clean = {n: t.clone() if isinstance(t, Tensor) else t for n, t in x.items()}
     for name in ("q", "k", "v", "g", "beta"):

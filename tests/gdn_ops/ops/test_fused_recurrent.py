@@ -1,4 +1,4 @@
-"""The recurrent function's own arguments: decays and writing strengths of single channels."""
+"""The recurrent function's own arguments: decays and writing strengths per channel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ B, T, HV, K, V = 2, 13, 4, 16, 32
 
 
 def recurrence(x: dict[str, Tensor], cuts: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-    """o and the last state, token by token in fp64; a state of zeros follows each cut."""
+    """Return o and the last state, token by token in fp64; each sequence starts from zeros."""
     group = HV // x["q"].shape[2]
     q, k = (x[n].double().repeat_interleave(group, dim=2) for n in ("q", "k"))
     S, o = x["initial_state"].double(), []
@@ -39,7 +39,7 @@ def inputs() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("g", "gk", "gv", "wide"), list(product((False, True), repeat=4)))
-def test_every_mixture_of_channels(g: bool, gk: bool, gv: bool, wide: bool) -> None:
+def test_every_combination_of_gates_per_channel(g: bool, gk: bool, gv: bool, wide: bool) -> None:
     x = inputs()
     x["beta"] = torch.rand(B, T, HV, V) if wide else x["beta"]
     given = {n: x[n] for n, on in (("g", g), ("gk", gk), ("gv", gv)) if on}
@@ -54,7 +54,7 @@ def test_every_mixture_of_channels(g: bool, gk: bool, gv: bool, wide: bool) -> N
     assert_close("ht", ht_ref, ht, 1e-5)
 
 
-def test_flags_go_with_channels() -> None:
+def test_flags_combine_with_channels() -> None:
     x, raw, A_log, dt_bias = inputs(), torch.randn(B, T, HV), torch.randn(HV), torch.randn(HV)
     o, ht = gdn_ops.fused_recurrent_gated_delta_rule(
         3 * x["q"], 3 * x["k"], x["v"], raw, gv=x["gv"], beta=x["beta"].logit(),
@@ -83,7 +83,7 @@ def test_channels_of_packed_sequences() -> None:
 
 @pytest.mark.parametrize("name", ["gk", "gv", "beta"])
 @pytest.mark.parametrize("v_first", [False, True])
-def test_channels_of_no_rows(name: str, v_first: bool) -> None:
+def test_channels_of_an_empty_batch(name: str, v_first: bool) -> None:
     x = {n: t[:0] for n, t in inputs().items() if n not in ("gk", "gv")}
     x[name] = torch.zeros(0, T, HV, K if name == "gk" else V)
     o, ht = gdn_ops.fused_recurrent_gated_delta_rule(
@@ -106,7 +106,7 @@ def test_wrong_channels_are_refused(name: str, size: int) -> None:
     [({"nonsense": 3}, TypeError), ({"head_first": True}, InvalidInput),
      ({"allow_neg_eigval": True}, InvalidInput)],
 )  # fmt: skip
-def test_what_the_contract_does_not_have_is_refused_with_channels_too(
+def test_unsupported_arguments_are_refused_with_channels_too(
     more: dict[str, object], kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):

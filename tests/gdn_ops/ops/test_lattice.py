@@ -1,4 +1,4 @@
-"""The other rules of the lattice behind flash-linear-attention's signatures, against fp64."""
+"""The public functions of the other rules (DeltaNet, DeltaProduct, GLA, KDA, ...), against fp64."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RULES: dict[str, tuple[str, str | None, bool]] = {
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("v_first", [False, True])
-def test_each_rule_is_its_recurrence(name: str, v_first: bool) -> None:
+def test_each_rule_equals_its_recurrence(name: str, v_first: bool) -> None:
     x = tensors() | {"retention": RETENTION.expand(B, T, HV)}
     given, gate, delta = RULES[name]
     h0 = x["h0"].transpose(-1, -2).contiguous() if v_first else x["h0"]
@@ -84,7 +84,7 @@ def test_a_product_decays_once_and_writes_at_every_step(gated: bool) -> None:
     assert_close("ht", S, ht, 1e-5)
 
 
-def test_kda_takes_what_its_contract_has() -> None:
+def test_kda_accepts_all_arguments_of_its_signature() -> None:
     x = tensors(torch.bfloat16)
     raw, A_log, dt_bias = torch.randn(B, T, HV, K), torch.randn(HV), torch.randn(HV * K)
     b = torch.randn(B, T, HV)
@@ -150,7 +150,7 @@ def test_what_is_refused(case: str) -> None:
         getattr(ops, name)(x["q"], x["k"], x["v"], gate, x["beta"], **change)
 
 
-def test_padding_of_nan_reaches_no_gradient_of_the_gate() -> None:
+def test_nan_in_the_padding_does_not_reach_the_gradient_of_the_gate() -> None:
     x = {n: t[:1].clone() for n, t in tensors().items()}
     for name in ("q", "k", "v", "gk", "beta"):
         x[name][:, 30:] = float("nan")
@@ -184,7 +184,7 @@ def test_autocast_changes_nothing() -> None:
         ({"cu_seqlens": torch.tensor([0.0, 3.7])}, "cu_seqlens"),
     ],
 )
-def test_what_no_rule_takes(change: dict[str, Any], text: str) -> None:
+def test_arguments_that_every_rule_refuses(change: dict[str, Any], text: str) -> None:
     x = tensors()
     given = {"q": x["q"], "k": x["k"], "v": x["v"], "g": x["gk"]} | change
     with pytest.raises(InvalidInput, match=text):

@@ -1,4 +1,4 @@
-"""The rules without the delta, on every plan, against fp64."""
+"""The rules without the delta term, on every plan, against fp64."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINEAR = [(plan, gate, packed) for plan in ("torch", "split", "recurrent")
 
 
 def linear_call(gate: str, packed: bool) -> dict[str, Any]:
-    """A call of ``chunk_simple_gla``; packed sequences leave two tokens to nobody."""
+    """A call of ``chunk_simple_gla``; two padding tokens follow packed sequences."""
     rows = slice(1) if packed else slice(None)
     x = {name: value[rows] if name != "h0" else value for name, value in tensors().items()}
     offsets = torch.tensor([0, 11, T - 2]) if packed else None
@@ -36,7 +36,7 @@ def linear_call(gate: str, packed: bool) -> dict[str, Any]:
 def linear_gradients(
     call: dict[str, Any], dtype: torch.dtype | None, run: Any, **more: Any
 ) -> tuple[Tensor, ...]:
-    """o, the final state, and the gradients of all that has one."""
+    """Return o, the final state, and all gradients."""
     call = {n: x.to(dtype) if dtype and n in LEAVES and x is not None else x
             for n, x in call.items()}  # fmt: skip
     leaves = {n: call[n].clone().requires_grad_() for n in LEAVES if call[n] is not None}
@@ -78,7 +78,7 @@ def test_plans_have_the_gradients_of_rules_without_the_delta(
         assert_close(name, ref, got, 1e-4)
 
 
-def test_a_decode_step_without_the_delta_goes_on_where_a_prefill_ended() -> None:
+def test_a_decode_step_without_the_delta_continues_a_prefill() -> None:
     call = linear_call("scalar", False)
     whole, ht_whole = ops.chunk_simple_gla(**call)
     per_token = ("q", "k", "v", "g")
@@ -110,7 +110,7 @@ def test_float64_without_the_delta_is_computed_in_float64() -> None:
     assert_close("o", wide(x, x["g"], delta=False)[0], o, 1e-12)
 
 
-def test_one_decay_a_head_has_a_gradient() -> None:
+def test_a_decay_per_head_has_a_gradient() -> None:
     x = tensors()
     g_gamma = RETENTION.float().requires_grad_()
     o, _ = ops.chunk_simple_gla(x["q"], x["k"], x["v"], g_gamma=g_gamma, initial_state=x["h0"])
@@ -133,7 +133,7 @@ def test_the_choice_for_a_rule_without_the_delta_is_explained() -> None:
     assert "plan fused computes the delta rule, not scalar-linear" in text
 
 
-def test_a_pool_has_the_delta_rule_alone() -> None:
+def test_a_pool_supports_only_delta_rules() -> None:
     problem = Problem(
         op="pool", H=2, HV=4, K=64, V=64, dtype="bf16", tokens=4, sequences=4, initial_state=True,
         rule=Rule("scalar", False),
@@ -142,13 +142,13 @@ def test_a_pool_has_the_delta_rule_alone() -> None:
         gdn_ops.explain(problem, target="h200")
 
 
-def test_a_walk_backwards_is_refused() -> None:
+def test_reverse_is_refused() -> None:
     x = tensors()
     with pytest.raises(UnsupportedProblem, match="does not support reverse"):
         ops.fused_recurrent_simple_gla(x["q"], x["k"], x["v"], reverse=True)
 
 
-def test_calls_that_differ_in_the_delta_alone_are_told_apart() -> None:
+def test_calls_that_differ_only_in_the_delta_have_different_launchers() -> None:
     x, call = tensors(), linear_call("scalar", False)
     linear, _ = ops.chunk_simple_gla(**call)
     with_delta, _ = ops.chunk_gated_delta_rule(**call, beta=None)

@@ -1,4 +1,4 @@
-"""The public functions on every plan against the fp64 recurrence, and what they refuse."""
+"""The public functions on every plan against the fp64 recurrence, and the input they refuse."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_decode_continues_where_prefill_ended(plan: str) -> None:
     assert_close("final state", ht_ref, state, 1e-5)
 
 
-def test_flags_are_what_they_say() -> None:
-    """Norms, sigmoids, raw gates and the V-first state equal the same done by hand."""
+def test_flags_equal_the_explicit_computation() -> None:
+    """Norms, sigmoids, raw gates and V-first states equal an explicit computation."""
     base = call(T=19)
     raw, A_log, dt_bias = torch.randn(2, 19, 4), torch.randn(4), torch.randn(4)
     b = torch.randn(2, 19, 4)
@@ -92,7 +92,7 @@ def test_flags_are_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_padding_behind_the_last_sequence_is_zero(plan: str) -> None:
+def test_padding_after_the_last_sequence_is_zero(plan: str) -> None:
     arguments = call(B=1, T=40, offsets=[0, 20, 33])
     with gdn_ops.using(plan), torch.no_grad():
         o, _ = gdn_ops.chunk_gated_delta_rule(**arguments)
@@ -145,7 +145,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_in_clear_words(name: str) -> None:
+def test_invalid_input_is_refused(name: str) -> None:
     change, error, text = BAD[name]
     with pytest.raises(error, match=text):
         gdn_ops.chunk_gated_delta_rule(**(call() | change))
@@ -220,7 +220,7 @@ def test_a_wrong_host_copy_of_the_offsets_is_refused_on_the_cpu(
             gdn_ops.chunk_gated_delta_rule(**arguments, cu_seqlens_cpu=host)
 
 
-def test_more_chunks_than_a_grid_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_chunks_than_the_grid_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gdn_ops.launch.stage_launcher.MOST_PROGRAMS", 1)
     with (
         gdn_ops.using("split"),
@@ -243,7 +243,7 @@ def test_reduced_fp32_products_are_not_used() -> None:
     assert torch.equal(o, inside)
 
 
-def test_what_no_later_stage_reads_is_given_back() -> None:
+def test_tensors_are_freed_after_their_last_reader() -> None:
     problem = gdn_ops.explain(**call(B=1, T=20)).choice.problem.backward(final_state=True)
     launcher = bind(problem, Variant.default("split", problem), interpret=True)
     dead = {stage.name: names for stage, names in launcher.steps()}

@@ -1,4 +1,4 @@
-"""What the public functions refuse: arguments of other types, scales, gates, devices."""
+"""Input that the public functions refuse: wrong types, scales, gates and devices."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_odd_scale_is_refused(scale: Any, text: str) -> None:
 
 @pytest.mark.parametrize("scale", (2, torch.tensor(2.0), torch.tensor([2.0]).numpy()[0]))
 @pytest.mark.parametrize("plan", ("torch", "recurrent"))
-def test_any_kind_of_one_number_is_a_scale(plan: str, scale: Any) -> None:
+def test_any_real_number_is_accepted_as_scale(plan: str, scale: Any) -> None:
     arguments = call(T=5)
     with torch.no_grad(), gdn_ops.using(plan):
         o, _ = gdn_ops.chunk_gated_delta_rule(**arguments, scale=2.0)
@@ -127,7 +127,7 @@ def test_using_takes_a_name_or_a_variant(forced: Any) -> None:
         ([0], r"device=\[0\] is not a torch device"),
     ],
 )
-def test_a_device_that_is_not_here_is_refused(device: Any, text: str) -> None:
+def test_a_device_missing_from_the_machine_is_refused(device: Any, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         gdn_ops.warmup(PROBLEM, device)
     if device is not None:
@@ -141,7 +141,7 @@ def test_cuda_without_a_gpu_is_refused() -> None:
         gdn_ops.warmup(PROBLEM, "cuda")
 
 
-def test_a_device_of_a_kind_without_plans_is_refused() -> None:
+def test_a_device_type_without_plans_is_refused() -> None:
     with pytest.raises(UnsupportedProblem, match="device meta has type 'meta'"):
         gdn_ops.warmup(PROBLEM, "meta")
 
@@ -161,7 +161,7 @@ def test_warmup_refuses_other_types(problems: Any, options: dict[str, Any], text
 
 
 def gate_of_channels() -> dict[str, Any]:
-    """A call of the recurrent function that no plan has a gate for."""
+    """A call of the recurrent function with gates that no plan supports."""
     return call() | {"gk": -torch.rand(2, 37, 4, 16)}
 
 
@@ -209,7 +209,7 @@ def test_a_gate_of_8_bits_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ("k", "v", "g", "beta", "A_log", "dt_bias"))
-def test_float64_is_checked_as_the_rest(name: str) -> None:
+def test_float64_gets_the_same_checks(name: str) -> None:
     x = call() | {"g": torch.randn(2, 37, 4, 16), "dt_bias": torch.randn(64)}
     x["A_log"] = torch.randn(4)
     x = {n: t.double() if isinstance(t, torch.Tensor) else t for n, t in x.items()}

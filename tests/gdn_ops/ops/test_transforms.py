@@ -1,4 +1,4 @@
-"""Calls under torch.func's transforms, of dual tensors and of fake ones."""
+"""Calls inside transforms of torch.func, with dual tensors and with fake tensors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def squares(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def rows(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A rule of one row, for vmap over the rows of a batch."""
+    """A rule on one sequence, for vmap over a batch."""
     return lambda *x: rule(*(y[None] for y in x))[0]
 
 
@@ -89,7 +89,7 @@ def test_forward_mode_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_dual_tensor_is_refused_and_others_beside_it_are_not(warm: bool) -> None:
+def test_only_dual_tensors_are_refused_inside_a_dual_level(warm: bool) -> None:
     x = inputs()
     with forward_ad.dual_level():
         if warm:
@@ -99,7 +99,7 @@ def test_a_dual_tensor_is_refused_and_others_beside_it_are_not(warm: bool) -> No
             ours(*x[:2], dual, *x[3:])
 
 
-def test_float64_has_every_mode() -> None:
+def test_float64_supports_every_mode_of_differentiation() -> None:
     x = tuple(y.double() for y in inputs())
     for found, wanted in ((jvp(ours, x, x), jvp(exact, x, x)),
                           (hessian(lambda q: squares(ours)(q, *x[1:]))(x[0]),
@@ -117,7 +117,7 @@ def test_gradients_of_gradients_are_refused() -> None:
         grad(slope)(x[0])
 
 
-def test_transforms_inside_a_compiled_function_are_refused_by_name() -> None:
+def test_transforms_inside_a_compiled_function_are_refused() -> None:
     torch.compiler.reset()
     compiled = torch.compile(grad(squares(ours)), fullgraph=True, backend="aot_eager")
     with pytest.raises(Exception, match=r"UnsupportedProblem.*leave torch\.compile out"):
@@ -144,7 +144,7 @@ def test_fake_tensors_give_the_shapes_of_the_call(cu_seqlens: Tensor | None) -> 
     assert leaf.grad is not None and leaf.grad.shape == leaf.shape
 
 
-def test_a_wrong_call_is_refused_under_a_transform_too() -> None:
+def test_an_invalid_call_is_refused_inside_a_transform() -> None:
     q, k, v, g, beta = inputs()
     with pytest.raises(InvalidInput, match="k has shape"):
         grad(lambda y: ours(y, k[:, :3], v, g, beta).sum())(q)

@@ -1,4 +1,4 @@
-"""Rules with a decay a key channel, KDA and GLA, by the plans that have them, against fp64."""
+"""Rules with one decay per key channel, KDA and GLA, on all plans that support them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.gdn_ops.ops.test_lattice import HV, B, H, K, T, V, tensors
 
 LEAVES = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "initial_state")
 FEW = 21
-"""Tokens where the interpreter runs, which is slow."""
+"""The number of tokens in the interpreter, which is slow."""
 
 
 def call(*, delta: bool, packed: bool, raw: bool = False, tokens: int = T) -> dict[str, Any]:
-    """Arguments of ``chunk_kda`` or ``chunk_gla``; packed sequences leave NaN behind them."""
+    """Return arguments of ``chunk_kda`` or ``chunk_gla``; NaN follows packed sequences."""
     x = {n: t[: 1 if packed else B, :tokens] for n, t in tensors().items() if n != "h0"}
     cuts = (0, 11, 11, tokens - 2)
     x["h0"] = torch.randn(len(cuts) - 1 if packed else B, HV, K, V)
@@ -47,7 +47,7 @@ def call(*, delta: bool, packed: bool, raw: bool = False, tokens: int = T) -> di
 
 
 def gradients(run: Any, call: dict[str, Any], **more: Any) -> dict[str, Tensor]:
-    """o, ht and the gradients of all that has one."""
+    """Return o, ht and all gradients."""
     leaves = {n: call[n].detach().clone().requires_grad_() for n in LEAVES if n in call}
     o, ht = run(**(call | leaves), **more)
     torch.manual_seed(1)
@@ -62,7 +62,7 @@ def gradients(run: Any, call: dict[str, Any], **more: Any) -> dict[str, Tensor]:
 
 
 def wanted(call: dict[str, Any], *, delta: bool) -> dict[str, Tensor]:
-    """The same of the token recurrence in fp64."""
+    """Return the same from the token-by-token recurrence in fp64."""
     exact = {n: x.double().nan_to_num() if n in LEAVES else x for n, x in call.items()}
     exact.pop("output_final_state")
     return gradients(recurrent_reference, exact, delta=delta)
@@ -81,7 +81,7 @@ def problem(op: str, *, delta: bool, packed: bool = False) -> Problem:
 
 
 def having(op: str) -> list[tuple[str, bool, bool]]:
-    """Plan, delta and packing of all that has vector gates for an op, in the interpreter."""
+    """Return plan, delta and packing of the cases with vector gates for an op."""
     target = interpreter_target()
     assert target is not None
     given = product(PLANS, (True, False), (False, True) if op != "decode" else (False,))
@@ -89,14 +89,14 @@ def having(op: str) -> list[tuple[str, bool, bool]]:
         (plan, delta, packed)
         for plan, delta, packed in given
         for p in [problem(op, delta=delta, packed=packed)]
-        # the interpreter is slow: of a plan of kernels two corners
+        # The interpreter is slow: test only two cases of each plan of Triton kernels.
         if (plan == "torch" or op == "decode" or delta == packed)
         and not Variant.default(plan, p).reasons(p, target)
     ]
 
 
 @pytest.mark.parametrize(("plan", "delta", "packed"), having("forward"))
-def test_every_plan_that_has_it_follows_the_recurrence(
+def test_every_plan_with_vector_gates_equals_the_recurrence(
     plan: str, delta: bool, packed: bool
 ) -> None:
     given = call(delta=delta, packed=packed, tokens=T if plan == "torch" else FEW)
@@ -108,7 +108,7 @@ def test_every_plan_that_has_it_follows_the_recurrence(
 
 
 @pytest.mark.parametrize(("plan", "delta", "packed"), having("backward"))
-def test_every_plan_that_has_gradients_follows_the_recurrence(
+def test_gradients_of_every_plan_equal_those_of_the_recurrence(
     plan: str, delta: bool, packed: bool
 ) -> None:
     given = call(delta=delta, packed=packed, tokens=T if plan == "torch" else FEW)
@@ -119,7 +119,7 @@ def test_every_plan_that_has_gradients_follows_the_recurrence(
 
 
 @pytest.mark.parametrize(("plan", "delta", "_"), having("decode"))
-def test_a_decode_step_goes_on_where_a_prefill_ended(plan: str, delta: bool, _: bool) -> None:
+def test_a_decode_step_continues_a_prefill(plan: str, delta: bool, _: bool) -> None:
     given = call(delta=delta, packed=False)
     per_token = [n for n in ("q", "k", "v", "g", "beta") if n in given]
     whole, ht_whole = chunk(delta)(**given)
@@ -136,7 +136,7 @@ def test_a_decode_step_goes_on_where_a_prefill_ended(plan: str, delta: bool, _: 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("v_first", [False, True])
-def test_gradients_of_everything_the_contract_has(packed: bool, v_first: bool) -> None:
+def test_gradients_with_all_arguments(packed: bool, v_first: bool) -> None:
     given = call(delta=True, packed=packed, raw=True)
     given["q"], given["k"] = 3 * given["q"], 3 * given["k"]
     flags = dict.fromkeys(
@@ -159,7 +159,7 @@ def test_gradients_of_everything_the_contract_has(packed: bool, v_first: bool) -
         assert_close(name, value, found[name], 1e-5 if name in ("o", "ht") else 1e-4)
 
 
-def test_a_bias_is_taken_flat_or_by_head_and_a_rate_in_any_shape() -> None:
+def test_dt_bias_may_be_flat_and_a_log_may_have_four_dimensions() -> None:
     given = call(delta=True, packed=False, raw=True) | {"use_gate_in_kernel": True}
     o, _ = ops.chunk_kda(**given)
     shaped = {"A_log": given["A_log"].view(1, 1, HV, 1), "dt_bias": given["dt_bias"].view(HV, K)}
@@ -178,7 +178,7 @@ def test_a_compiled_call_equals_the_eager_one(delta: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["chunk_kda", "chunk_gla", "fused_recurrent_gated_delta_rule"])
-def test_a_plan_without_vector_gates_says_so(name: str) -> None:
+def test_a_plan_without_vector_gates_is_refused(name: str) -> None:
     x = tensors()
     gate = "g" if name.startswith("chunk") else "gk"
     beta = {} if name == "chunk_gla" else {"beta": x["beta"]}
@@ -187,7 +187,7 @@ def test_a_plan_without_vector_gates_says_so(name: str) -> None:
         getattr(ops, name)(x["q"], x["k"], x["v"], **{gate: x["gk"]}, **beta)
 
 
-def test_channels_beside_a_gate_of_heads_have_gradients() -> None:
+def test_gates_per_head_and_per_channel_together_have_gradients() -> None:
     x, leaf = tensors(), tensors()["gk"].requires_grad_()
     o, _ = ops.fused_recurrent_gated_delta_rule(
         x["q"], x["k"], x["v"], x["g"], leaf, beta=x["beta"], initial_state=x["h0"]
@@ -234,7 +234,7 @@ def test_what_is_refused(change: dict[str, Any], text: str) -> None:
     [("fused_recurrent_gla", {"reverse": True}), ("fused_recurrent_gla", {"gv": torch.zeros(1)}),
      ("chunk_kda", {"return_intermediate_states": True}), ("chunk_kda", {"cp_context": object()})],
 )  # fmt: skip
-def test_what_is_not_built_is_refused(name: str, more: dict[str, Any]) -> None:
+def test_unsupported_arguments_are_refused(name: str, more: dict[str, Any]) -> None:
     x = tensors()
     beta = [x["beta"]] if name == "chunk_kda" else []
     with pytest.raises(UnsupportedProblem, match="yet"):
@@ -289,7 +289,7 @@ def test_float64_flags_are_computed_in_float64() -> None:
 
 
 @pytest.mark.parametrize("delta", [True, False])
-def test_a_batch_without_rows_has_results(delta: bool) -> None:
+def test_an_empty_batch_has_results(delta: bool) -> None:
     given = {n: x[:0] if n in LEAVES else x for n, x in call(delta=delta, packed=False).items()}
     o, ht = chunk(delta)(**given)
     assert o.shape == (0, T, HV, V) and ht.shape == (0, HV, K, V)

@@ -1,4 +1,4 @@
-"""The references: against an independent oracle, against each other, and at the edges."""
+"""The references against an independent implementation, each other, and in edge cases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def inputs(gate, delta, size, *, dtype=torch.float64, strong=False):
-    """Random inputs of a rule: keys of length one, beta up to 2, gates weak or from 0 to -inf."""
+    """Random inputs of a rule: normalised keys, beta up to 2, weak gates or from 0 to -inf."""
     B, T, H, HV, K, V = (size[n] for n in ("B", "T", "H", "HV", "K", "V"))
     cu = size.get("cu")
     rng = torch.Generator().manual_seed(0)
@@ -62,7 +62,7 @@ def inputs(gate, delta, size, *, dtype=torch.float64, strong=False):
 
 
 def oracle(q, k, v, g, beta, initial_state, *, delta, cu_seqlens=None):
-    """One head and one token at a time, with the transition matrix written out."""
+    """Compute one head and one token at a time, with the explicit transition matrix."""
     B, T, HV, _ = v.shape
     H, K = k.shape[2:]
     cu = [0, T] if cu_seqlens is None else cu_seqlens.tolist()
@@ -83,7 +83,7 @@ def oracle(q, k, v, g, beta, initial_state, *, delta, cu_seqlens=None):
 
 
 def with_gradients(form, arguments):
-    """Outputs of a form and the gradients of a random projection of them, by name."""
+    """Return the outputs of a form and the gradients of a random projection of them, by name."""
     arguments = {
         n: x.detach().requires_grad_() if torch.is_tensor(x) and x.is_floating_point() else x
         for n, x in arguments.items()
@@ -140,7 +140,7 @@ def test_forms_agree_for_any_sizes(rule, lengths, group, K, V, chunk_size, stron
 
 @pytest.mark.parametrize(("gate", "delta"), RULES)
 def test_strong_decay_keeps_float32_digits(gate, delta):
-    """A difference of cumulative sums would lose about three digits behind a decay of -1e4."""
+    """A difference of cumulative sums would lose about three digits after a decay of -1e4."""
     arguments = inputs(gate, delta, {"B": 1, "T": 64, "H": 1, "HV": 2, "K": 16, "V": 16})
     if gate != "none":
         arguments["g"][:, 8] = -1e4
@@ -182,7 +182,7 @@ def test_a_state_carries_a_sequence_across_calls(form, gate, delta):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_packed_tokens_of_no_sequence_stay_out(form):
+def test_tokens_outside_packed_sequences_are_ignored(form):
     arguments = inputs("scalar", 1, SHAPES["packed"] | {"cu": [3, 3, 40, 100]})
     clean, _ = form(**arguments)
     for name in ("q", "k", "v", "g", "beta"):

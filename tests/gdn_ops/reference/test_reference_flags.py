@@ -1,4 +1,4 @@
-"""The op-shaped reference: what each flag does to raw inputs, exact in float64."""
+"""The reference with the ops' arguments: each flag, compared in float64."""
 
 from __future__ import annotations
 

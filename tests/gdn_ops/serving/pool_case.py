@@ -1,4 +1,4 @@
-"""A call on a pool of states, and the recurrence in fp64 that it must follow."""
+"""A call on a pool of states, and its result by the recurrence in fp64."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PoolCase:
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
-        """The arguments of the call; tokens of no sequence are NaN."""
+        """The arguments of the call; tokens that belong to no sequence are NaN."""
         torch.manual_seed(0)
         B = len(self.slots) if self.offsets is None else 1
         x = {
@@ -83,12 +83,12 @@ class PoolCase:
         return torch.randn(self.pool_size, self.gap + self.HV * self.K * self.V).to(self.state)
 
     def pool(self, room: Tensor) -> Tensor:
-        """The pool in its memory, behind the gaps."""
+        """The pool as a view of its memory, with gaps between the slots."""
         rows = (self.V, self.K) if self.v_first else (self.K, self.V)
         return room[:, self.gap :].unflatten(1, (self.HV, *rows))
 
     def check(self, plan: str | Variant, **changes: Any) -> None:
-        """Run the call on a plan; o and touched slots follow the recurrence, the rest stays."""
+        """Run the call on a plan, and compare o and the pool with the recurrence."""
         room, before = self.room(), self.room()
         pool = self.pool(room)
         with using(plan), poisoned_memory():
@@ -104,10 +104,10 @@ class PoolCase:
         for slot, state in states.items():
             assert_close(f"slot {slot}", state, pool[slot], bar)
             pool[slot] = self.pool(before)[slot]
-        assert torch.equal(room, before), "memory of no touched slot is written"
+        assert torch.equal(room, before), "memory outside the used slots was written"
 
     def expected(self, pool: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
-        """o, and the state that each touched slot holds after the call, in fp64."""
+        """Return o, and the state in each used slot after the call, in fp64."""
         o = torch.zeros(self.inputs["v"].shape, dtype=torch.float64)
         states: dict[int, Tensor] = {}
         for n in range(len(self.slots)):

@@ -1,4 +1,4 @@
-"""An engine's life on one pool: 10,000 random steps against the recurrence in fp64."""
+"""10,000 random steps of a serving engine on one pool, against the recurrence in fp64."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAR = 1e-5
 
 
 class Engine:
-    """Requests that hold DRAFTS slots each, their state in one of them, and a mirror in fp64."""
+    """Requests with DRAFTS slots each, one of which holds the state, and a copy in fp64."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -39,7 +39,7 @@ class Engine:
         self.touched: set[int] = set()
 
     def step(self) -> None:
-        """Do one thing; slots that it does not name stay as they are, bit by bit."""
+        """Do one random step, and check that no other slot changes."""
         before, self.touched = self.pool.clone(), set()
         things = [self.admit, self.evict, *[self.decode, self.verify, self.verify_packed] * 4]
         self.random.choice(things)()
@@ -50,7 +50,7 @@ class Engine:
         assert torch.equal(self.pool[kept], before[kept])
 
     def admit(self) -> None:
-        """A new request, its prefill's state in its first slot."""
+        """Add a request, with the state of its prefill in its first slot."""
         if len(self.free) < DRAFTS:
             return
         self.random.shuffle(self.free)
@@ -69,14 +69,14 @@ class Engine:
             del self.accepted[request]
 
     def batch(self) -> list[int | None]:
-        """Some requests in any order, and None for rows that are padding."""
+        """Return some requests in random order, with None for rows of padding."""
         count = self.random.randint(0, min(8, len(self.slots)))
         rows = [*self.random.sample(list(self.slots), count), *[None] * self.random.randint(0, 2)]
         self.random.shuffle(rows)
         return rows or [None]
 
     def decode(self) -> None:
-        """One token a request, from and to the slot of its state."""
+        """Decode one token of each request, in place."""
         rows = self.batch()
         slots = [-1 if r is None else self.slots[r][self.accepted[r] - 1] for r in rows]
         x = self.inputs(len(rows), 1)
@@ -94,7 +94,7 @@ class Engine:
         assert_close("o", right, o, BAR)
 
     def verify(self) -> None:
-        """As many tokens of each request, a slot for the state after each, some rejected."""
+        """Verify up to DRAFTS tokens of each request, one slot per token; some are rejected."""
         rows, T = self.batch(), self.random.randint(1, DRAFTS)
         x = self.inputs(len(rows), T)
         index, accepted, first = self.table(rows)
@@ -104,7 +104,7 @@ class Engine:
         self.accept(rows, [T] * len(rows))
 
     def verify_packed(self) -> None:
-        """The same of 0 to DRAFTS tokens each, packed, with tokens of nobody behind."""
+        """Verify 0 to DRAFTS tokens of each request, packed, with padding at the end."""
         rows = self.batch()
         lengths = [self.random.randint(0, DRAFTS) for _ in rows]
         x = self.inputs(len(rows), DRAFTS)
@@ -122,7 +122,7 @@ class Engine:
         self.accept(rows, lengths)
 
     def table(self, rows: list[int | None]) -> tuple[list[list[int]], list[int], list[int]]:
-        """Every row's slots, its accepted tokens, and the slot it begins from."""
+        """Return each row's slots, its accepted tokens, and the slot that it starts from."""
         index = [[-1] * DRAFTS if r is None else self.slots[r] for r in rows]
         accepted = [1 if r is None else self.accepted[r] for r in rows]
         return index, accepted, [own[n - 1] for own, n in zip(index, accepted, strict=True)]
@@ -158,7 +158,7 @@ class Engine:
     def expected(
         self, x: dict[str, Tensor], first: list[int], index: list[list[int]], lengths: list[int]
     ) -> Tensor:
-        """o [N, T, HV, V] of the recurrence, which goes on in the mirror."""
+        """Return o [N, T, HV, V] of the recurrence, and update the fp64 states."""
         q, k, v, a, b = (x[name].double() for name in ("q", "k", "v", "a", "b"))
         q, k = (l2norm(y).expand(-1, -1, HV, -1) for y in (q, k))
         decay = (-self.A_log.double().exp() * softplus(a + self.dt_bias.double())).exp()

@@ -1,4 +1,4 @@
-"""Serving's contract on both plans: slots, layouts, verification, packed sequences."""
+"""The serving functions on both plans: slots, layouts, verification, packed sequences."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_verification_keeps_the_state_of_every_token(
 
 @pytest.mark.triton
 @plans
-def test_packed_sequences_of_several_lengths_with_tokens_of_nobody_behind(plan: str) -> None:
+def test_packed_sequences_of_several_lengths_with_padding_after_them(plan: str) -> None:
     PACKED.check(plan)
     PACKED.with_(slots=(3, -1, 4, 2), accepted=None).check(plan)
     PACKED.with_(offsets=(0, 0, 0, 0, 0), slots=(3, -1, 4, 2), accepted=None).check(plan)
@@ -97,12 +97,12 @@ def test_one_slot_takes_the_state_after_the_last_token(plan: str) -> None:
 
 
 @plans
-def test_nobody_is_there(plan: str) -> None:
+def test_negative_slots_skip_all_sequences(plan: str) -> None:
     CASE.with_(slots=(-1, -1)).check(plan)
 
 
 @plans
-def test_a_batch_of_nobody(plan: str) -> None:
+def test_an_empty_batch(plan: str) -> None:
     x = {name: CASE.inputs[name][:0] for name in ("q", "k", "v", "a", "b", "ssm_state_indices")}
     room = CASE.room()
     with using(plan):
@@ -126,12 +126,12 @@ def test_more_rows_of_indices_than_sequences_are_ignored(plan: str) -> None:
 
 
 @plans
-def test_without_indices_a_sequence_has_the_slot_of_its_number(plan: str) -> None:
+def test_without_indices_sequence_n_has_slot_n(plan: str) -> None:
     CASE.with_(slots=(0, 1, 2)).check(plan, ssm_state_indices=None)
 
 
 @plans
-def test_gates_of_one_row_a_token_and_without_a_bias(plan: str) -> None:
+def test_gates_with_one_row_per_token_and_no_bias(plan: str) -> None:
     flat = {name: CASE.inputs[name].flatten(0, 1) for name in ("a", "b")}
     CASE.check(plan, **flat)
     case = CASE.with_(K=8)
@@ -141,7 +141,7 @@ def test_gates_of_one_row_a_token_and_without_a_bias(plan: str) -> None:
 
 @plans
 def test_the_softplus_of_another_beta(plan: str) -> None:
-    """log(1 + exp(beta x)) / beta is the softplus of beta x at a rate that is divided by beta."""
+    """log(1 + exp(beta x)) / beta is the softplus of beta x, divided by beta."""
     case = CASE.with_(K=8)
     changed = {
         "a": case.inputs["a"] / 2,
@@ -153,8 +153,8 @@ def test_the_softplus_of_another_beta(plan: str) -> None:
 
 @plans
 @pytest.mark.parametrize("case", [CASE, VERIFY, PACKED], ids=["decode", "verify", "packed"])
-def test_strided_inputs_are_read_where_they_are(plan: str, case: PoolCase) -> None:
-    """Views into one tensor of all inputs, whose other columns are NaN."""
+def test_strided_inputs_are_read_in_place(plan: str, case: PoolCase) -> None:
+    """The inputs are views of one tensor whose other columns are NaN."""
     x = {name: case.inputs[name] for name in ("q", "k", "v", "a", "b")}
     flat = [x[name].flatten(2) for name in x]
     gap = torch.full((*flat[0].shape[:2], 3), float("nan"))
@@ -182,7 +182,7 @@ def test_not_in_place_returns_the_state_after_each_token(
         )
     assert torch.equal(pool, before)
     assert_close("o", case.expected(before)[0], o, 1e-5)
-    # the same tokens with a slot for each of them, behind those of the pool
+    # The same tokens in place, with new slots for the state after each token.
     rows = o.shape[0] * o.shape[1]
     assert states.shape == (rows, *pool.shape[1:])
     more = torch.cat([before, torch.zeros_like(states)])
@@ -227,7 +227,7 @@ def test_no_tokens(plan: str) -> None:
 
 
 @pytest.mark.parametrize("offsets", [(0, 3, 5, 5, 7), (0, 3, 6, 9, 9)])
-def test_a_kernel_reads_its_own_tensors_only(offsets: tuple[int, ...]) -> None:
+def test_a_kernel_reads_only_inside_its_tensors(offsets: tuple[int, ...]) -> None:
     slots = ((3, 1, 4), (-1, 2, 5), (0, -1, 2), (8, 6, 7))
     case = PACKED.with_(K=20, V=36, gap=12, slots=slots, offsets=offsets)
     room = case.room()
@@ -239,7 +239,7 @@ def test_a_kernel_reads_its_own_tensors_only(offsets: tuple[int, ...]) -> None:
 @plans
 def test_slots_beyond_two_to_the_31st_element(plan: str) -> None:
     case = CASE.with_(H=1, HV=1, K=2, V=4, state=torch.float16, slots=(2, 0))
-    # pages that nobody writes cost no memory
+    # Pages that are never written take no memory.
     room = torch.empty(2**31 + 64, dtype=torch.float16)
     pool = room.as_strided((3, 1, 4, 2), (2**30 + 16, 8, 2, 1))
     small = torch.randn(3, 1, 4, 2).half()

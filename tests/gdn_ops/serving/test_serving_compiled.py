@@ -1,4 +1,4 @@
-"""Serving's functions inside torch.compile, under torch.func and of fake tensors."""
+"""The serving functions inside torch.compile and torch.func, and with fake tensors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_compiled_call_writes_what_the_eager_one_writes(name: str) -> None:
     assert not torch.equal(rooms[0], case.room())
 
 
-def test_the_states_of_every_token_leave_the_pool_as_it_is() -> None:
+def test_returning_the_states_does_not_change_the_pool() -> None:
     case = PoolCase(T=3)
     x = {n: case.inputs[n] for n in ("q", "k", "v", "ssm_state_indices")}
     g, beta = -torch.rand(4, 3, 2), torch.rand(4, 3, 2)
@@ -116,7 +116,7 @@ def test_a_mode_inside_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stages == ["triton", "torch"]
 
 
-def test_nothing_is_recorded_for_a_gradient() -> None:
+def test_no_gradient_is_recorded() -> None:
     leaf = CASE.inputs["v"].clone().requires_grad_()
     given = {**CASE.inputs, "v": leaf, "initial_state": CASE.pool(CASE.room())}
     o, pool = whole_graph(fused_sigmoid_gating_delta_rule_update)(**given)
@@ -124,7 +124,7 @@ def test_nothing_is_recorded_for_a_gradient() -> None:
     assert not pool.requires_grad
 
 
-def test_a_wrong_call_is_refused_where_the_graph_runs() -> None:
+def test_an_invalid_call_is_refused_when_the_graph_runs() -> None:
     given = {**CASE.inputs, "initial_state": torch.zeros(7, 2, 16, 24)}
     with pytest.raises(InvalidInput, match=r"\[slots, 2, 24, 16\]"):
         whole_graph(fused_sigmoid_gating_delta_rule_update)(**given)
@@ -158,7 +158,7 @@ def test_transforms_are_refused(warm: bool) -> None:
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_the_operators_keep_their_promises(in_place: bool) -> None:
+def test_the_operators_pass_opcheck(in_place: bool) -> None:
     x = CASE.inputs
     operator = torch.ops.gdn_ops.pool_update if in_place else torch.ops.gdn_ops.pool_states
     torch.library.opcheck(

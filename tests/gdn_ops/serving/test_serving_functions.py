@@ -1,4 +1,4 @@
-"""Serving's other functions, and pools under warm-up, modes and gradients."""
+"""The other serving functions, and pools with warm-up, modes and gradients."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_activated_gates(plan: str, gate: bool, beta: bool) -> None:
 
 
 @plans
-def test_nothing_is_recorded_for_a_gradient(plan: str) -> None:
+def test_no_gradient_is_recorded(plan: str) -> None:
     case = CASE.with_(K=8)
     pool = case.pool(case.room())
     leaves = {name: case.inputs[name].clone().requires_grad_() for name in ("A_log", "q", "v")}
@@ -111,8 +111,8 @@ def test_warmup_binds_what_calls_then_use(monkeypatch: pytest.MonkeyPatch) -> No
     fused_sigmoid_gating_delta_rule_update(**CASE.inputs, initial_state=pool)
 
 
-def test_a_chosen_batch_of_any_size_is_one_choice() -> None:
-    """Inside batch_invariant a sequence has the same bits alone and in a batch."""
+def test_a_batch_invariant_pool_call_has_the_same_bits_in_any_batch() -> None:
+    """In ``batch_invariant`` a sequence has the same bits alone and in a batch."""
     pool, again = CASE.pool(CASE.room()), CASE.pool(CASE.room())
     x = CASE.inputs
     one = {name: x[name][3:] for name in ("q", "k", "v", "a", "b", "ssm_state_indices")}

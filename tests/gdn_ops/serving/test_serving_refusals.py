@@ -1,4 +1,4 @@
-"""What serving's functions refuse: the message names the value, the limit and the remedy."""
+"""Input that the serving functions refuse; the error names value, limit and remedy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def call(case: PoolCase, **changes: Any) -> None:
         (ROW, {"cu_seqlens": torch.tensor([0, 3, 5])}, "ends at 5 and q has T=4"),
     ],
 )  # fmt: skip
-def test_a_call_outside_the_contract(case: PoolCase, change: dict[str, Any], text: str) -> None:
+def test_an_invalid_call_is_refused(case: PoolCase, change: dict[str, Any], text: str) -> None:
     with using("torch"), pytest.raises(InvalidInput, match=text):
         call(case, **change)
 
@@ -97,25 +97,25 @@ def test_a_sparse_tensor(name: str, seen: bool) -> None:
         ({"initial_state": torch.zeros(7, 2, 24, 16, dtype=torch.float64)}, "float64"),
     ],
 )
-def test_what_is_not_built(change: dict[str, Any], text: str) -> None:
+def test_unsupported_arguments_are_refused(change: dict[str, Any], text: str) -> None:
     with using("torch"), pytest.raises(UnsupportedProblem, match=text):
         call(CASE, **change)
 
 
-def test_a_plan_of_chunks_says_why_it_runs_no_pool() -> None:
+def test_a_chunked_plan_refuses_a_pool() -> None:
     with using("split"), pytest.raises(UnsupportedProblem, match="a pool's sequences have a few"):
         call(CASE)
 
 
 @pytest.mark.parametrize("name", ["g", "beta"])
-def test_a_value_a_channel(name: str) -> None:
+def test_a_gate_per_channel_is_refused(name: str) -> None:
     x = {k: CASE.inputs[k] for k in ("q", "k", "v")}
     gates = {"g": torch.zeros(4, 1, 2), "beta": None, name: torch.zeros(4, 1, 2, 24)}
     with pytest.raises(UnsupportedProblem, match=f"{name} has shape"):
         fused_recurrent_gated_delta_rule(**x, **gates, initial_state=CASE.pool(CASE.room()))
 
 
-def test_a_tree_of_drafts() -> None:
+def test_a_draft_tree_is_refused() -> None:
     x = {k: CASE.inputs[k] for k in ("q", "k", "v")}
     with pytest.raises(UnsupportedProblem, match="draft trees"):
         fused_recurrent_gated_delta_rule(**x, g=None, retrieve_parent_token=torch.zeros(1))
