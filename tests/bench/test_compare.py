@@ -204,7 +204,7 @@ def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        (["--cases", "0"], "--cases 0 leaves nothing to time; give at least 1"),
+        (["--cases", "0"], "--cases is 0; give >= 1"),
         (["--device", "cuda:99"], "device 'cuda:99' is not in this machine, which has cpu"),
     ],
 )
