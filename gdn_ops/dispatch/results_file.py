@@ -98,7 +98,7 @@ def exists(path: Path) -> bool:
 
 @contextmanager
 def read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database to read, also on read-only media. Nothing beside it is changed.
+    """Open a database to read, also on read-only media. It creates no files next to it.
 
     Raises:
         ResultsError: the file does not exist, or SQLite cannot read it.

@@ -88,7 +88,7 @@ def test_a_process_that_dies_costs_the_row_of_whose_turn_it_was() -> None:
 def test_a_contender_that_changes_its_inputs_is_named() -> None:
     with pytest.raises(Lost) as caught:
         measure(DECODE, [contender("odd", changing), ours()], device=CPU, threads=1, pace=PACE)
-    assert caught.value.name == "odd" and caught.value.why == "it changes its inputs: h0"
+    assert caught.value.name == "odd" and caught.value.why == "it modifies its inputs: h0"
 
 
 class Recorder(CpuTimer):

@@ -93,7 +93,7 @@ def test_it_writes_a_table_and_a_plot(recall, monkeypatch, tmp_path, capsys) -> 
     assert "| MQAR | parameters | 2 pairs | 16 pairs | rate | seconds |" in text
     assert "| needle | parameters | 8 tokens | 64 tokens | rate | seconds |" in text
     assert text.count("| DeltaNet | 46,544 |") == text.count("| SWA |") == 2
-    assert "mean of 2 seed(s)" in text
+    assert "mean and range of 2 seed(s)" in text
     assert torch.__version__ in text
     html = (tmp_path / "recall.html").read_text()
     assert "Gated DeltaNet" not in html
