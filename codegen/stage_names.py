@@ -34,9 +34,12 @@ RENAMED = {
 def current_name(stage: str, problem: Problem) -> str:
     """Today's name of a stage of a problem's variant; a name that is not old comes back as it is.
 
-    Stages ``torch_chunk`` and ``torch_backward`` were of all rules.
+    Stages ``torch_chunk`` and ``torch_backward`` were of all rules, ``torch_recurrent`` of all
+    decoding.
     """
     rule = problem.rule
+    if stage == "torch_recurrent" and problem.op == "decode" and not problem.varlen:
+        return "torch_decode"
     if stage in ("torch_chunk", "torch_backward") and rule.gate == "vector":
         return f"{stage}_vector"
     if stage == "torch_backward" and not rule.delta:

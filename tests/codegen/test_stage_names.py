@@ -57,3 +57,11 @@ def test_a_stored_variant_of_old_names_is_read() -> None:
     }
     stages = {"chunk_h": {"layout": "VK"}, "chunk_o": {"BK": 32}, "solve": {"NC": 1}}
     assert Variant.from_json(stored, FORWARD) == Variant.of("split", FORWARD, {"BT": 32}, stages)
+
+
+def test_decode_that_was_stored_with_the_stage_of_sequences_runs_its_own() -> None:
+    decode = of("decode", Rule())
+    stored = {"plan": "torch", "interface": {}, "stages": {"torch_recurrent": {}}}
+    assert Variant.from_json(stored, decode) == Variant.default("torch", decode)
+    packed = replace(decode, varlen=True)
+    assert dict(Variant.from_json(stored, packed).stages) == {"torch_recurrent": ()}

@@ -109,6 +109,8 @@ def _name(stage: str, facts: dict[str, Any]) -> str:
         return f"{stage}_vector"
     if stage == "torch_backward" and facts.get("delta") is False:
         return "torch_backward_linear"
+    if stage == "torch_recurrent" and facts.get("op") == "decode" and not facts.get("varlen"):
+        return "torch_decode"
     return RENAMED.get(stage, stage)
 
 
