@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.target import TENSOR_MEMORY_COLUMNS, Target
 
-TENSOR_MEMORY_COLUMNS = 512
 PARTITIONS = 4
 REGISTER_STEP = 8
 

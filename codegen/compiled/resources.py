@@ -10,8 +10,8 @@ from gdn_ops.codegen.compiled import gcn, sass
 from gdn_ops.codegen.compiled.compile import Compiled
 from gdn_ops.codegen.compiled.loops import Loop, Mix
 from gdn_ops.codegen.compiled.machine_code import MachineCode
-from gdn_ops.codegen.compiled.occupancy import TENSOR_MEMORY_COLUMNS, Occupancy, occupancy
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.compiled.occupancy import Occupancy, occupancy
+from gdn_ops.codegen.target import TENSOR_MEMORY_COLUMNS, Target
 
 THREADS_BLOCK = 1024
 

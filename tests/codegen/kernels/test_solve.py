@@ -105,15 +105,18 @@ def test_store_fp32_keeps_what_16_bits_would_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("axes", "reason"),
     [
-        ({"BT": 32, "NC": 1, "solve": "rows", "merge_dot": "tf32"}, "merges nothing"),
-        ({"BT": 16, "NC": 2}, "NC=1 in chunks of 16"),
-        ({"NC": 4, "solve": "blocks"}, "solve=rows in blocks of 16"),
+        (
+            {"BT": 32, "NC": 1, "solve": "rows", "merge_dot": "tf32"},
+            "solve=rows of one block has no",
+        ),
+        ({"BT": 16, "NC": 2}, "NC=1 for chunks of 16"),
+        ({"NC": 4, "solve": "blocks"}, "solve=rows for blocks of 16"),
         ({"NC": 1, "solve": "doubling"}, "use tf32x3"),
         ({"BT": 128, "NC": 2}, "use tf32x3"),
         ({"BT": 128, "NC": 1, "solve": "blocks"}, "use NC=2"),
-        ({"BT": 128, "num_warps": 1}, "more than num_warps=1"),
+        ({"BT": 128, "num_warps": 1}, "num_warps=1 and h200 has 255; use more warps"),
         ({"heads": "group"}, "HV = H"),
-        ({"dot": "tf32x3"}, "no better than tf32"),
+        ({"dot": "tf32x3"}, "the same as dot=tf32"),
         ({"BK": 128, "num_stages": 3}, "no loop to pipeline"),
     ],
 )

@@ -130,7 +130,7 @@ def test_every_problem_of_every_workload_has_a_plan(workload: str, target: str) 
         assert "torch" in plans
         if target == "cpu":
             assert plans.keys() == {"torch"}
-            assert any("is no GPU" in reason for reason in refusals(problem, TARGETS["cpu"]))
+            assert any("is not a GPU" in reason for reason in refusals(problem, TARGETS["cpu"]))
         for name, interfaces in plans.items():
             for spaces in interfaces:
                 assert [space.stage for space in spaces] == list(PLANS[name].stages(problem))
