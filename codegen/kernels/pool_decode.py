@@ -84,6 +84,11 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
 
 
+def _loop_bounds(problem: Problem, config: Config, sizes: Sizes) -> Mapping[str, int]:
+    # the last sequence ends with the row, so that no tokens after it are to be cleared
+    return {"T": sizes.length, "eos": sizes.length}
+
+
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     BK, BV_ = _block(problem, config)
     reasons = width_reasons(BV, config, problem.V, least=1)
@@ -116,6 +121,7 @@ SPEC = KernelSpec(
     scalars=("T", "scale"),
     problem_scalars=_problem_scalars,
     grid=_grid,
+    loop_bounds=_loop_bounds,
     context=_context,
     refusals=_refusals,
     problem_defaults=_problem_defaults,

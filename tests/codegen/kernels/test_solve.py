@@ -71,7 +71,6 @@ def test_value_heads_share_a_key_head(
     check(case, tmp_path, heads=heads, solve=solve, gate_free=False)
 
 
-@pytest.mark.triton
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_16_bit_in_every_shape_of_the_code(dtype: str, loads: str, tmp_path: Path) -> None:
@@ -89,7 +88,6 @@ def test_ragged_lengths(T: int, tmp_path: Path) -> None:
     check(CASE.with_(T=T, B=2, BT=32), tmp_path)
 
 
-@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     check(CASE.with_(BT=32, T=60, offsets=(0, 0, 41, 41, 57)), tmp_path, gate_free=False)
 
