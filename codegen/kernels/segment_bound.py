@@ -44,7 +44,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 SPEC = KernelSpec(
     name="segment_bound",
     template="triton/segment_bound",
-    doc="by how much a chunk multiplies a state at the most.",
+    doc="an upper bound of how much a chunk multiplies a state by.",
     equation="""
     log_norm = gc of the chunk's last token + sum_t log max(1, |1 - beta_t k_t . k_t|)
     """,

@@ -70,7 +70,7 @@ class Explanation:
 
     def _keeps(self) -> list[str]:
         size = input_bytes(self.choice.problem)
-        lines = [f"keeps    the inputs, {size:.0f} bytes a token of a value head, the model's own"]
+        lines = [f"keeps    the inputs, {size:.0f} bytes per token and value head, the model's own"]
         for text, rows in groupby(self.kept, str):
             names = [row.keep + " (in force)" * (row.keep == self.keep) for row in rows]
             lines.append(f"         {', '.join(names)}: {text}")

@@ -75,7 +75,7 @@ def test_gradients_are_a_problem_of_their_own() -> None:
 
 @pytest.mark.parametrize("plan", ["fused1"])
 def test_a_plan_without_gradients_says_so(plan: str) -> None:
-    with pytest.raises(UnsupportedProblem, match=f"plan {plan} has no backward yet; plan split"):
+    with pytest.raises(UnsupportedProblem, match=f"plan {plan} has no backward; plan split"):
         choose_forced(FORWARD.backward(final_state=False), H200, plan)
 
 

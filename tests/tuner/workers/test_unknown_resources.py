@@ -61,7 +61,7 @@ def unknown(monkeypatch: pytest.MonkeyPatch) -> CompileRow:
 
 def test_resources_that_cannot_be_read_are_unknown(unknown: CompileRow) -> None:
     assert (unknown.status, unknown.resources) == ("ok", None)
-    assert "resources unknown: cuobjdump did not read the kernel" in unknown.message
+    assert "resources unknown: cuobjdump cannot read the kernel" in unknown.message
     assert rank(unknown) < rank(CompileRow(**(asdict(unknown) | {"status": "compile-error"})))
 
 
