@@ -40,12 +40,13 @@ PLAN = Plan(
 )
 SPEC = KernelSpec(
     name="toy",
+    template="triton/toy",
     doc="",
     equation="",
     shared=("BT",),
     axes=(
         Axis("BK", (32, 64, 128), 64, "channels"),
-        Axis("dot", ("ieee", "tf32", "native"), "native", "precision"),
+        Axis("dot", ("ieee", "tf32", "native"), "native", "precision", precision=True),
         Axis("num_warps", (4,), 4, "warps", launch=True),
     ),
     inputs=lambda problem, config: (),
