@@ -104,7 +104,7 @@ def test_the_stages_around_one_are_as_they_are_said_to_be() -> None:
         plans_for(PROBLEM, CPU)["pair"][-1], {"first": {"tile": 128}, "second": {"warps": 8}}
     )
     first, second = interface
-    assert (first.start, second.begin) == ({"tile": 128}, {"warps": 8})
+    assert (first.start, second.start) == ({"tile": 128}, {"warps": 8})
     assert dict(second.variant({"warps": 1}).stages) == {
         "first": (("tile", 128),), "second": (("warps", 1),),
     }  # fmt: skip
