@@ -17,10 +17,12 @@ class Axis:
 
     Args:
         name: the template's constant (``BT``), or lower case for a launch option (``num_warps``).
-        values: every value the axis may take, in their natural order.
-        default: the conservative value, used where nothing was measured.
+        values: every value the axis may take, in natural order.
+        default: the conservative value, used if nothing was measured.
         doc: what the choice is about, in a phrase.
-        launch: the value goes to Triton's launcher, not into the template.
+        launch: whether the value goes to Triton's launcher instead of the template.
+        precision: whether the value is the precision of matrix products: ``ieee`` (fp32),
+            ``tf32``, ``tf32x3`` and the like, or ``native`` (operands in the problem's dtype).
     """
 
     name: str
@@ -28,23 +30,35 @@ class Axis:
     default: Value
     doc: str
     launch: bool = False
+    precision: bool = False
 
     def check(self, value: object) -> Value:
-        """Return ``value`` if it is one of the axis' values, of the same type."""
+        """Return ``value`` if it is one of the axis' values and of the same type.
+
+        Raises:
+            InvalidConfig: it is not.
+        """
         for known in self.values:
             if type(known) is type(value) and known == value:
                 return known
         allowed = ", ".join(map(str, self.values))
-        raise InvalidConfig(f"{self.name}={shown(value)} is none of the axis' values: {allowed}.")
+        raise InvalidConfig(
+            f"{self.name}={shown(value)} is not a value of this axis; use one of {allowed}."
+        )
 
 
 def defaults(axes: Iterable[Axis]) -> dict[str, Value]:
-    """The default config of some axes."""
+    """The default value of each axis, by name."""
     return {axis.name: axis.default for axis in axes}
 
 
 def checked(axes: Iterable[Axis], config: Mapping[str, object]) -> dict[str, Value]:
-    """Check a config that came from outside: unknown axes are refused, missing ones defaulted."""
+    """Check a config that came from outside and fill in the default of each missing axis.
+
+    Raises:
+        UnknownName: the config names an axis that does not exist.
+        InvalidConfig: a value is not one of its axis' values.
+    """
     by_name = {axis.name: axis for axis in axes}
     for name in config:
         if name not in by_name:
@@ -56,5 +70,5 @@ def checked(axes: Iterable[Axis], config: Mapping[str, object]) -> dict[str, Val
 
 
 def differing(config: Config, usual: Config) -> str:
-    """What of a config is not as usual, e.g. ``BT=32 dot=tf32``."""
+    """The values of a config that differ from ``usual``, e.g. ``BT=32 dot=tf32``."""
     return " ".join(f"{name}={x}" for name, x in config.items() if usual.get(name) != x)

@@ -1,4 +1,4 @@
-"""Element types by their short names, as they stand in problems, configs and the database."""
+"""Element types by the short names that problems, configs and the database use."""
 
 from __future__ import annotations
 

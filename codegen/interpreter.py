@@ -1,4 +1,4 @@
-"""Triton's interpreter, mended to round to bf16, to loop and to mask as GPUs do."""
+"""Fixes for Triton's interpreter, so that it rounds, loops and masks as GPUs do."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def interpreting() -> bool:
 
 
 def patch_interpreter() -> None:
-    """Make the interpreter compute what GPUs do on every supported Triton, once a process."""
+    """Apply every fix below; further calls in the same process change nothing."""
     round_bf16_to_nearest()
     index_by_one_element()
     compare_to_booleans()
 
 
 def round_bf16_to_nearest() -> None:
-    """Make the interpreter round fp32 to bf16 to the nearest even value, once a process.
+    """Make the interpreter round fp32 to bf16 to the nearest even value.
 
-    Triton 3.6 to 3.9 cut the low bits off there, an error of one part in 128 with a bias towards
-    zero, which no GPU makes; and their own nearest-even branch drops the carry into the exponent.
+    Triton 3.6 to 3.9 cut the low bits off, which is an error of up to one part in 128 with a bias
+    towards zero that no GPU makes; their own nearest-even branch drops the carry into the exponent.
     """
     import numpy as np
     from triton.runtime import interpreter
@@ -37,7 +37,7 @@ def round_bf16_to_nearest() -> None:
             return theirs(data, source, target, mode)
         bits = np.ascontiguousarray(data).view(np.uint32)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        # a NaN must not be carried over into infinity
+        # the carry must not turn a NaN into infinity
         nan = (bits & 0x7FFFFFFF) > 0x7F800000
         return np.where(nan, (bits >> 16) | 0x40, rounded).astype(np.uint16)
 
@@ -46,10 +46,10 @@ def round_bf16_to_nearest() -> None:
 
 
 def index_by_one_element() -> None:
-    """Let a loop's bound be a loaded or computed value, once a process.
+    """Let a loop's bound be a loaded or computed value.
 
-    Triton 3.6 asks ``int`` of an array of one element, which NumPy has refused since 2.4
-    (triton-lang/triton#9171, mended in 3.7): every ``range`` over such a value would fail.
+    Triton 3.6 calls ``int`` on an array of one element, which NumPy refuses since 2.4, so that
+    every ``range`` over such a value fails (triton-lang/triton#9171, fixed in Triton 3.7).
     """
     import triton
     from triton.runtime import interpreter

@@ -1,4 +1,4 @@
-"""Rendered source as an importable file: a content-hashed cache that is the user's own."""
+"""Rendered source as importable modules, in a cache folder that belongs to the user."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gdn_ops.codegen.errors import LaunchError
 
 
 def load_module(name: str, source: str, folder: Path) -> ModuleType:
-    """Import rendered source from its content-hashed file, writing the file first if need be.
+    """Import rendered source as a module, from a file named by the source's hash.
 
-    Triton reads a kernel's source back from its file, so ``exec`` would not do. A missing folder
-    is made 0700, and a file that is not the source (damaged, tampered with) is written anew.
+    Triton reads a kernel's source back from its file, so it must exist. A missing folder is created
+    with mode 0700. A file that does not hold the source (damaged, tampered with) is written again.
 
     Raises:
-        LaunchError: the folder cannot be written or belongs to somebody else.
+        LaunchError: the folder cannot be written or belongs to another user.
     """
     digest = hashlib.sha256(source.encode()).hexdigest()
     module_name = f"gdn_rendered.{name}_{digest[:16]}"
@@ -31,24 +31,24 @@ def load_module(name: str, source: str, folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # executed from the string that was hashed; the file is for Triton, which parses it again
+    # run the string that was hashed; the file is for Triton, which parses it again
     exec(compile(source, str(path), "exec"), module.__dict__)
     sys.modules[module_name] = module
     return module
 
 
 def ensure_folder(folder: Path) -> None:
-    """Make a cache folder, 0700, unless it is there.
+    """Create a cache folder with mode 0700, unless it exists.
 
     Raises:
-        LaunchError: it cannot be made, or belongs to somebody else.
+        LaunchError: it cannot be created, or belongs to another user.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         strange = hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
     except OSError as error:
         raise LaunchError(
-            f"cannot make the cache folder {folder}: {error}; "
+            f"cannot create the cache folder {folder}: {error}; "
             "set GDN_CACHE_DIR to a writable folder."
         ) from error
     if strange:
@@ -72,7 +72,7 @@ def _ensure_file(path: Path, source: str) -> None:
 
 
 def _replace(path: Path, source: str) -> None:
-    """Write a file whole or not at all, and leave nothing else behind."""
+    """Write a file completely or not at all, and leave no temporary file."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as tmp:
         try:
             tmp.write(source)

@@ -1,4 +1,4 @@
-"""Plan: an ordered list of stages that computes an op, and the axes they share."""
+"""Plan: the stages that compute an op, in order, and the axes that they share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gdn_ops.codegen.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An ordered list of stages that computes an op.
+    """The stages that compute an op, in order, and the axes that they share.
 
     Args:
-        name: what the database and the user call it.
-        doc: one line.
-        axes: the interface axes, which all stages of a variant share.
-        stages: names in ``KERNELS`` in the order they run, for a problem.
-        refusals: reasons why the plan cannot run a problem on a target at all.
+        name: what users and the database call it.
+        doc: how it computes, in one line.
+        axes: the interface axes, whose values all stages of a variant share.
+        stages: names in ``KERNELS``, in the order in which they run for a problem.
+        refusals: reasons why the plan cannot run a problem on a target; see ``reasons``.
     """
 
     name: str
@@ -31,9 +31,13 @@ class Plan:
     refusals: ReasonsOf
 
     def specs(self, problem: Problem) -> tuple[KernelSpec, ...]:
-        """The specs of the stages, in the order they run."""
+        """The specs of the stages for a problem, in the order in which they run."""
         return tuple(KERNELS[name] for name in self.stages(problem))
 
     def reasons(self, problem: Problem, interface: Config, target: Target) -> list[str]:
-        """Why the plan cannot run the problem on the target with this interface config."""
+        """Why the plan cannot run the problem on the target; empty if it can.
+
+        Args:
+            interface: a value for each of the plan's axes.
+        """
         return self.refusals(problem, interface, target)

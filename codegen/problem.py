@@ -1,4 +1,4 @@
-"""Problem: the static facts of one call, and the key under which its winner is stored."""
+"""Problem: what is fixed about a call before it runs; the key under which winners are stored."""
 
 from __future__ import annotations
 
@@ -30,33 +30,34 @@ POOL_FACTS: dict[str, Any] = {
     "qk_l2norm": False,
     "beta_sigmoid": False,
 }
-"""Facts of op ``pool`` alone, with what they are where nothing is said."""
+"""Fields that only op ``pool`` uses, with their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The static facts of one call of a rule.
+    """What is fixed about one call of a rule before it runs.
 
     Args:
-        op: ``forward`` (a prefill or training sequence), ``decode`` (one token a sequence),
-            ``backward`` (the gradients of either, from the inputs alone) or ``pool`` (a few tokens
-            a sequence, from and to slots of a pool of states).
+        op: ``forward`` (a prefill or training sequence), ``decode`` (one token per sequence),
+            ``backward`` (the gradients of either, computed from the inputs only) or ``pool`` (a few
+            tokens per sequence, reading and writing slots of a pool of states).
         H, HV: query/key heads and value heads; HV is a multiple of H.
         K, V: head dims of q/k and of v, at most 256.
         dtype: element type of q, k, v and o: bf16, fp16 or fp32.
         tokens: tokens of the whole call, B * T.
         sequences: independent sequences, N; B when there is no ``cu_seqlens``.
         varlen: sequences are packed in one row, delimited by ``cu_seqlens``.
-        initial_state, final_state: a state [N, HV, K, V] fp32 comes in, goes out. Backward: its
-            gradient goes out, comes in. Pool: the first is always so, the second says that states
-            are written in place, not to a tensor of one state a token.
-        gate_in_kernel: g is raw, the log decay is -exp(A_log) softplus(g + dt_bias).
+        initial_state, final_state: whether a state [N, HV, K, V] fp32 is an input, an output. For
+            ``backward``: whether its gradient is an output, an input. For ``pool``: the first is
+            always true; the second says that states are written in place, not to a tensor with one
+            state per token.
+        gate_in_kernel: g is raw, and the log decay is -exp(A_log) softplus(g + dt_bias).
         dt_bias: a ``dt_bias`` is given with ``gate_in_kernel``.
-        state_dtype: element type of a pool.
-        state_v_first: a pool is [slots, HV, V, K], not [slots, HV, K, V].
-        verify: a sequence has a slot for the state after each token, not one slot.
-        qk_l2norm: q and k come raw and get length one.
-        beta_sigmoid: beta comes raw and the writing strength is its sigmoid.
+        state_dtype: element type of the pool.
+        state_v_first: the pool is [slots, HV, V, K], not [slots, HV, K, V].
+        verify: each sequence has one slot per token, for the state after it, not one slot.
+        qk_l2norm: q and k are normalized to length 1 first.
+        beta_sigmoid: beta is raw, and the writing strength is its sigmoid.
     """
 
     op: str
@@ -88,12 +89,12 @@ class Problem:
         for name, usual in POOL_FACTS.items():
             if self.op != "pool" and getattr(self, name) != usual:
                 raise InvalidInput(
-                    f"{name}={getattr(self, name)} in op {self.op!r}; it is a fact of op 'pool' "
-                    "alone, leave it out."
+                    f"{name}={getattr(self, name)} with op={self.op!r}; only op 'pool' has it, "
+                    "leave it out."
                 )
         if self.H < 1 or self.HV % self.H:
             raise InvalidInput(
-                f"HV={self.HV} value heads are no multiple of H={self.H} query/key heads; "
+                f"HV={self.HV} value heads are not a multiple of H={self.H} query/key heads; "
                 "give v a head count that H divides."
             )
         for name, size in (("K", self.K), ("V", self.V)):
@@ -114,15 +115,19 @@ class Problem:
         return self.final_state and self.op != "backward"
 
     def backward(self, *, final_state: bool) -> Problem:
-        """The problem of this one's gradients; ``final_state``: the state's gradient is given."""
+        """The problem of this one's gradients.
+
+        Args:
+            final_state: whether the gradient of the final state is given.
+        """
         return replace(self, op="backward", final_state=final_state)
 
     def bucket(self) -> Problem:
-        """Round the sizes up to powers of two, so that nearby calls share one winner."""
+        """Round sizes up to powers of two, so that similar calls share a winner."""
         return replace(self, tokens=_pow2(self.tokens), sequences=_pow2(self.sequences))
 
     def id(self) -> str:
-        """Name the problem, e.g. ``forward-scalar-delta-N1-L2048-H16-HV32-K128-V128-bf16-ht``.
+        """The problem's name, e.g. ``forward-scalar-delta-N1-L2048-H16-HV32-K128-V128-bf16-ht``.
 
         L counts the tokens of the whole call.
         """
@@ -138,7 +143,7 @@ class Problem:
     def facts(self) -> dict[str, Any]:
         """The problem as a flat JSON object, as the database stores it.
 
-        Facts of op ``pool`` stand there where they differ from ``POOL_FACTS``.
+        Fields of op ``pool`` are left out if they have the value in ``POOL_FACTS``.
         """
         facts = asdict(self)
         rule = facts.pop("rule")
@@ -149,7 +154,7 @@ class Problem:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Problem:
-        """Read what ``facts()`` wrote, today or before gradients were an op (``grad``)."""
+        """The problem that ``facts()`` wrote, also before gradients were an op (field ``grad``)."""
         rest = {k: v for k, v in facts.items() if k not in ("gate", "delta", "grad")}
         return cls(rule=Rule(facts["gate"], facts["delta"]), **rest)
 

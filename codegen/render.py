@@ -1,4 +1,4 @@
-"""Problem and config in, source text out: the one Jinja environment."""
+"""Rendering: from a problem and a config to a stage's source. The only use of Jinja."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: boo
         spec: the stage.
         problem: supplies heads, head dims, dtype and flags.
         config: a value for every axis the stage sees, already checked.
-        interpret: the file will run in Triton's interpreter, whose dots misread bf16: operands
-            are rounded to bf16 and multiplied as fp32.
+        interpret: whether the file will run in Triton's interpreter, whose dots misread bf16:
+            operands are then rounded to bf16 and multiplied as fp32.
 
     Raises:
-        TemplateError: naming template, line and cause.
+        TemplateError: with template, line and cause.
     """
     file = f"{spec.template}.py.jinja"
     variables = context(spec, problem, config) | {"INTERPRET": interpret}
@@ -41,7 +41,7 @@ def render(spec: KernelSpec, problem: Problem, config: Config, *, interpret: boo
 
 
 def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, object]:
-    """The variables a template sees."""
+    """The variables that a stage's template sees."""
     io = DTYPES[problem.dtype]
     store = DTYPES["fp32"] if config.get("store") == "fp32" else io
     return {

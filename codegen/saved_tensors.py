@@ -1,4 +1,4 @@
-"""SavedTensors: what a forward variant leaves in memory for the backward, which then reads it."""
+"""SavedTensors: the tensors of a forward that stay in memory, and that its backward reads."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant, plan_named
 
 SAVING = {
-    "inputs": "the inputs alone",
-    "inverse": "the gate's sums gc and the inverse A too",
-    "states": "every tensor too that the forward makes and the backward reads",
+    "inputs": "only the inputs",
+    "inverse": "also the sums of the gate, gc, and the inverse A",
+    "states": "also every tensor that the forward computes and the backward reads",
 }
-"""What may stay in memory from a forward to its backward, from the least to the most."""
+"""What stays in memory from a forward to its backward, from the least to the most."""
 
 INVERSE = ("gc", "A")
 
 
 @dataclass(frozen=True)
 class SavedTensors:
-    """What stays in memory of a forward besides its inputs.
+    """The tensors that stay in memory from a forward to its backward, besides the inputs.
 
     Args:
-        forward: the variant that the forward runs on.
-        names: tensors of its stages that are kept, in the order they are made.
-        why: the reason where there is none.
+        forward: the variant that the forward runs as.
+        names: the tensors of its stages that are kept, in the order in which they are computed.
+        why: the reason if there are none.
     """
 
     forward: Variant
@@ -51,17 +51,17 @@ def saved_tensors_of(
     *,
     fixed: bool = False,
 ) -> SavedTensors:
-    """Choose what a forward leaves for its backward, and the forward variant that makes it.
+    """Choose which tensors a forward keeps for its backward, and the variant that computes them.
 
-    Where the two exchange tensors of other sizes or meanings, the forward takes the backward's
-    interface, for what was chosen for the gradients is the dearer of the two.
+    If the two variants' interfaces differ, so that tensors of one have no meaning to the other, the
+    forward takes the backward's interface, because the backward is the slower of the two.
 
     Args:
         keep: one of ``SAVING``.
-        forward, problem: what the forward would run on, and what it runs.
-        backward, gradients: the same of the backward.
-        target: where both run.
-        fixed: the forward runs on this variant and no other.
+        forward, problem: the variant that the forward would run as, and its problem.
+        backward, gradients: the same for the backward.
+        target: the device of both.
+        fixed: whether the forward must run as this variant.
     """
     if keep == "inputs":
         return SavedTensors(forward, ())
@@ -75,7 +75,7 @@ def saved_tensors_of(
     if saved_names(keep, forward, problem, backward, gradients) == names:
         return SavedTensors(forward, names)
     if fixed:
-        why = f"the backward reads tensors of {aligned}, and the forward is to run as {forward}"
+        why = f"the backward reads tensors of {aligned}, and the forward must run as {forward}"
         return SavedTensors(forward, (), why)
     reasons = aligned.reasons(problem, target)
     if reasons:
@@ -88,10 +88,11 @@ def saved_tensors_of(
 def saved_names(
     keep: str, forward: Variant, problem: Problem, backward: Variant, gradients: Problem
 ) -> tuple[str, ...]:
-    """Tensors that a forward variant makes and a backward variant may read as its own.
+    """The tensors of a forward variant that a backward variant can read instead of computing.
 
-    They are those of a stage which both have, with the same values of the interface axes that the
-    stage shares, and which no other stage writes too. Arguments as of ``saved_tensors_of``.
+    Both variants must have the stage that writes the tensor, with the same values of the interface
+    axes that the stage shares, and no other stage may write it. Arguments as of
+    ``saved_tensors_of``.
     """
     if keep == "inputs":
         return ()
@@ -128,7 +129,7 @@ def _agree(spec: KernelSpec, forward: Variant, backward: Variant, problem: Probl
 def _aligned(
     forward: Variant, problem: Problem, interface: Mapping[str, Value], target: Target
 ) -> Variant:
-    """The forward with the backward's interface, and its stages' own configs where they can run."""
+    """The forward with the backward's interface, and those of its stages' configs that can run."""
     plan: Plan = plan_named(forward.plan)
     own = dict(forward.interface)
     shared = {axis.name: interface.get(axis.name, own[axis.name]) for axis in plan.axes}
@@ -146,6 +147,6 @@ def _nothing_shared(forward: Variant, backward: Variant) -> str:
         return f"{names[0]} of plan {variant.plan}" if len(names) == 1 else f"plan {variant.plan}"
 
     return (
-        f"the forward ({made(forward)}) makes nothing that the backward ({made(backward)}) "
-        "makes again"
+        f"the forward ({made(forward)}) computes nothing that the backward ({made(backward)}) "
+        "computes again"
     )

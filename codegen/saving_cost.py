@@ -1,4 +1,4 @@
-"""Kept: what each choice of ``SAVING`` costs in memory, and what it spares the backward."""
+"""Kept: what each choice of ``SAVING`` costs in memory, and the bytes that the backward moves."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gdn_ops.codegen.variant import Variant
 
 @dataclass(frozen=True)
 class Kept:
-    """One choice of what stays in memory from a forward to its backward.
+    """One choice of what stays in memory from a forward to its backward, with its cost.
 
     Args:
         keep: one of ``SAVING``.
-        saved: the tensors, and the variant that the forward runs on.
-        realigned: whether that is another variant than it would run on without.
-        bytes: what they take beside the inputs, a token of a value head.
-        moved: bytes that the backward then moves, a token of a value head; None of plain PyTorch,
-            whose tensors nobody counts.
+        saved: the tensors, and the variant that the forward runs as.
+        realigned: whether that variant differs from the one without this choice.
+        bytes: bytes per token and value head that they take besides the inputs.
+        moved: bytes per token and value head that the backward moves; None in plain PyTorch, where
+            they are not counted.
     """
 
     keep: str
@@ -34,12 +34,12 @@ class Kept:
     def __str__(self) -> str:
         left = self.saved
         if left.why:
-            return f"no more than the inputs: {left.why}"
+            return f"nothing but the inputs: {left.why}"
         text = "nothing but the inputs" if self.keep == "inputs" else f"{self.bytes:.0f} bytes more"
         if left.names:
-            text += f" a token of a value head ({', '.join(left.names)})"
+            text += f" per token and value head ({', '.join(left.names)})"
         if self.realigned:
-            text += f"; the forward runs as {left.forward}, as the backward needs it"
+            text += f"; the forward runs as {left.forward}, which the backward needs"
         return text if self.moved is None else f"{text}; the backward moves {self.moved:.0f}"
 
 
@@ -52,7 +52,7 @@ def kept_by_choice(
     *,
     fixed: bool = False,
 ) -> tuple[Kept, ...]:
-    """Every choice, in the order of ``SAVING``; arguments as of ``saved_tensors_of``."""
+    """The cost of each choice, in the order of ``SAVING``; arguments as of ``saved_tensors_of``."""
     compiled = any(KERNELS[name].language == "triton" for name, _ in backward.stages)
     rows = []
     for keep in SAVING:
@@ -64,7 +64,7 @@ def kept_by_choice(
 
 
 def input_bytes(problem: Problem) -> float:
-    """What a model's own inputs of the rule take, a token of a value head."""
+    """The bytes per token and value head of the rule's inputs, which a model keeps anyway."""
     gate = ("g",) if problem.rule.gate != "none" else ()
     strength = ("beta",) if problem.rule.delta else ()
     return tensor_bytes(("q", "k", "v", *gate, *strength), problem, {})

@@ -1,4 +1,4 @@
-"""Schedule: the stages of a variant that run, where some tensors are there already."""
+"""Schedule: which stages of a variant have to run if some tensors already exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdn_ops.codegen.variant import Variant
 RESULTS = (
     "o", "ht", "states", "dq", "dk", "dv", "dg", "dbeta", "dA_log", "ddt_bias", "dh0",
 )  # fmt: skip
-"""Tensors that stages make for a caller rather than for one another."""
+"""Tensors that stages compute for a caller, not for one another."""
 
 
 def running(
@@ -20,11 +20,11 @@ def running(
     given: Collection[str] = (),
     wanted: Collection[str] = RESULTS,
 ) -> tuple[str, ...]:
-    """Names of the stages that have to run, in order.
+    """The names of the stages that have to run, in order.
 
     Args:
-        given: what stages make and is there before any of them runs.
-        wanted: what is asked for; a stage that nothing of it depends on is left out.
+        given: tensors of stages that exist before any stage runs.
+        wanted: tensors that are asked for; a stage that none of them depends on is left out.
     """
     needed, names = set(wanted), []
     for name, _ in reversed(variant.stages):

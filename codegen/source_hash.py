@@ -1,4 +1,4 @@
-"""The hash of a rendered stage's code, by which a stored row knows what was run."""
+"""The hash of a rendered stage's code, which a stored row keeps to tell what was run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KernelSpec: one template with its axes, arguments, grid and validity predicate."""
+"""KernelSpec: one template with its axes, arguments, grid, and reasons to refuse a config."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gdn_ops.codegen.axis import Axis, Config, Value, defaults
+from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import RuleText, text_of
 from gdn_ops.codegen.target import Target
@@ -17,6 +18,7 @@ ReasonsOf = Callable[[Problem, Config, Target], list[str]]
 GridOf = Callable[[Problem, Config, Sizes], tuple[int, ...]]
 ContextOf = Callable[[Problem, Config], Mapping[str, object]]
 DefaultsOf = Callable[[Problem], Mapping[str, Value]]
+BoundsOf = Callable[[Problem, Config, Sizes], Mapping[str, int]]
 
 
 def _no_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -39,6 +41,10 @@ def _no_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return ()
 
 
+def _tokens(problem: Problem, config: Config, sizes: Sizes) -> Mapping[str, int]:
+    return {"T": sizes.length}
+
+
 @dataclass(frozen=True, kw_only=True)
 class KernelSpec:
     """One template and everything the tuner, the launcher and the tests must know about it.
@@ -47,18 +53,23 @@ class KernelSpec:
         name: the stage, and the name of the rendered function.
         template: the file under ``templates/`` without ``.py.jinja``, e.g. ``triton/scan``; stages
             may share one. Its folder is the language: ``triton`` or ``torch``.
-        doc: one line: what the stage computes; a text or one per rule, see ``text_of``.
+        doc: what the stage computes, in one line; a text, or one per rule, see ``text_of``.
         equation: the maths, for the rendered file's docstring; likewise.
         axes: the stage's own axes.
         shared: names of the plan's interface axes that the template reads.
-        inputs: names in ``TENSORS`` the function reads, in the order of its parameters.
-        outputs: names it writes; parameters after the inputs (Triton), return values (torch).
+        inputs: names in ``TENSORS`` that the function reads, in the order of its parameters.
+        outputs: names that it writes; parameters after the inputs (Triton), return values (torch).
         scalars: run-time numbers after the tensors: ``T``, ``scale``.
-        problem_scalars: more of them, which depend on the problem.
-        grid: programs launched (Triton).
+        problem_scalars: further run-time numbers, which depend on the problem.
+        grid: the number of programs in each dimension (Triton).
         context: template variables derived from problem and config.
         refusals: the stage's own reasons why a config cannot run; see ``reasons``.
         problem_defaults: values that replace the axes' defaults for a problem; see ``default``.
+        loop_bounds: what a sequence's loops depend on at run time, by its name in the rendered
+            source, e.g. ``T``, the tokens of a sequence of average length. The cost model counts
+            the passes of loops with it.
+        negligible: whether the stage takes so little time beside the plan's other stages that the
+            cost model counts it as 0 s. True for stages that only add up parts of gradients.
     """
 
     name: str
@@ -75,11 +86,18 @@ class KernelSpec:
     context: ContextOf = field(default=_no_context)
     refusals: ReasonsOf = field(default=_no_reasons)
     problem_defaults: DefaultsOf = field(default=_no_changes)
+    loop_bounds: BoundsOf = field(default=_tokens)
+    negligible: bool = False
 
     @cached_property
     def language(self) -> str:
-        """What the template emits: ``triton`` or ``torch``."""
+        """The language of the rendered file: ``triton`` or ``torch``."""
         return self.template.split("/")[0]
+
+    @cached_property
+    def precisions(self) -> tuple[Axis, ...]:
+        """The axes that set the precision of matrix products."""
+        return tuple(axis for axis in self.axes if axis.precision)
 
     def maths(self, problem: Problem) -> str:
         """The equation for a problem's rule, indented by four spaces."""
@@ -99,41 +117,48 @@ class KernelSpec:
     def default(self, problem: Problem) -> dict[str, Value]:
         """The conservative config of the stage's own axes for a problem."""
         config = defaults(self.axes)
-        if config.get("dot") == "native" and problem.dtype == "fp32":
-            config["dot"] = "ieee"
+        for axis in self.precisions:
+            if axis.default == "native" and problem.dtype == "fp32":
+                config[axis.name] = "ieee"
         return {**config, **self.problem_defaults(problem)}
 
     def reasons(self, problem: Problem, config: Config, target: Target) -> list[str]:
-        """Why this config cannot run the problem on the target; empty when it can.
+        """Why this config cannot run the problem on the target; empty if it can.
 
-        The single predicate: the tuner prunes by it, the dispatcher reports it, tests enumerate it.
+        This is the only such check: the tuner prunes by it, the dispatcher reports it, and tests
+        enumerate it.
+
+        Args:
+            config: a value for every axis the stage sees, its own and the plan's.
         """
         reasons = []
         if self.language == "triton" and not target.gpu:
-            reasons.append(f"{self.name} is a Triton kernel and target {target.name} is no GPU")
+            reasons.append(f"{self.name} is a Triton kernel and target {target.name} is not a GPU")
         if config.get("store") == "fp32" and problem.dtype == "fp32":
-            reasons.append("store=fp32 is the same as store=io when q, k, v are fp32")
-        if config.get("dot") == "native" and problem.dtype == "fp32":
-            reasons.append("dot=native needs 16-bit q, k, v; they are fp32")
-        if self.language == "triton":
-            for name in ("dot", "merge_dot"):
-                reasons += _precision_reasons(name, problem, config, target)
+            reasons.append("store=fp32 is the same as store=io for fp32 q, k, v")
+        for axis in self.precisions:
+            if config[axis.name] == "native" and problem.dtype == "fp32":
+                reasons.append(f"{axis.name}=native needs 16-bit q, k, v; they are fp32")
+            if self.language == "triton":
+                reasons += _precision_reasons(axis, problem, config, target)
         if config.get("loads") == "descriptor":
             reasons += _descriptor_reasons(problem, target)
         return reasons + self.refusals(problem, config, target)
 
 
-def _precision_reasons(name: str, problem: Problem, config: Config, target: Target) -> list[str]:
-    dot, reasons = config.get(name), []
-    if dot == "native" and config.get("store") == "fp32":
+def _precision_reasons(axis: Axis, problem: Problem, config: Config, target: Target) -> list[str]:
+    name, precision, reasons = axis.name, config[axis.name], []
+    if precision == "native" and config.get("store") == "fp32":
         reasons.append(f"{name}=native would round what store=fp32 keeps")
-    if name == "dot" and dot == "ieee" and problem.dtype != "fp32" and target.capability >= 100:
+    # only an axis that offers native multiplies 16-bit tiles
+    tiles_16 = "native" in axis.values and problem.dtype != "fp32"
+    if precision == "ieee" and tiles_16 and target.capability >= 100:
         # seen in the PTX of Triton 3.6 and 3.7; triton issue 10176
         reasons.append(f"{name}=ieee of 16-bit tiles is compiled to tf32 for {target.arch}")
-    if dot == "tf32" and problem.dtype == "fp32":
-        reasons.append(f"{name}=tf32 keeps 11 bits of fp32 q, k, v; take tf32x3 or ieee")
-    if dot in ("tf32", "tf32x3") and target.vendor == "amd":
-        reasons.append(f"{name}={dot} needs NVIDIA tensor cores; {target.name} is AMD")
+    if precision == "tf32" and problem.dtype == "fp32":
+        reasons.append(f"{name}=tf32 keeps 11 bits of fp32 q, k, v; use tf32x3 or ieee")
+    if precision in ("tf32", "tf32x3") and target.vendor == "amd":
+        reasons.append(f"{name}={precision} needs NVIDIA tensor cores; {target.name} is AMD")
     return reasons
 
 
@@ -143,11 +168,11 @@ def _descriptor_reasons(problem: Problem, target: Target) -> list[str]:
         reasons.append(
             f"loads=descriptor needs TMA (sm_90 or newer); {target.name} is {target.arch}"
         )
-    size = 4 if problem.dtype == "fp32" else 2
+    size = DTYPES[problem.dtype].bytes
     for name, dim in (("K", problem.K), ("V", problem.V)):
         if dim * size % 16:
             reasons.append(
-                f"loads=descriptor needs rows of a multiple of 16 bytes; {name}={dim} "
-                f"{problem.dtype} is {dim * size}"
+                f"loads=descriptor needs rows of a multiple of 16 bytes; {name}={dim} in "
+                f"{problem.dtype} is {dim * size} bytes"
             )
     return reasons

@@ -1,6 +1,6 @@
-"""Every known target; a GPU is one row.
+"""Every known target. A GPU is one row.
 
-Rates are dense (no sparsity), matrix rates with fp32 accumulation, of the full board power; from
+Rates are dense (no sparsity), with fp32 accumulation for matrix rates, at full board power, from
 the makers' data sheets and architecture papers. Limits of an architecture come from the CUDA
 programming guide's table of compute capabilities and from LLVM's AMDGPU guide.
 """
@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def _nvidia(shared_sm_kib: int, warps: int, blocks: int) -> dict[str, int]:
-    # one KiB of the SM's shared memory belongs to the driver in each resident block
+    # the driver takes one KiB of the SM's shared memory per resident block
     shared = {"shared_block": (shared_sm_kib - 1) * KIB, "shared_sm": shared_sm_kib * KIB}
     return {**shared, "reserved_block": KIB, "warps_sm": warps, "blocks_sm": blocks}
 
@@ -30,7 +30,7 @@ def _cdna(shared_kib: int) -> dict[str, int]:
 
 
 def _rdna() -> dict[str, int]:
-    """Of a work-group processor (two compute units), which the driver counts and a block uses."""
+    """Limits of a work-group processor (two compute units): the driver counts these."""
     shared = {"shared_block": 64 * KIB, "shared_sm": 128 * KIB}
     registers = {"registers_sm": 196608, "registers_thread": 256}
     return {**shared, **registers, "warps_sm": 64, "blocks_sm": 32}
@@ -51,8 +51,8 @@ ARCHS: dict[str, dict[str, int]] = {
     "gfx1100": _rdna(),
     "gfx1201": _rdna(),
 }
-# whose limits stand in for those of an architecture of the family that is not in the table:
-# the family's smallest, so that what is chosen for it can run
+# the limits of an architecture that is not in the table: those of this member of its family, the
+# smallest, so that what is chosen for it can run
 _FAMILY = {"sm_": "sm_86", "gfx9": "gfx942", "gfx1": "gfx1100"}
 
 
@@ -62,7 +62,7 @@ def _row(name: str, device: str, arch: str, **facts: Any) -> Target:
 
 
 def _rates(bandwidth: float, f16: float, tf32: float, fp32: float) -> dict[str, float]:
-    """Bandwidth in GB/s and rates in TFLOP/s, as data sheets print them, in bytes and FLOP/s."""
+    """Bandwidth given in GB/s and rates in TFLOP/s, as in data sheets, in bytes/s and FLOP/s."""
     flops = {"flops_16": f16 * 1e12, "flops_tf32": tf32 * 1e12, "flops_fp32": fp32 * 1e12}
     return {"bandwidth": bandwidth * 1e9, **flops}
 
@@ -97,7 +97,7 @@ TARGETS: dict[str, Target] = {
         _row("rtxpro6000", "RTX PRO 6000 Blackwell", "sm_120", sms=188, l2=128 * MIB,
              **_rates(1792, 503.8, 251.9, 126)),
         _row("gb10", "GB10", "sm_121", sms=48, l2=24 * MIB, **_rates(273, 0, 0, 0)),
-        # one of the board's two dies, which the driver shows as a device each
+        # one of the board's two dies; the driver shows each as a device
         _row("mi250x", "MI250X", "gfx90a", sms=110, l2=8 * MIB, **_rates(1638, 191.5, 0, 23.9)),
         _row("mi300x", "MI300X", "gfx942", sms=304, l2=256 * MIB,
              **_rates(5300, 1307.4, 653.7, 163.4)),
@@ -107,28 +107,32 @@ TARGETS: dict[str, Target] = {
     )
 }  # fmt: skip
 
-# words in a driver's name that mean another chip, or a slice of the one whose name it carries
+# words in a driver's name for a device that mean another chip, or a slice of the named one
 _OTHER_CHIP = {"laptop", "q", "mig", "d", "ti", "super"}
 
 
 def target_named(name: str) -> Target:
-    """The target of a name, or UnknownName."""
+    """The target of this name.
+
+    Raises:
+        UnknownName: there is none.
+    """
     if name not in TARGETS:
         raise UnknownName.of("target", name, TARGETS)
     return TARGETS[name]
 
 
 def target_of_device(device_name: str, arch: str, *, sms: int = 0) -> Target | None:
-    """The row of a device, by the driver's name for it; the row that matches most words wins.
+    """The row of a device, by the driver's name for it; of several, the one with the longest name.
 
     Args:
         device_name: e.g. ``NVIDIA H100 80GB HBM3``.
         arch: e.g. ``sm_90``; a row of another architecture never matches.
-        sms: the device's own count, where it is known: a row with another count is another chip,
-            or the whole of which this is a slice.
+        sms: the number of SMs, 0 if unknown. A row with another number is another chip, or the
+            chip of which the device is a slice.
 
     Returns:
-        None if no row matches; ``measured_target`` makes one.
+        None if no row matches; ``measured_target`` then makes one.
     """
     words = set(_words(device_name))
     if words & _OTHER_CHIP:
@@ -152,10 +156,10 @@ def measured_target(
     l2: int = 0,
     bandwidth: float = 0.0,
 ) -> Target:
-    """A row for a device that has none, from what its driver says.
+    """A target for a device without a row, from what its driver says.
 
-    Its name is the driver's in lower case with dashes; its peak rates stay unknown (0). Limits that
-    are not given are those of its architecture, or the smallest of the family of a new one.
+    Its name is the driver's, in lower case with dashes; its peak rates are unknown (0). Limits that
+    are not given are those of its architecture, or for an unknown one the smallest of its family.
     """
     family = next((known for start, known in _FAMILY.items() if arch.startswith(start)), "")
     limits: dict[str, Any] = dict(ARCHS.get(arch) or ARCHS.get(family, {}))

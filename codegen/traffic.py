@@ -1,4 +1,4 @@
-"""Traffic: the bytes that stages and variants move through memory, and that tensors take there."""
+"""Traffic: the bytes that stages and variants move through memory, and the sizes of tensors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gdn_ops.codegen.variant import Variant
 
 
 def stage_bytes(spec: KernelSpec, problem: Problem, config: Config) -> float:
-    """Bytes a token of a value head that a stage reads and writes, each of its tensors once.
+    """The bytes per token and value head that a stage reads and writes, each tensor once.
 
-    What one program reads again, or another also reads, counts once. States that come in and go
-    out, and tables of packed sequences, belong to no token and are left out.
+    Repeated reads, by the same program or by others, are not counted. Initial and final states and
+    the tables of packed sequences are left out, because their size does not depend on the tokens.
     """
     names = (*spec.inputs(problem, config), *spec.outputs(problem, config))
     return tensor_bytes((name for name in names if name in TENSORS), problem, config)
 
 
 def variant_bytes(variant: Variant, problem: Problem, given: Collection[str] = ()) -> float:
-    """The bytes of a variant's stages, a token of a value head, where some tensors are given."""
+    """The bytes per token and value head that a variant's stages move if ``given`` exist."""
     stages = running(variant, problem, given)
     return sum(stage_bytes(KERNELS[name], problem, variant.config(name)) for name in stages)
 
 
 def tensor_bytes(names: Iterable[str], problem: Problem, config: Config) -> float:
-    """The bytes of tensors, a token of a value head; what belongs to no token is left out."""
+    """The sizes of tensors in bytes per token and value head; see ``stage_bytes``."""
     return sum(_bytes(name, problem, config) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""Variant: a plan with a value for every axis; what is rendered, timed, stored and launched."""
+"""Variant: a plan with a value for every axis, which can be rendered, timed, stored and run."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Variant:
         interface: Mapping[str, object] | None = None,
         stages: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Variant:
-        """Build a variant of a plan for a problem; axes that are not given take their default.
+        """Build a variant of a plan for a problem. Axes that are not given get their defaults.
 
         Raises:
             UnknownName: the plan, a stage or an axis does not exist.
-            InvalidConfig: a value is none of its axis' values.
+            InvalidConfig: a value is not one of its axis' values.
         """
         definition = plan_named(plan)
         specs = definition.specs(problem)
@@ -58,14 +58,14 @@ class Variant:
 
     @classmethod
     def default(cls, plan: str, problem: Problem) -> Variant:
-        """The plan's conservative variant."""
+        """The plan's conservative variant, with the default of every axis."""
         return cls.of(plan, problem)
 
     @classmethod
     def from_json(cls, data: Any, problem: Problem) -> Variant:
         """Read what ``to_json`` wrote, also when stages had other names.
 
-        Everything is checked, for the database is not trusted.
+        Everything is checked, because the database is not trusted.
         """
         if not isinstance(data, Mapping) or not isinstance(data.get("plan"), str):
             raise InvalidConfig(f"a variant is an object with a plan, not {data!r}; retune.")
@@ -86,7 +86,7 @@ class Variant:
         }
 
     def config(self, stage: str) -> dict[str, Value]:
-        """Every axis a stage sees: the interface and its own."""
+        """The value of every axis that a stage sees: the interface's and its own."""
         return {**dict(self.interface), **dict(dict(self.stages)[stage])}
 
     @property
@@ -105,7 +105,7 @@ class Variant:
         return " ".join(filter(None, [self.plan, *parts]))
 
     def reasons(self, problem: Problem, target: Target) -> list[str]:
-        """Why the variant cannot run the problem on the target; empty when it can."""
+        """Why the variant cannot run the problem on the target; empty if it can."""
         plan = PLANS[self.plan]
         wanted, own = plan.stages(problem), tuple(name for name, _ in self.stages)
         if wanted != own:
@@ -118,7 +118,11 @@ class Variant:
 
 
 def plan_named(name: str) -> Plan:
-    """The plan of a name, or UnknownName."""
+    """The plan of this name.
+
+    Raises:
+        UnknownName: there is none.
+    """
     if name not in PLANS:
         raise UnknownName.of("plan", name, PLANS)
     return PLANS[name]

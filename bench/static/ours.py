@@ -110,8 +110,7 @@ def _launch(spec: KernelSpec, problem: Problem, config: Config, row: CompileRow 
 
 def torch_launches(spec: KernelSpec, problem: Problem, config: Config) -> list[Launch]:
     """Return the launches of a stage of plain PyTorch, recorded on tensors without data."""
-    T, B = problem.tokens, 1
-    sizes = Sizes(B=B, T=T, N=problem.sequences, NT=-(-T // int(config.get("BT") or 1)))
+    sizes = Sizes.typical(problem, config)
     inputs = [
         torch.empty(
             TENSORS[name].dims(problem, config, sizes),

@@ -1,4 +1,4 @@
-"""One stage compiled for a named target, which need not be in this machine."""
+"""Compiling one stage for a target, which need not be in this machine."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ SCALARS = {
     "stride_slots": "i32",
 }
 DIVISIBLE = ("stride_q", "stride_k", "stride_v", "stride_pool")
-"""Strides that are multiples of 16 in the tensors of a model."""
+"""Strides that are multiples of 16 in a model's tensors."""
 BACKENDS = {"nvidia": "cuda", "amd": "hip"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What Triton made of one stage.
+    """One stage compiled by Triton.
 
     Args:
         stage: the stage's name.
-        target: what it was compiled for.
-        warps: warps a block is launched with (warp specialisation adds to ``num_warps``).
-        shared: bytes of shared memory the launch asks for.
-        tensor_memory: columns of tensor memory a block allocates (sm_100).
+        target: the GPU it was compiled for.
+        warps: warps per block at launch (warp specialisation adds to ``num_warps``).
+        shared: bytes of shared memory that the launch asks for.
+        tensor_memory: columns of tensor memory per block (sm_100).
         binary: the cubin or code object.
-        asm: every text on the way, by Triton's names: ttir, ttgir, llir, ptx or amdgcn.
-        seconds: what compiling took; the first in a process pays for the compiler's start.
-        cached: Triton had it in its cache, and ``seconds`` is the look-up.
+        asm: the intermediate texts, by Triton's names: ttir, ttgir, llir, ptx or amdgcn.
+        seconds: time of compiling; the first call in a process includes the compiler's start.
+        cached: whether Triton had it in its cache; ``seconds`` is then the look-up.
     """
 
     stage: str
@@ -68,18 +68,18 @@ def compile_stage(
 ) -> Compiled:
     """Render a stage and compile it for a target, in this process, without a GPU or PyTorch.
 
-    LLVM may abort the process: run it in a worker where that matters.
+    LLVM may abort the process; run this in a worker if that matters.
 
     Args:
         spec: a Triton stage.
         problem: supplies heads, head dims, dtype and flags.
-        config: a value for every axis the stage sees, already checked.
+        config: a value for every axis that the stage sees, already checked.
         target: a GPU.
-        folder: where the rendered file is kept; Triton reads it back.
+        folder: where the rendered file is written; Triton reads it back.
 
     Raises:
-        InvalidConfig: the target is no GPU or the stage is no Triton kernel.
-        CompileError: Triton or its assembler refused, in one line.
+        InvalidConfig: the target is not a GPU or the stage is not a Triton kernel.
+        CompileError: Triton or its assembler failed; with the cause in one line.
     """
     if target.vendor not in BACKENDS or spec.language != "triton":
         raise InvalidConfig(
@@ -123,7 +123,7 @@ def compile_stage(
 
 
 def _in_some_cache(compile: Callable[[], Any]) -> Any:
-    """Compile in Triton's cache, or in a passing one where that cannot be written."""
+    """Compile in Triton's cache, or in a temporary one if that cannot be written."""
     from triton import knobs
 
     try:
@@ -145,13 +145,13 @@ def signature(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, s
 
 
 def launch_options(spec: KernelSpec, config: Config) -> dict[str, Any]:
-    """What goes to Triton's launcher; FMA contraction always, as its default differs by version."""
+    """The options for Triton's launcher; enable_fp_fusion always, as its default differs."""
     options = {axis.name: config[axis.name] for axis in spec.axes if axis.launch}
     return {"enable_fp_fusion": True, **options}
 
 
 def cause(error: BaseException) -> str:
-    """Why Triton failed, in one line: the innermost error and the source line it points at."""
+    """Why Triton failed, in one line: the innermost error and the source line it refers to."""
     where = ""
     while True:
         source, line = (
@@ -175,7 +175,7 @@ def _values(spec: KernelSpec, config: Config) -> str:
 
 
 def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...], list[Any]]:
-    """What the launcher finds of PyTorch's tensors: 16-byte alignment, and on AMD at most 2 GiB."""
+    """What holds for PyTorch's tensors: 16-byte alignment, and on AMD a size of at most 2 GiB."""
     aligned: list[Any] = ["tt.divisibility", 16]
     facts = [aligned, ["tt.pointer_range", 32]] if target.vendor == "amd" else [aligned]
     pointers = {(i,): facts for i, type_ in enumerate(types.values()) if type_.startswith("*")}
@@ -185,7 +185,7 @@ def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...
 def compiled_of(
     stage: str, target: Target, kernel: Any, *, seconds: float, cached: bool
 ) -> Compiled:
-    """What Triton compiled (its ``CompiledKernel``), under a name of ours."""
+    """A kernel that Triton compiled (its ``CompiledKernel``), as ``Compiled``."""
     metadata = kernel.metadata
     return Compiled(
         stage=stage,

@@ -1,4 +1,4 @@
-"""AMD machine code, from the assembly text that LLVM writes for the code object."""
+"""Reading AMD machine code, from the assembly text that LLVM writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parse(amdgcn: str) -> MachineCode:
     """Read one kernel's assembly.
 
     Raises:
-        UnreadableCode: the text has no metadata, which Triton's AMD back end always writes.
+        UnreadableCode: the text lacks the metadata that Triton's AMD back end writes.
     """
     body, _, metadata = amdgcn.partition(".amdgpu_metadata")
     facts = {name: int(value) for name, value in _METADATA.findall(metadata)}
@@ -35,7 +35,7 @@ def parse(amdgcn: str) -> MachineCode:
             copies += 1
     del names["s_nop"], names["s_code_end"]
     return MachineCode(
-        # of gfx90a and later this counts vector and accumulation registers, which share one file
+        # from gfx90a on this counts vector and accumulation registers, which share one file
         registers=facts["vgpr_count"],
         stack=facts["private_segment_fixed_size"],
         shared=facts["group_segment_fixed_size"],

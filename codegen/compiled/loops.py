@@ -1,4 +1,4 @@
-"""Loops of a kernel's machine code, and what one pass through each of them executes."""
+"""The loops of a kernel's machine code, and what one pass of each executes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Instructions of one warp, by what they keep busy.
+    """A count of one warp's instructions by the unit that executes them.
 
     Args:
         instructions: all of them.
-        flops_16, flops_tf32: FLOPs of the matrix instructions, of 16-bit and of tf32 operands.
+        flops_16, flops_tf32: FLOPs of matrix instructions with 16-bit and with tf32 operands.
         special: transcendental instructions.
-        waits: barriers of a block and waits for matrix products.
+        waits: barriers of the block and waits for matrix products.
     """
 
     instructions: int = 0
@@ -38,8 +38,8 @@ class Loop:
     """A loop of the machine code.
 
     Args:
-        outer: index of the loop around it in the kernel's list; -1 of the outermost.
-        mix: what one pass executes itself, inner loops apart.
+        outer: index of the enclosing loop in the kernel's list; -1 for the kernel itself.
+        mix: what one pass executes, without inner loops.
     """
 
     outer: int
@@ -56,9 +56,9 @@ class Line:
 
 
 def loops_of(lines: Iterable[Line]) -> tuple[Loop, ...]:
-    """The kernel as loops, in the order of the code; the first is the kernel itself, run once.
+    """The loops of a kernel in the order of the code; the first is the kernel itself, run once.
 
-    A loop is what lies between a label and the last branch back to it.
+    A loop is the code between a label and the last branch back to it.
     """
     listing = list(lines)
     spans = _spans(listing)
@@ -68,7 +68,7 @@ def loops_of(lines: Iterable[Line]) -> tuple[Loop, ...]:
         while place > open_[-1][0]:
             open_.pop()
         if place in starts:
-            # a branch out of the loop around it closes no later than that loop does
+            # a loop ends no later than the loop around it
             loops.append(Loop(open_[-1][1], Mix()))
             open_.append((min(starts[place], open_[-1][0]), len(loops) - 1))
         index = open_[-1][1]
@@ -89,5 +89,5 @@ def _spans(listing: Sequence[Line]) -> list[tuple[int, int]]:
 
 
 def _works(body: Sequence[Line]) -> bool:
-    """Whether a branch back is a loop and not the endless one behind a kernel's exit."""
+    """Whether a backward branch is a loop, not the endless one after a kernel's exit."""
     return sum(line.mix.instructions for line in body) > 0

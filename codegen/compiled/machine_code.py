@@ -1,4 +1,4 @@
-"""MachineCode: what a compiled kernel's binary says about itself, whoever made the GPU."""
+"""MachineCode: what is read from a compiled kernel's binary, for any GPU maker."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class MachineCode:
     """One kernel's resources and static instruction mix.
 
     Args:
-        registers: 32-bit registers a thread.
-        stack: bytes of local memory a thread, which is where spilled registers go.
-        shared: bytes of static shared memory a block.
-        instructions: all instructions, padding apart.
-        matrix: matrix multiply instructions by kind: ``HMMA`` (a warp's), ``HGMMA`` (a warp
-            group's, sm_90), ``UTCHMMA`` (tensor memory, sm_100), ``MFMA`` and ``WMMA`` (AMD).
-        copies: asynchronous copies to shared memory by kind: ``LDGSTS`` (a thread's),
-            ``UTMALDG``/``UTMASTG`` (a tensor descriptor's, TMA), ``LDS`` (AMD).
+        registers: 32-bit registers per thread.
+        stack: bytes of local memory per thread, where spilled registers go.
+        shared: bytes of static shared memory per block.
+        instructions: number of instructions, without padding.
+        matrix: matrix multiply instructions by kind: ``HMMA`` (per warp), ``HGMMA`` (per warp
+            group, sm_90), ``UTCHMMA`` (in tensor memory, sm_100), ``MFMA`` and ``WMMA`` (AMD).
+        copies: asynchronous copies to shared memory by kind: ``LDGSTS`` (per thread),
+            ``UTMALDG``/``UTMASTG`` (by tensor descriptor, TMA), ``LDS`` (AMD).
         local: loads and stores of local memory.
         loops: the kernel's loops, itself first; see ``loops_of``.
     """

@@ -1,24 +1,23 @@
-"""How many blocks of a kernel an SM holds at once, and what limits it."""
+"""Occupancy: how many blocks of a kernel an SM holds at once, and what limits it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.target import TENSOR_MEMORY_COLUMNS, Target
 
-TENSOR_MEMORY_COLUMNS = 512
 PARTITIONS = 4
 REGISTER_STEP = 8
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Resident blocks and warps of one SM.
+    """The resident blocks and warps of one SM.
 
     Args:
         blocks: blocks resident at once; 0 if not even one fits.
         warps: their warps.
-        fraction: ``warps`` of those the SM could hold.
+        fraction: ``warps`` divided by the most warps that the SM holds.
         limit: what runs out first: registers, shared memory, tensor memory, warps or blocks.
     """
 
@@ -31,17 +30,17 @@ class Occupancy:
 def occupancy(
     target: Target, *, warps: int, registers: int, shared: int, tensor_memory: int = 0
 ) -> Occupancy:
-    """The occupancy of a kernel, after the CUDA occupancy calculator; AMD's rule has the same form.
+    """The occupancy of a kernel, by the rules of the CUDA occupancy calculator; AMD's are alike.
 
-    An SM's registers lie in four partitions with a scheduler each, and a warp's, in steps of 8 a
-    thread, in one of them.
+    An SM has four partitions with one scheduler and a quarter of the registers each. A warp's
+    registers are in one partition, and are allocated in steps of 8 per thread.
 
     Args:
-        target: whose SM.
-        warps: warps a block.
-        registers: 32-bit registers a thread.
-        shared: bytes of shared memory a block.
-        tensor_memory: columns of tensor memory a block.
+        target: the GPU.
+        warps: warps per block.
+        registers: 32-bit registers per thread.
+        shared: bytes of shared memory per block.
+        tensor_memory: columns of tensor memory per block.
     """
     blocks = {
         "warps": target.warps_sm // warps,

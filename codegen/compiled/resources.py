@@ -1,4 +1,4 @@
-"""Resources: what a compiled stage needs of its target, and why it may not start there."""
+"""Resources: what a compiled stage needs of its target, and why it may be unable to start."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from gdn_ops.codegen.compiled import gcn, sass
 from gdn_ops.codegen.compiled.compile import Compiled
 from gdn_ops.codegen.compiled.loops import Loop, Mix
 from gdn_ops.codegen.compiled.machine_code import MachineCode
-from gdn_ops.codegen.compiled.occupancy import TENSOR_MEMORY_COLUMNS, Occupancy, occupancy
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.compiled.occupancy import Occupancy, occupancy
+from gdn_ops.codegen.target import TENSOR_MEMORY_COLUMNS, Target
 
 THREADS_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one compiled stage uses of one target.
+    """The resources that one compiled stage uses on one target.
 
     Args:
-        warps: warps a block.
-        registers: 32-bit registers a thread.
-        stack: bytes of local memory a thread; more than 0 is spilled registers.
-        shared: bytes of shared memory a block, static and dynamic.
-        tensor_memory: columns of tensor memory a block (sm_100).
-        instructions: instructions of the kernel.
+        warps: warps per block.
+        registers: 32-bit registers per thread.
+        stack: bytes of local memory per thread; if more than 0, registers spill.
+        shared: bytes of shared memory per block, static and dynamic.
+        tensor_memory: columns of tensor memory per block (sm_100).
+        instructions: number of instructions.
         matrix: matrix instructions by kind; see ``MachineCode``.
         copies: asynchronous copies to shared memory by kind; see ``MachineCode``.
         local: loads and stores of local memory.
-        binary: bytes of the binary.
-        seconds: what compiling took, or the look-up if ``cached``.
-        cached: the binary came from Triton's cache.
+        binary: size of the binary in bytes.
+        seconds: time of compiling, or of the look-up if ``cached``.
+        cached: whether the binary came from Triton's cache.
         occupancy: resident blocks and warps.
-        loops: the kernel's loops, itself first; empty where they were not read.
+        loops: the kernel's loops, itself first; empty if they were not read.
     """
 
     warps: int
@@ -58,28 +58,28 @@ class Resources:
         return any(name.startswith("UTMA") for name in self.copies)
 
     def reasons(self, target: Target) -> list[str]:
-        """Why the kernel cannot start on the target; empty when it can."""
+        """Why the kernel cannot start on the target; empty if it can."""
         reasons = []
         threads = self.warps * target.warp
         if threads > THREADS_BLOCK:
             reasons.append(
-                f"{self.warps} warps are {threads} threads and a block has at most "
-                f"{THREADS_BLOCK}; lower num_warps"
+                f"{self.warps} warps are {threads} threads, and a block has at most "
+                f"{THREADS_BLOCK}; use a smaller num_warps"
             )
         if self.shared > target.shared_block:
             reasons.append(
-                f"{self.shared} bytes of shared memory are over the {target.shared_block} that a "
-                f"block may use on {target.name}; take smaller tiles or fewer num_stages"
+                f"{self.shared} bytes of shared memory exceed the {target.shared_block} that a "
+                f"block may use on {target.name}; use smaller tiles or fewer num_stages"
             )
         if self.registers * threads > target.registers_sm:
             reasons.append(
-                f"{self.registers} registers of {threads} threads are over the "
-                f"{target.registers_sm} of an SM of {target.name}; take smaller tiles or num_warps"
+                f"{self.registers} registers for each of {threads} threads exceed the "
+                f"{target.registers_sm} of an SM of {target.name}; use smaller tiles or num_warps"
             )
         if self.tensor_memory > TENSOR_MEMORY_COLUMNS:
             reasons.append(
-                f"{self.tensor_memory} columns of tensor memory are over the "
-                f"{TENSOR_MEMORY_COLUMNS} of an SM; take smaller tiles"
+                f"{self.tensor_memory} columns of tensor memory exceed the "
+                f"{TENSOR_MEMORY_COLUMNS} of an SM; use smaller tiles"
             )
         return reasons
 

@@ -1,4 +1,4 @@
-"""NVIDIA machine code, as the tools that come with Triton print it."""
+"""Reading NVIDIA machine code, from what the tools that come with Triton print."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def machine_code(cubin: bytes) -> MachineCode:
 
     Raises:
         UnreadableCode: Triton's wheel lacks the tools, they cannot read this architecture, or
-            there is no folder for passing files.
+            there is no folder for temporary files.
     """
     try:
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(cubin)
             file.flush()
             usage = _output("cuobjdump", "--dump-resource-usage", file.name)
-            # without the data flow of registers, which takes longer than all the rest
+            # without the data flow of registers, which takes longer than everything else
             listing = _output("nvdisasm", "--print-code", "--no-dataflow", file.name)
     except OSError as error:
         raise UnreadableCode(
-            f"the kernel cannot be laid out for the disassembler: {error}; "
+            f"the kernel cannot be written to a file for the disassembler: {error}; "
             "set TMPDIR to a writable folder."
         ) from error
     return parse(usage, listing)
 
 
 def parse(usage: str, listing: str) -> MachineCode:
-    """Read what ``cuobjdump --dump-resource-usage`` and ``nvdisasm --print-code`` printed."""
+    """Parse what ``cuobjdump --dump-resource-usage`` and ``nvdisasm --print-code`` print."""
     found = _USAGE.search(usage)
     if found is None:
         raise UnreadableCode(
@@ -80,7 +80,7 @@ def _lines(listing: str) -> Iterator[Line]:
 
 
 def _mix(opcode: str) -> Mix:
-    """What one instruction of a warp keeps busy."""
+    """The counts of one instruction of a warp."""
     flops, tf32 = 0.0, "TF32" in opcode
     if found := _GROUP.match(opcode):
         m, n, k, _ = found.groups()
@@ -105,6 +105,6 @@ def _output(tool: str, *arguments: str) -> str:
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
         said = (str(getattr(error, "stderr", "") or "").strip() or str(error)).splitlines()[-1]
         raise UnreadableCode(
-            f"{tool} did not read the kernel: {said}; install Triton's own wheel, "
+            f"{tool} cannot read the kernel: {said}; install Triton's own wheel, "
             f"or set TRITON_{tool.upper()}_PATH to a newer {tool}."
         ) from error

@@ -1,4 +1,10 @@
-"""Trips: how often the loops of a rendered kernel are passed through."""
+"""Trips: how many passes the loops of a compiled kernel make.
+
+The loops and their bounds are read from the rendered source, not declared in specs. Which loops a
+kernel has, and in which order, depends on template, macros, problem and config; a declaration would
+repeat all of that and could go wrong unnoticed. A spec only declares the run-time numbers in the
+bounds (``KernelSpec.loop_bounds``), and a test checks that it declares all of them.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +15,34 @@ from dataclasses import dataclass
 from gdn_ops.codegen.compiled.loops import Loop
 
 UNROLLED = 4
-"""Passes below which the compiler may have written a loop out."""
+"""The most passes of a loop that the compiler may have unrolled completely."""
 
 
 @dataclass(frozen=True)
 class SourceLoop:
-    """A loop of the rendered source: index of the one around it (-1: none), and its passes."""
+    """A loop of the rendered source.
+
+    Args:
+        outer: index of the enclosing loop in the kernel's list; -1 if there is none.
+        passes: how often its body runs each time the loop is entered.
+        known: whether the bounds are known; if not, ``passes`` is 1.
+    """
 
     outer: int
     passes: float
+    known: bool = True
 
 
-def source_loops(source: str, sizes: Mapping[str, int]) -> tuple[SourceLoop, ...]:
+def source_loops(source: str, bounds: Mapping[str, int]) -> tuple[SourceLoop, ...]:
     """The ``for`` loops over ``range`` and ``tl.range`` of a kernel, in the order of its lines.
 
     Args:
         source: a rendered module with one kernel.
-        sizes: the kernel's run-time numbers by name, e.g. T, the tokens of a sequence.
-
-    Bounds that depend on anything else count as one pass.
+        bounds: the values of run-time numbers by their names, e.g. T; see
+            ``KernelSpec.loop_bounds``.
     """
     tree = ast.parse(source)
-    names: dict[str, float] = dict(sizes)
+    names: dict[str, float] = dict(bounds)
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             value = _value(node.value, names)
@@ -42,10 +54,11 @@ def source_loops(source: str, sizes: Mapping[str, int]) -> tuple[SourceLoop, ...
 
 
 def trips(loops: Sequence[Loop], source: Sequence[SourceLoop]) -> tuple[float, ...]:
-    """Passes of each loop of the machine code over the whole run of a program; the kernel's is 1.
+    """The passes of each loop of the machine code in one run of a program; 1 for the kernel itself.
 
-    Loops are matched in order, those of a few passes left out if the compiler wrote them out; where
-    the numbers still differ, an outermost loop has the passes of the longest of the source.
+    Loops of machine code and source are matched in order, without loops of few passes that the
+    compiler may have unrolled. If their numbers still differ, each outermost loop counts as the
+    longest outermost loop of the source, and each inner loop as one pass.
     """
     matched = _matched(len(loops) - 1, source)
     longest = max((loop.passes for loop in source if loop.outer < 0), default=1.0)
@@ -60,9 +73,9 @@ def trips(loops: Sequence[Loop], source: Sequence[SourceLoop]) -> tuple[float, .
 
 
 def _matched(count: int, source: Sequence[SourceLoop]) -> Sequence[SourceLoop]:
-    """The source's loops that are in the machine code, or none if that is not clear.
+    """The ``count`` loops of the source that are in the machine code; none if that is unclear.
 
-    Those of the fewest passes are the first that a compiler writes out.
+    Loops with the fewest passes are taken to be unrolled first.
     """
     left = list(source)
     while len(left) > count:
@@ -77,7 +90,9 @@ def _walk(node: ast.AST, outer: int, names: Mapping[str, float], loops: list[Sou
     for child in ast.iter_child_nodes(node):
         inside = outer
         if isinstance(child, ast.For) and _is_range(child.iter):
-            loops.append(SourceLoop(outer, _passes(child.iter, names)))
+            passes = _passes(child.iter, names)
+            known = passes is not None
+            loops.append(SourceLoop(outer, 1.0 if passes is None else passes, known))
             inside = len(loops) - 1
         _walk(child, inside, names, loops)
 
@@ -86,18 +101,18 @@ def _is_range(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("range", "tl.range")
 
 
-def _passes(call: ast.expr, names: Mapping[str, float]) -> float:
+def _passes(call: ast.expr, names: Mapping[str, float]) -> float | None:
     assert isinstance(call, ast.Call)
     bounds = [_value(argument, names) for argument in call.args]
     if None in bounds:
-        return 1.0
+        return None
     known = [bound for bound in bounds if bound is not None]
     start, stop, step = (0.0, known[0], 1.0) if len(known) == 1 else (*known, 1.0)[:3]
     return max(0.0, -(-(stop - start) // step)) if step else 1.0
 
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> float | None:
-    """The number an expression of known names comes to; None if it is of others."""
+    """The value of an expression of known names; None if it has others."""
     if isinstance(node, ast.Constant):
         return float(node.value) if isinstance(node.value, int | float) else None
     if isinstance(node, ast.Name):
@@ -108,6 +123,8 @@ def _value(node: ast.expr, names: Mapping[str, float]) -> float | None:
     if isinstance(node, ast.BinOp):
         return _arithmetic(node, _value(node.left, names), _value(node.right, names))
     if isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
+            return _value(node.func.value, names)  # a cast
         values = [_value(argument, names) for argument in node.args]
         return _called(ast.unparse(node.func), values)
     return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axes import DOT, LAYOUT, LOADS, launch_axes
+from gdn_ops.codegen.axis import Config, Value
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
 from gdn_ops.codegen.tiling.tiles import narrowed
 
@@ -26,10 +26,10 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """A pipeline's tiles of more than 128 key channels are over what many GPUs may share.
+    """With more than 128 key channels a pipeline needs more shared memory than many GPUs have.
 
-    Of fp32 products, which run on the vector units, wider tiles and a [K, V] state spill. With
-    vector gates more is held a token, and a pipeline of any width spills.
+    Products of fp32 run on the vector units, where wider tiles and a state in [K, V] layout spill.
+    Vector gates add values per token, with which a pipeline of any width spills.
     """
     vector = problem.rule.gate == "vector"
     deep = {"num_stages": 1} if vector or problem.K > 128 else {}
@@ -68,9 +68,9 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how the tiles of tokens are read"),
+        LAYOUT,
+        DOT,
+        LOADS,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=2),
     ),
     inputs=_inputs,

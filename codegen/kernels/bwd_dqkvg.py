@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import no_loop_reasons, register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import TENSORS, Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons, tile
 
-BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
+BK = Axis("BK", (32, 64, 128), 32, "key channels per tile")
+BV = Axis("BV", (32, 64, 128), 32, "value channels per tile")
 GROUP_ROWS = 64
 """Rows of the smallest product of a warp group on sm_90; products of fewer run in one warp each."""
 
@@ -53,11 +54,9 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    reasons = head_width_reasons(BK, BV, problem, config)
     rows, tiles = int(config["BT"]), _tiles(problem, config)
-    tensor_memory = 100 <= target.capability < 120 and int(config["num_warps"]) >= 4
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not tensor_memory:
+    if not target.accumulates_in_tensor_memory(int(config["num_warps"])):
         what = f"two gradients of {rows} x {rows} and one of {rows} x {tiles['BV']}"
         values = rows * (2 * rows + tiles["BV"])
         reasons += register_reasons(what, values, config, target)
@@ -74,13 +73,10 @@ def _pipeline_refusals(problem: Problem, config: Config, target: Target) -> list
     """
     stages, tiles = int(config["num_stages"]), _tiles(problem, config)
     loop_k, loop_v = count(problem.K, tiles["BK"]) > 1, count(problem.V, tiles["BV"]) > 1
-    reasons = []
-    if stages > 1 and not loop_k and not loop_v:
-        reasons.append(
-            f"num_stages={stages} is the same as num_stages=1: BK={config['BK']} takes "
-            f"K={problem.K} and BV={config['BV']} takes V={problem.V} in one tile, which leaves no "
-            "loop to pipeline"
-        )
+    reasons: list[str] = []
+    if not loop_k and not loop_v:
+        why = f"one tile holds K={problem.K} and one holds V={problem.V}"
+        reasons += no_loop_reasons(config, 1, why)
     # a tile goes from memory into a product as it is; others are converted in registers first
     direct = config["dot"] == "native" or (config["dot"] == "tf32" and config["store"] == "fp32")
     group = int(config["BT"]) >= GROUP_ROWS and target.capability == 90
@@ -91,7 +87,7 @@ def _pipeline_refusals(problem: Problem, config: Config, target: Target) -> list
             "summed in registers, and Triton's pipeliner then copies the next tile over one that "
             "an asynchronous product still reads; use num_stages=1"
         )
-    if 100 <= target.capability < 120 and int(config["num_warps"]) >= 4:
+    if target.accumulates_in_tensor_memory(int(config["num_warps"])):
         # Triton 3.6 and 3.7 fail with "parent layout must have at least rank >= 2"; 3.8 compiles
         # it. A head of 32 channels has no narrower tile than the default.
         if not loop_k and tiles["BK"] > int(BK.default):
@@ -150,8 +146,8 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how all tiles are read"),
+        DOT,
+        LOADS,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3)),
     ),
     inputs=_inputs,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import no_loop_reasons, register_reasons, same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons, narrow_fp32, tile
 
 # one program of 128 value channels computes the scores of its chunk once
-BK = Axis("BK", (32, 64, 128), 128, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 128, "value channels of one program")
+BK = Axis("BK", (32, 64, 128), 128, "key channels per tile")
+BV = Axis("BV", (32, 64, 128), 128, "value channels per program")
 STAGES = 2
 
 
@@ -47,14 +48,10 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
-    ]
+    reasons = head_width_reasons(BK, BV, problem, config)
     tiles = _tiles(problem, config)
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
-        # the scores are an operand by the time dv_local is summed
+    if not target.accumulates_in_tensor_memory(int(config["num_warps"])):
+        # the scores are no longer held in fp32 when dv_local is summed
         rows = int(config["BT"])
         what = f"the scores of a chunk, {rows} x {rows},"
         reasons += register_reasons(what, rows * rows, config, target)
@@ -62,22 +59,18 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
         reasons += register_reasons(what, rows * tiles["BV"], config, target)
     if problem.rule.gate == "vector":
         return reasons + _idle_reasons(problem, config)
-    if count(problem.K, tiles["BK"]) == 1 and config["num_stages"] != STAGES:
-        reasons.append(
-            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
-            f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
-        )
+    if count(problem.K, tiles["BK"]) == 1:
+        reasons += no_loop_reasons(config, STAGES, f"one tile holds K={problem.K}")
     return reasons
 
 
 def _idle_reasons(problem: Problem, config: Config) -> list[str]:
-    """Refuse all but one value of the axes of q k^T, which a vector gate's P is read instead of."""
+    """Refuse all but one value of the axes of q k^T: with a vector gate P is read instead."""
     usual = SPEC.default(problem)
-    return [
-        f"{name}={config[name]} is the same as {name}={usual[name]} where P is read"
-        for name in ("BK", "num_stages")
-        if config[name] != usual[name]
-    ]
+    reasons = []
+    for name in ("BK", "num_stages"):
+        reasons += same_reasons(name, config, usual[name], "because P is read, not computed")
+    return reasons
 
 
 SPEC = KernelSpec(
@@ -96,8 +89,8 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k and do are read"),
+        DOT,
+        LOADS,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=STAGES),
     ),
     inputs=_inputs,

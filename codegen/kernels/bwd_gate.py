@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import launch_axes
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.tiling.gate_tiles import BH, gates_of_program, gates_of_token
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.tiles import count
 
 

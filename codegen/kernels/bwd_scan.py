@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import DOT, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import TENSORS, Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import head_width_reasons, tile
 
-BK = Axis("BK", (32, 64, 128), 32, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 32, "value channels of a tile")
+BK = Axis("BK", (32, 64, 128), 32, "key channels per tile")
+BV = Axis("BV", (32, 64, 128), 32, "value channels per tile")
 WIDEST = 128
 
 
@@ -44,19 +45,18 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    # one dimension, for the others hold 65535 programs and N * HV can be more
+    # in the first dimension: the others take 65535 programs and N * HV can be more
     return (sizes.N * problem.HV,)
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    reasons = head_width_reasons(BK, BV, problem, config)
     rows, tiles = int(config["BT"]), _tiles(problem, config)
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+    if not target.accumulates_in_tensor_memory(int(config["num_warps"])):
         what = f"two gradients of {rows} x {rows} and two of {rows} x {tiles['BV']}"
         values = 2 * rows * (rows + tiles["BV"])
-        return reasons + register_reasons(what, values, config, target)
-    if WIDEST in (tiles["BK"], tiles["BV"]):
+        reasons += register_reasons(what, values, config, target)
+    elif WIDEST in (tiles["BK"], tiles["BV"]):
         # seen with Triton 3.7: "parent layout must have at least rank >= 2"
         reasons.append(f"tiles of {WIDEST} channels do not compile for {target.arch}; use 64 or 32")
     return reasons
@@ -84,7 +84,7 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        DOT,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3)),
     ),
     inputs=_inputs,

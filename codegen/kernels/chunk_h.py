@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axes import DOT, LAYOUT, LOADS, launch_axes
+from gdn_ops.codegen.axis import Config, Value
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
 from gdn_ops.codegen.tiling.tiles import narrowed
 
@@ -30,9 +30,9 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles and a pipeline's loads spill.
+    """Products of fp32 run on the vector units, where wider tiles and a pipeline's loads spill.
 
-    With a tile of vector gates beside them a [K, V] state and a pipeline's loads spill.
+    With a tile of vector gates a state in [K, V] layout and a pipeline's loads spill.
     """
     if problem.dtype != "fp32":
         vector = problem.rule.gate == "vector"
@@ -71,9 +71,9 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, w and u are read"),
+        LAYOUT,
+        DOT,
+        LOADS,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=2),
     ),
     inputs=_inputs,

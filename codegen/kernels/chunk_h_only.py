@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.codegen.axes import DOT, LAYOUT, LOADS, launch_axes
+from gdn_ops.codegen.axis import Config, Value
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import BK, BV, state_grid, state_refusals, state_tiles
 from gdn_ops.codegen.tiling.tiles import narrowed
 
@@ -24,7 +24,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 products, which run on the vector units, wider tiles spill."""
+    """Products of fp32 run on the vector units, where wider tiles spill."""
     if problem.dtype != "fp32":
         return {}
     return {"BK": narrowed(BK, 32, problem.K), "BV": narrowed(BV, 16, problem.V), "num_warps": 8}
@@ -44,9 +44,9 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v and A are read"),
+        LAYOUT,
+        DOT,
+        LOADS,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4),
     ),
     inputs=_inputs,

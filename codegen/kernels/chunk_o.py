@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import no_loop_reasons, register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons, narrow_fp32, tile
 
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 64, "value channels of one program")
+BK = Axis("BK", (32, 64, 128), 64, "key channels per tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels per program")
 STAGES = 2
 
 
@@ -45,22 +46,15 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
-    ]
+    reasons = head_width_reasons(BK, BV, problem, config)
     tiles = _tiles(problem, config)
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    tensor_memory = 100 <= target.capability < 120 and int(config["num_warps"]) >= 4
+    tensor_memory = target.accumulates_in_tensor_memory(int(config["num_warps"]))
     if not tensor_memory:
         rows, columns = int(config["BT"]), tiles["BV"]
         what = f"an output of {rows} x {columns} with the scores of a chunk, {rows} x {rows},"
         reasons += register_reasons(what, rows * (rows + columns), config, target)
-    if tiles["NK"] == 1 and config["num_stages"] != STAGES:
-        reasons.append(
-            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: "
-            f"BK={config['BK']} takes K={problem.K} in one tile and leaves no loop to pipeline"
-        )
+    if tiles["NK"] == 1:
+        reasons += no_loop_reasons(config, STAGES, f"one tile holds K={problem.K}")
     piped = tiles["NK"] > 1 and int(config["num_stages"]) > 1 and int(config["BT"]) >= 64
     if tensor_memory and piped and config["dot"] == "tf32" and problem.rule.gate != "vector":
         # seen with Triton 3.7.1; codegen/compiled/races.py finds it in the compiled code
@@ -94,8 +88,8 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v_new, h are read"),
+        DOT,
+        LOADS,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3, 4), default_stages=STAGES),
     ),
     inputs=_inputs,

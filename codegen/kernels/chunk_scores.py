@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import DOT, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import tile, width_reasons
 
-BK = Axis("BK", (16, 32, 64, 128), 16, "key channels of a tile")
+BK = Axis("BK", (16, 32, 64, 128), 16, "key channels per tile")
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
@@ -40,7 +41,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     what = f"{sums} x {rows} x {rows} scores and three tiles of {rows} x {width}"
     values = rows * (sums * rows + 3 * width)
     return [
-        *twin_reasons(BK, config, problem.K),
+        *width_reasons(BK, config, problem.K),
         *register_reasons(what, values, config, target),
     ]
 
@@ -64,7 +65,7 @@ SPEC = KernelSpec(
     shared=("BT", "store"),
     axes=(
         BK,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
+        DOT,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3), default_warps=8),
     ),
     inputs=_inputs,

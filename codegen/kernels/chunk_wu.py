@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import no_loop_reasons, register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, narrow_fp32, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons, narrow_fp32, tile
 
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
-BV = Axis("BV", (32, 64, 128), 64, "value channels of a tile")
+BK = Axis("BK", (32, 64, 128), 64, "key channels per tile")
+BV = Axis("BV", (32, 64, 128), 64, "value channels per tile")
 STAGES = 2
 
 
@@ -33,22 +34,13 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
-    if _one_tile(problem, config) and config["num_stages"] != STAGES:
-        reasons.append(
-            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: one tile takes "
-            f"K={problem.K} and one V={problem.V}, which leaves no loop to pipeline"
-        )
-    BT = int(config["BT"])
-    width_k, width_v = _tiles(problem, config)
-    registers = BT * (BT + max(width_k, width_v)) // (target.warp * int(config["num_warps"]))
-    if 0 < target.registers_thread < registers:
-        reasons.append(
-            f"A of {BT} x {BT} and a tile of w or u take {registers} registers a thread of the "
-            f"{target.registers_thread} there are; use more than num_warps={config['num_warps']} "
-            "or narrower tiles"
-        )
-    return reasons
+    reasons = head_width_reasons(BK, BV, problem, config)
+    if _one_tile(problem, config):
+        why = f"one tile holds K={problem.K} and one holds V={problem.V}"
+        reasons += no_loop_reasons(config, STAGES, why)
+    BT, widest = int(config["BT"]), max(_tiles(problem, config))
+    what = f"A of {BT} x {BT} with a tile of w or u, {BT} x {widest},"
+    return reasons + register_reasons(what, BT * (BT + widest), config, target)
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -66,7 +58,7 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Beside tiles of fp32 and of a vector gate a pipeline's loads spill."""
+    """With tiles of fp32 and of a vector gate the loads of a pipeline spill."""
     narrow = narrow_fp32(BK, BV, problem)
     if problem.dtype != "fp32" or problem.rule.gate != "vector" or _one_tile(problem, narrow):
         return narrow
@@ -90,8 +82,8 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v and A are read"),
+        DOT,
+        LOADS,
         *launch_axes(warps=(2, 4, 8), stages=(1, 2, 3), default_stages=STAGES),
     ),
     inputs=_inputs,

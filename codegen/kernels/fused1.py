@@ -1,21 +1,23 @@
-"""Stage fused1: the forward of a chunk, gate to state, walked with the state in registers."""
+"""Stage fused1: the whole forward in one kernel, chunk by chunk with the state in registers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from gdn_ops.codegen.axes import DOT, EXP, LAYOUT, LOADS, launch_axes, merge_dot
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons, same_reasons
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.state_walk import EXP, exp_reasons, state_grid, state_tiles
-from gdn_ops.codegen.tiling.tiles import narrowed, register_reasons, twin_reasons
+from gdn_ops.codegen.target import TENSOR_MEMORY_COLUMNS, Target
+from gdn_ops.codegen.tiling.state_walk import exp_reasons, state_grid, state_shape, state_tiles
+from gdn_ops.codegen.tiling.tiles import head_width_reasons, narrowed
 
-# wide tiles of k and few columns of the state leave the registers to the inverse
-BK = Axis("BK", (32, 64, 128), 128, "key channels of a tile of the state")
-BV = Axis("BV", (16, 32, 64, 128), 16, "value channels of one program")
-MERGE_DOT = Axis("merge_dot", ("tf32", "tf32x3", "fp16"), "fp16", "precision inside the inverse")
+# wide tiles of k and few columns of the state leave registers for the inverse
+BK = Axis("BK", (32, 64, 128), 128, "key channels per tile of the state")
+BV = Axis("BV", (16, 32, 64, 128), 16, "value channels per program")
+MERGE_DOT = merge_dot(("tf32", "tf32x3", "fp16"), "fp16", "products inside the inverse")
 STAGES = 2
 
 
@@ -42,45 +44,42 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles, BT = state_tiles(problem, config), int(config["BT"])
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
-    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    BT, (rows, columns) = int(config["BT"]), state_shape(problem, config)
+    reasons = head_width_reasons(BK, BV, problem, config)
     reasons += exp_reasons(problem, config)
     reasons += _solve_reasons(problem, config, target)
     values = rows * columns + BT * (2 * BT + columns)
     what = (
-        f"a state of {rows} x {columns} with a chunk's inverse and decays, 2 of {BT} x {BT}, and "
-        f"its outputs,"
+        f"a state of {rows} x {columns} with a chunk's inverse and decays, each {BT} x {BT}, and "
+        "its outputs"
     )
     return reasons + register_reasons(what, values, config, target)
 
 
 def _solve_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
-    """Ways to invert that come to another's, or that the target has not."""
-    reasons, merge_dot = [], config["merge_dot"]
+    """Refuse ways to invert that give the same kernel as others or cannot run on the target."""
+    reasons: list[str] = []
+    merge_dot = config["merge_dot"]
     if config["solve"] == "rows":
-        if merge_dot != MERGE_DOT.default:
-            reasons.append(f"solve=rows multiplies nothing: merge_dot={merge_dot} does not matter")
+        why = "for solve=rows, which has no products"
+        reasons += same_reasons("merge_dot", config, MERGE_DOT.default, why)
         if config["unroll"]:
-            reasons.append("solve=rows has as many steps as tokens; unroll=True is for doubling")
+            reasons.append("unroll=True needs solve=doubling; solve=rows has one step per token")
     elif merge_dot != "tf32x3" and problem.dtype == "fp32":
         reasons.append(f"merge_dot={merge_dot} keeps 11 bits of fp32; use tf32x3 or solve=rows")
-    if config["unroll"] and int(config["BT"]) >= 64 and 100 <= target.capability < 120:
+    if config["unroll"] and int(config["BT"]) >= 64 and target.tensor_memory:
         reasons.append(
-            "unroll=True takes more tensor memory than the 512 columns of an SM in chunks of "
-            f"{config['BT']}; use unroll=False"
+            f"unroll=True with BT={config['BT']} needs more tensor memory than the "
+            f"{TENSOR_MEMORY_COLUMNS} columns of an SM; use unroll=False"
         )
-    looped = not config["unroll"] and config["num_stages"] != STAGES
-    if looped:
-        reasons.append(
-            f"num_stages={config['num_stages']} is the same as num_stages={STAGES}: the loop of "
-            "the inverse inside the walk leaves it without a pipeline; unroll=True has one"
-        )
-    return reasons
+    if config["unroll"]:
+        return reasons
+    why = "because a loop with a loop inside, that of the inverse, has no pipeline; use unroll=True"
+    return reasons + same_reasons("num_stages", config, STAGES, why)
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Of fp32 neither wide tiles nor products inside the inverse, which are ieee on no GPU."""
+    """Narrower tiles for fp32, and solve=rows, because merge_dot has no fp32 products."""
     if problem.dtype != "fp32":
         return {}
     return {"BK": narrowed(BK, 32, problem.K), "layout": "KV", "solve": "rows", "num_warps": 8}
@@ -101,12 +100,12 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "VK", "the state in registers as [K, V] or as [V, K]"),
+        replace(LAYOUT, default="VK"),
         Axis("solve", ("rows", "doubling"), "doubling", "how the matrix is inverted"),
         MERGE_DOT,
-        Axis("unroll", (False, True), False, "levels of doubling unrolled: the walk is pipelined"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v are read"),
+        Axis("unroll", (False, True), False, "unroll doubling, so that the walk is pipelined"),
+        DOT,
+        LOADS,
         EXP,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=STAGES),
     ),

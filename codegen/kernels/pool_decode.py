@@ -1,27 +1,28 @@
-"""Stage pool_decode: a few tokens a sequence, on states in slots of a pool; serving's decode."""
+"""Stage pool_decode: decode for serving, a few tokens per sequence on states in a pool."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import READS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons, same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.tiling.decode_tiles import decode_tiles
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, narrowed, tile, width_reasons
 
-BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels of one program")
-SPAN = Axis("SPAN", (16, 32, 64, 128, 256), 32, "channels of a V-first state's row, read at once")
+BV = Axis("BV", (4, 8, 16, 32, 64, 128), 16, "value channels per program")
+SPAN = Axis("SPAN", (16, 32, 64, 128, 256), 32, "channels read at once of a V-first state's row")
 LINE = 128
-"""Bytes that a warp's load of a V-first state has side by side: a line of the cache."""
+"""Adjacent bytes that a warp loads of a V-first state: a cache line."""
 
 
 def _block(problem: Problem, config: Config) -> tuple[int, int]:
-    """BK, which holds the whole of K, and BV."""
+    """BK, which holds all of K, and BV."""
     return tile(2 * problem.K, problem.K, least=1), tile(int(config["BV"]), problem.V, least=1)
 
 
@@ -33,7 +34,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 
 def pool_context(problem: Problem, config: Config) -> Mapping[str, object]:
-    """The facts of op ``pool`` as its templates read them."""
+    """The facts of op ``pool`` that its templates read."""
     return {
         "STATE": DTYPES[problem.state_dtype],
         "V_FIRST": problem.state_v_first,
@@ -45,7 +46,7 @@ def pool_context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 
 def pool_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    """The tensors that a stage of op ``pool`` reads, but for the offsets of packed sequences."""
+    """The tensors that a stage of op ``pool`` reads, except the offsets of packed sequences."""
     raw = ("A_log", "dt_bias") if problem.dt_bias else ("A_log",)
     gate = ("g", *(raw if problem.gate_in_kernel else ())) if problem.rule.gate == "scalar" else ()
     accepted = ("accepted",) if problem.verify else ()
@@ -53,7 +54,7 @@ def pool_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def pool_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    """What such a stage returns; a pool is written in place."""
+    """What a stage of op ``pool`` returns; the pool itself is written in place."""
     return ("o",) if problem.final_state else ("o", "states")
 
 
@@ -70,7 +71,7 @@ def _problem_scalars(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Rows of a V-first state read by lines, and tiles by the batch."""
+    """Read rows of a V-first state by cache lines, and choose tiles by the number of states."""
     span = LINE // DTYPES[problem.state_dtype].bytes
     rows = {"SPAN": narrowed(SPAN, span, problem.K, least=1)} if problem.state_v_first else {}
     return {**rows, **decode_tiles(BV, problem)}
@@ -78,20 +79,23 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     if not sizes.T:
-        return (0,)  # a program reads its first token before it knows of any
-    # one dimension, for the others hold 65535 programs and N * HV can be more
+        return (0,)  # a program reads its first token before it checks that there is one
+    # in the first dimension: the others take 65535 programs and N * HV can be more
     return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
+
+
+def _loop_bounds(problem: Problem, config: Config, sizes: Sizes) -> Mapping[str, int]:
+    # the last sequence ends with the row, so that no tokens after it are to be cleared
+    return {"T": sizes.length, "eos": sizes.length}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     BK, BV_ = _block(problem, config)
-    reasons = twin_reasons(BV, config, problem.V, least=1)
+    reasons = width_reasons(BV, config, problem.V, least=1)
     if problem.state_v_first:
-        reasons += twin_reasons(SPAN, config, problem.K, least=1)
-    elif config["SPAN"] != SPAN.default:
-        reasons.append(
-            f"SPAN={config['SPAN']} is the same as SPAN={SPAN.default} in a K-first pool"
-        )
+        reasons += width_reasons(SPAN, config, problem.K, least=1)
+    else:
+        reasons += same_reasons("SPAN", config, SPAN.default, "for a K-first pool")
     return reasons + register_reasons(f"a state of {BK} x {BV_}", BK * BV_, config, target)
 
 
@@ -107,9 +111,9 @@ SPEC = KernelSpec(
     axes=(
         BV,
         SPAN,
-        Axis("evict", ("usual", "first"), "usual", "which lines leave the caches first: a state's"),
-        Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after"),
-        Axis("prefetch", (0, 1), 1, "tokens loaded while the one before is at work"),
+        Axis("evict", ("usual", "first"), "usual", "whether states leave the caches first"),
+        READS,
+        Axis("prefetch", (0, 1), 1, "tokens loaded ahead, while the one before is computed"),
         *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=1),
     ),
     inputs=_inputs,
@@ -117,6 +121,7 @@ SPEC = KernelSpec(
     scalars=("T", "scale"),
     problem_scalars=_problem_scalars,
     grid=_grid,
+    loop_bounds=_loop_bounds,
     context=_context,
     refusals=_refusals,
     problem_defaults=_problem_defaults,

@@ -1,27 +1,28 @@
-"""Stage recurrent: the rule token by token, the state in registers; of one token it is decode."""
+"""Stage recurrent: the rule token by token, with the state in registers; also decodes one token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import READS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons, same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.tiling.decode_tiles import decode_tiles
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, tile, width_reasons
 
-BV = Axis("BV", (8, 16, 32, 64, 128), 16, "value channels of one program")
-VEC = Axis("VEC", (1, 2, 4), 4, "value channels side by side in a thread, as the state is loaded")
+BV = Axis("BV", (8, 16, 32, 64, 128), 16, "value channels per program")
+VEC = Axis("VEC", (1, 2, 4), 4, "adjacent value channels that a thread loads of the state")
 PREFETCH = Axis(
     "prefetch", (0, 1, 2, 3), 1, "tokens loaded ahead: 1 in registers, more in shared memory"
 )
 
 
 def _block(problem: Problem, config: Config) -> tuple[int, int]:
-    """BK, which holds the whole of K, and BV."""
+    """BK, which holds all of K, and BV."""
     return tile(2 * problem.K, problem.K, least=1), tile(int(config["BV"]), problem.V, least=1)
 
 
@@ -53,23 +54,19 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    # one dimension, for the others hold 65535 programs and N * HV can be more
+    # in the first dimension: the others take 65535 programs and N * HV can be more
     return (count(problem.V, _block(problem, config)[1]) * sizes.N * problem.HV,)
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = twin_reasons(BV, config, problem.V, least=1)
+    reasons = width_reasons(BV, config, problem.V, least=1)
     rows, columns = _block(problem, config)
     reasons += register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target)
-    if not problem.initial_state and config["VEC"] != VEC.default:
-        reasons.append(
-            f"VEC={config['VEC']} is the same as VEC={VEC.default} where no state is loaded"
-        )
-    if problem.op == "decode" and config["prefetch"] != PREFETCH.default:
-        reasons.append(
-            f"prefetch={config['prefetch']} is the same as prefetch={PREFETCH.default} in decode, "
-            "which has no next token"
-        )
+    if not problem.initial_state:
+        reasons += same_reasons("VEC", config, VEC.default, "without an initial state to load")
+    if problem.op == "decode":
+        why = "in decode, which has no next token"
+        reasons += same_reasons("prefetch", config, PREFETCH.default, why)
     return reasons
 
 
@@ -92,7 +89,7 @@ SPEC = KernelSpec(
         BV,
         VEC,
         PREFETCH,
-        Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after"),
+        READS,
         *launch_axes(warps=(1, 2, 4, 8), stages=(1,), default_warps=1),
     ),
     inputs=_inputs,

@@ -1,24 +1,25 @@
-"""Stage scan: outputs and final state, walked chunk by chunk with the state in registers."""
+"""Stage scan: outputs and final state, chunk by chunk with the state in registers."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axes import DOT, EXP, LAYOUT, LOADS, launch_axes
+from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
 from gdn_ops.codegen.tiling.state_walk import (
     BK,
     BV,
-    EXP,
     exp_reasons,
     product_defaults,
     state_grid,
+    state_shape,
     state_tiles,
 )
-from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
+from gdn_ops.codegen.tiling.tiles import head_width_reasons
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -33,13 +34,11 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = state_tiles(problem, config)
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
-    reasons = twin_reasons(BK, config, problem.K) + twin_reasons(BV, config, problem.V)
+    rows, columns = state_shape(problem, config)
+    reasons = head_width_reasons(BK, BV, problem, config)
     reasons += exp_reasons(problem, config)
     values, what = rows * columns, f"a state of {rows} x {columns}"
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+    if not target.accumulates_in_tensor_memory(int(config["num_warps"])):
         BT = int(config["BT"])
         values += BT * (BT + 2 * columns)
         what += f" with the scores of a chunk, {BT} x {BT}, what it writes and its outputs,"
@@ -60,9 +59,9 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]"),
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, v, A are read"),
+        LAYOUT,
+        DOT,
+        LOADS,
         EXP,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=2),
     ),

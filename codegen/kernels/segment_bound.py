@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.segment_sizes import segment_tables, tokens_of_a_row
-from gdn_ops.codegen.tiling.tiles import count, tile, twin_reasons
+from gdn_ops.codegen.tiling.segment_sizes import row_tokens, segment_bounds, segment_tables
+from gdn_ops.codegen.tiling.tiles import count, tile, width_reasons
 
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile")
+BK = Axis("BK", (32, 64, 128), 64, "key channels per tile")
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, int]:
@@ -38,13 +38,13 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return twin_reasons(BK, config, problem.K)
+    return width_reasons(BK, config, problem.K)
 
 
 SPEC = KernelSpec(
     name="segment_bound",
     template="triton/segment_bound",
-    doc="by how much a chunk multiplies a state at the most.",
+    doc="an upper bound of how much a chunk multiplies a state by.",
     equation="""
     log_norm = gc of the chunk's last token + sum_t log max(1, |1 - beta_t k_t . k_t|)
     """,
@@ -52,7 +52,8 @@ SPEC = KernelSpec(
     axes=(BK, *launch_axes(warps=(1, 2, 4, 8), stages=(1,))),
     inputs=_inputs,
     outputs=_outputs,
-    problem_scalars=tokens_of_a_row,
+    problem_scalars=row_tokens,
+    loop_bounds=segment_bounds,
     grid=_grid,
     context=_context,
     refusals=_refusals,

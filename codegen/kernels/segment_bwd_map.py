@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels.segment_map import LIMIT, limit_reasons
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.segment_sizes import place_tables, segment_grid
-from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_tiles
-from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
+from gdn_ops.codegen.tiling.segment_sizes import place_tables, segment_bounds, segment_grid
+from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_shape, state_tiles
+from gdn_ops.codegen.tiling.tiles import head_width_reasons
 
-BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
+BV = Axis("BV", (16, 32, 64, 128), 32, "value channels per program")
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -28,16 +29,13 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles, BT = state_tiles(problem, config), int(config["BT"])
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    BT, (rows, columns) = int(config["BT"]), state_shape(problem, config)
     values, what = rows * columns, f"a state of {rows} x {columns}"
-    # a warp group of sm_100 to sm_110 keeps its sums in tensor memory
-    if not (100 <= target.capability < 120 and int(config["num_warps"]) >= 4):
+    if not target.accumulates_in_tensor_memory(int(config["num_warps"])):
         values += BT * (BT + 2 * columns)
         what += f" with the scores of a chunk, {BT} x {BT}, and two gradients of its rows"
     return [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
+        *head_width_reasons(BK, BV, problem, config),
         *register_reasons(what, values, config, target),
         *limit_reasons(problem, config),
     ]
@@ -57,8 +55,8 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of q, k, do, A are read"),
+        DOT,
+        LOADS,
         LIMIT,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4),
     ),
@@ -66,6 +64,7 @@ SPEC = KernelSpec(
     outputs=_outputs,
     scalars=("T", "scale"),
     grid=segment_grid,
+    loop_bounds=segment_bounds,
     context=state_tiles,
     refusals=_refusals,
     problem_defaults=partial(product_defaults, BV),

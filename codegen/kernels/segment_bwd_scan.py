@@ -8,10 +8,10 @@ from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import bwd_scan
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.segment_sizes import chunk_tables
+from gdn_ops.codegen.tiling.segment_sizes import chunk_tables, segment_bounds
 
 OWN = ("dstate_segments", "n_segments", "dx_segments")
-"""What a program writes and reads again."""
+"""Scratch tensors that a program writes and reads again."""
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -36,4 +36,5 @@ SPEC = replace(
     inputs=_inputs,
     outputs=_outputs,
     grid=_grid,
+    loop_bounds=segment_bounds,
 )

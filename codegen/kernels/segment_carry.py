@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import launch_axes, merge_dot
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.segment_sizes import tokens_of_a_row
-from gdn_ops.codegen.tiling.state_walk import BK, state_grid, state_tiles
-from gdn_ops.codegen.tiling.tiles import register_reasons, twin_reasons
+from gdn_ops.codegen.tiling.segment_sizes import row_tokens, segment_bounds
+from gdn_ops.codegen.tiling.state_walk import BK, state_grid, state_shape, state_tiles
+from gdn_ops.codegen.tiling.tiles import head_width_reasons
 
-BV = Axis("BV", (16, 32, 64, 128), 16, "value channels of one program")
+BV = Axis("BV", (16, 32, 64, 128), 16, "value channels per program")
 
-# ieee is left out: of products on the vector units ptxas spills 5 KB a thread
-MERGE = Axis("merge_dot", ("tf32", "tf32x3", "bf16x3", "bf16x6"), "bf16x3", "precision of M S")
+# without ieee: its products run on the vector units and spill 5 KB per thread
+MERGE = merge_dot(("tf32", "tf32x3", "bf16x3", "bf16x6"), "bf16x3", "M S")
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -31,12 +32,10 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles = state_tiles(problem, config)
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    rows, columns = state_shape(problem, config)
     what = f"two states of {rows} x {columns}"
     reasons = [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
+        *head_width_reasons(BK, BV, problem, config),
         *register_reasons(what, 2 * rows * columns, config, target),
     ]
     if config["merge_dot"] == "bf16x3" and problem.dtype == "fp32":
@@ -65,7 +64,8 @@ SPEC = KernelSpec(
     ),
     inputs=_inputs,
     outputs=_outputs,
-    problem_scalars=tokens_of_a_row,
+    problem_scalars=row_tokens,
+    loop_bounds=segment_bounds,
     grid=state_grid,
     context=state_tiles,
     refusals=_refusals,

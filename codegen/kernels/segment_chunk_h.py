@@ -7,7 +7,7 @@ from dataclasses import replace
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import chunk_h_only
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.tiling.segment_sizes import chunk_tables, segment_grid
+from gdn_ops.codegen.tiling.segment_sizes import chunk_tables, segment_bounds, segment_grid
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -22,4 +22,5 @@ SPEC = replace(
     shared=(*chunk_h_only.SPEC.shared, "SEG"),
     inputs=_inputs,
     grid=segment_grid,
+    loop_bounds=segment_bounds,
 )

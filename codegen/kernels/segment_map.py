@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
+from gdn_ops.codegen.axes import DOT, LOADS, launch_axes
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons, same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.segment_sizes import segment_tables, tokens_of_a_row
-from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_tiles
-from gdn_ops.codegen.tiling.tiles import count, register_reasons, twin_reasons
+from gdn_ops.codegen.tiling.segment_sizes import row_tokens, segment_bounds, segment_tables
+from gdn_ops.codegen.tiling.state_walk import BK, product_defaults, state_shape, state_tiles
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons
 
-BV = Axis("BV", (16, 32, 64, 128), 32, "columns of one program, of h_local or of M")
-LIMIT = Axis("LIMIT", (10, 20, 40), 20, "what lies behind a decay of exp(-LIMIT) is left out")
+BV = Axis("BV", (16, 32, 64, 128), 32, "columns of h_local or M per program")
+LIMIT = Axis("LIMIT", (10, 20, 40), 20, "states decayed by more than exp(-LIMIT) are left out")
 
 
 def _tiles(problem: Problem, config: Config) -> dict[str, int]:
@@ -38,25 +40,27 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    tiles, BT = state_tiles(problem, config), int(config["BT"])
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    BT, (rows, columns) = int(config["BT"]), state_shape(problem, config)
     what = f"a state of {rows} x {columns} with what a chunk of {BT} tokens writes"
     return [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
+        *head_width_reasons(BK, BV, problem, config),
         *register_reasons(what, (rows + 2 * BT) * columns, config, target),
         *limit_reasons(problem, config),
     ]
 
 
 def limit_reasons(problem: Problem, config: Config) -> list[str]:
-    """Refuse a LIMIT that says nothing without a gate, and one that fp32 would notice."""
-    limit, usual = config["LIMIT"], LIMIT.default
-    if problem.rule.gate == "none" and limit != usual:
-        return [f"LIMIT={limit} is the same as LIMIT={usual} without a gate"]
-    if problem.dtype == "fp32" and limit == 10:
-        return ["LIMIT=10 leaves out 5e-5 of a state, which fp32 q, k, v ask for; use LIMIT=20"]
+    """Refuse a LIMIT that changes nothing without a gate, and one too coarse for fp32."""
+    if problem.rule.gate == "none":
+        return same_reasons("LIMIT", config, LIMIT.default, "without a gate")
+    if problem.dtype == "fp32" and config["LIMIT"] == 10:
+        return ["LIMIT=10 leaves out 5e-5 of a state, too much for fp32 q, k, v; use LIMIT=20"]
     return []
+
+
+def _loop_bounds(problem: Problem, config: Config, sizes: Sizes) -> Mapping[str, int]:
+    # the walk goes to the last chunk, and is longest if no decay hides a chunk
+    return {**segment_bounds(problem, config, sizes), "i_w": -1}
 
 
 SPEC = KernelSpec(
@@ -72,14 +76,15 @@ SPEC = KernelSpec(
     axes=(
         BK,
         BV,
-        Axis("dot", ("ieee", "tf32", "tf32x3", "native"), "native", "precision of the products"),
-        Axis("loads", ("pointer", "descriptor"), "pointer", "how tiles of k, v, A are read"),
+        DOT,
+        LOADS,
         LIMIT,
         *launch_axes(warps=(4, 8), stages=(1, 2, 3), default_warps=4, default_stages=2),
     ),
     inputs=_inputs,
     outputs=_outputs,
-    problem_scalars=tokens_of_a_row,
+    problem_scalars=row_tokens,
+    loop_bounds=_loop_bounds,
     grid=_grid,
     context=_tiles,
     refusals=_refusals,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import scan
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.tiling.segment_sizes import segment_grid, segment_tables
+from gdn_ops.codegen.tiling.segment_sizes import segment_bounds, segment_grid, segment_tables
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -27,4 +27,5 @@ SPEC = replace(
     shared=(*scan.SPEC.shared, "SEG"),
     inputs=_inputs,
     grid=segment_grid,
+    loop_bounds=segment_bounds,
 )

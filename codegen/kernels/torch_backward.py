@@ -6,12 +6,10 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.dtype import DTYPES
-from gdn_ops.codegen.kernels.torch_chunk import SOLVE, rule_inputs
 from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
+from gdn_ops.codegen.kernels.torch_chunk import rule_inputs
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-
-AXES = {axis.name: axis for axis in CHUNK.axes}
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -47,7 +45,7 @@ SPEC = KernelSpec(
     dK += M_q^T Q + M_k^T K + diag(beta d_last,i) delta dS^T
     dS <- d_last dS + (diag(d_i) Q)^T dr_q + (diag(d_i) K)^T dr_k
     """,
-    axes=(AXES["BT"], AXES["AHEAD"], SOLVE, AXES["dot"]),
+    axes=CHUNK.axes,
     inputs=_inputs,
     outputs=_outputs,
     scalars=("scale",),

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import BT
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
+AHEAD = Axis("AHEAD", (1, 4, 16, 64), 4, "chunks whose A and P are computed together")
 SOLVE = Axis("solve", ("rows", "blocks"), "blocks", "A by row substitution, or by blocks of 16")
+DOT = Axis(
+    "dot",
+    ("ieee", "native"),
+    "ieee",
+    "operands of products except those of A: fp32, or q's dtype",
+    precision=True,
+)
 
 
 def rule_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    """What a stage that computes the whole rule reads; offsets are cu_seqlens on the host."""
+    """The inputs of a stage that computes the whole rule; offsets are cu_seqlens on the host."""
     gate = ("g",) if problem.rule.gate != "none" else ()
     raw = ("A_log",) * problem.gate_in_kernel + ("dt_bias",) * problem.dt_bias
     state = ("h0",) if problem.initial_state else ()
@@ -24,7 +34,7 @@ def rule_inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    """What such a stage returns."""
+    """The outputs of a stage that computes the whole rule."""
     return ("o", "ht") if problem.final_state else ("o",)
 
 
@@ -36,16 +46,16 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = []
     if config["dot"] == "native" and problem.rule.gate == "vector":
-        reasons.append("dot=native is of gates none and scalar; of a vector gate use dot=ieee")
+        reasons.append("dot=native supports gates none and scalar; use dot=ieee for a vector gate")
     if config["dot"] == "native" and problem.dtype == "fp16" and not target.gpu:
         reasons.append(
-            "dot=native multiplies fp16, which takes PyTorch some 40 times as long as fp32 "
-            "on a CPU; use dot=ieee"
+            "dot=native multiplies fp16, which in PyTorch on a CPU is about 40 times slower than "
+            "fp32; use dot=ieee"
         )
-    if not problem.rule.delta and config["solve"] != SOLVE.default:
-        reasons.append("solve=rows is the same as solve=blocks without the delta, which A is of")
-    elif config["BT"] == 16 and config["solve"] != SOLVE.default:
-        reasons.append("solve=rows is the same as solve=blocks in chunks of 16 tokens")
+    if not problem.rule.delta:
+        reasons += same_reasons("solve", config, SOLVE.default, "without the delta, which needs A")
+    elif config["BT"] == 16:
+        reasons += same_reasons("solve", config, SOLVE.default, "for chunks of 16 tokens")
     return reasons
 
 
@@ -70,15 +80,10 @@ SPEC = KernelSpec(
     """,
     },
     axes=(
-        Axis("BT", (16, 32, 64, 128), 64, "tokens in a chunk"),
-        Axis("AHEAD", (1, 4, 16, 64), 4, "chunks whose A and P are made together"),
+        BT,
+        AHEAD,
         SOLVE,
-        Axis(
-            "dot",
-            ("ieee", "native"),
-            "ieee",
-            "operands of products, but for A's: fp32, or q's dtype",
-        ),
+        DOT,
     ),
     inputs=rule_inputs,
     outputs=rule_outputs,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels.torch_chunk import rule_inputs, rule_outputs
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import same_reasons
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
@@ -23,9 +24,10 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    if config["reads"] != READS.default and not (problem.rule.delta and problem.initial_state):
-        return ["reads=1 is the same as reads=2 without an initial state that the delta rule reads"]
-    return []
+    if problem.rule.delta and problem.initial_state:
+        return []
+    why = "without an initial state that the delta rule reads"
+    return same_reasons("reads", config, READS.default, why)
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:

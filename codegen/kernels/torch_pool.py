@@ -1,4 +1,4 @@
-"""Stage torch_pool: a few tokens a sequence on states in slots of a pool, in plain PyTorch."""
+"""Stage torch_pool: a few tokens per sequence on states in slots of a pool, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 
 CACHED = 2**20
-"""Bytes of the states that are worked on at a time."""
+"""Bytes of states that are updated together, so that they stay in a cache."""
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Stage torch_recurrent: the rule token by token in plain PyTorch, made for one token."""
+"""Stage torch_recurrent: the rule token by token in plain PyTorch, meant for one token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every plan by name, in the order of preference where nothing was measured."""
+"""Every plan by name, in the order of preference if nothing was measured."""
 
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import fused, fused1, recurrent, segmented, split, torch_plan

@@ -1,15 +1,15 @@
-"""Plan fused: one walk over the chunks for outputs and state, and one back for the gradients."""
+"""Plan fused: one walk over the chunks for outputs and state, one walk back for gradients."""
 
 from __future__ import annotations
 
+from gdn_ops.codegen.axes import BT, STORE, gate_free
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.plan import Plan
-from gdn_ops.codegen.plans.interface import BT, STORE, gate_free
 from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
-# every slice of V would put the decay into A again, one by one in the walk over chunks
+# with gate_free every slice of V would multiply A by the decay again, inside its walk
 AXES = (BT, STORE, gate_free(False))
 
 
@@ -31,7 +31,7 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
 
 PLAN = Plan(
     name="fused",
-    doc="one walk over the chunks for outputs and state, and one back for the gradients",
+    doc="one walk over the chunks for outputs and state, one walk back for gradients",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

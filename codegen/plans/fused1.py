@@ -1,18 +1,18 @@
-"""Plan fused1: the whole forward in one walk over the chunks, in one kernel."""
+"""Plan fused1: the whole forward in one kernel, which walks over the chunks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from gdn_ops.codegen.axes import BT
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.plan import Plan
-from gdn_ops.codegen.plans import interface
 from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
-# the inverse of longer chunks spills where no matrix unit reads shared memory (sm_80)
-AXES = (replace(interface.BT, default=32),)
+# the inverse of longer chunks spills if matrix units cannot read shared memory (sm_80)
+AXES = (replace(BT, default=32),)
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     if not problem.rule.delta:
         reasons.append(f"plan fused1 computes the delta rule, not {problem.rule.name}")
     if problem.op == "backward":
-        reasons.append("plan fused1 has no backward yet; plan split has one")
+        reasons.append("plan fused1 has no backward; plan split has one")
     return reasons
 
 

@@ -1,4 +1,4 @@
-"""Plan recurrent: token by token with the state in registers, and the gradients so too."""
+"""Plan recurrent: token by token with the state in registers, the gradients too."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans.refusal import kernel_reasons
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import same_reasons
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tiling.tiles import twin_reasons
+from gdn_ops.codegen.tiling.tiles import width_reasons
 
-SLICE = Axis("slice", (16, 32, 64, 128, 256), 64, "value channels of a program of the gradients")
+SLICE = Axis("slice", (16, 32, 64, 128, 256), 64, "value channels per program of the gradients")
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
@@ -22,13 +23,9 @@ def _stages(problem: Problem) -> tuple[str, ...]:
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = kernel_reasons("recurrent", problem, target, vector=problem.op != "pool")
     if problem.op == "backward":
-        return reasons + twin_reasons(SLICE, interface, problem.V, least=1)
-    if interface["slice"] != SLICE.default:
-        reasons.append(
-            f"slice={interface['slice']} is the same as slice={SLICE.default} in op {problem.op}, "
-            "whose stage has its own BV"
-        )
-    return reasons
+        return reasons + width_reasons(SLICE, interface, problem.V, least=1)
+    why = f"in op {problem.op}, whose stage has its own BV"
+    return reasons + same_reasons("slice", interface, SLICE.default, why)
 
 
 PLAN = Plan(

@@ -1,4 +1,4 @@
-"""Why a plan cannot run a problem, as far as plans have it in common."""
+"""Reasons that several plans share for not running a problem."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Sequence
 
 from gdn_ops.codegen.axis import Axis, Config, defaults
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import same_reasons
 from gdn_ops.codegen.target import Target
 
 
 def rule_reasons(plan: str, problem: Problem, *, vector: bool = False) -> list[str]:
-    """Rules that no kernel of a plan computes; ``vector``: it has vector gates for this op."""
+    """Refuse rules that a plan does not compute.
+
+    Args:
+        plan: its name.
+        vector: whether the plan supports vector gates for the problem's op.
+    """
     rule = problem.rule
     if rule.gate == "vector" and not vector:
         return [f"plan {plan} computes rules whose gate is none or scalar, not {rule.name}"]
@@ -22,10 +28,15 @@ def rule_reasons(plan: str, problem: Problem, *, vector: bool = False) -> list[s
 def kernel_reasons(
     plan: str, problem: Problem, target: Target, *, vector: bool = False
 ) -> list[str]:
-    """Rules and targets that no plan of Triton kernels runs; ``vector`` as in ``rule_reasons``."""
+    """Refuse rules and targets that a plan of Triton kernels does not run.
+
+    Arguments as of ``rule_reasons``.
+    """
     reasons = rule_reasons(plan, problem, vector=vector)
     if not target.gpu:
-        reasons.append(f"plan {plan} is made of Triton kernels and target {target.name} is no GPU")
+        reasons.append(
+            f"plan {plan} is made of Triton kernels and target {target.name} is not a GPU"
+        )
     return reasons
 
 
@@ -38,22 +49,23 @@ def chunk_reasons(
     *,
     vector: bool = False,
 ) -> list[str]:
-    """Problems that no plan of kernels on chunks runs, and interfaces that come to another's.
+    """Refuse problems that a plan of kernels on chunks does not run, and redundant interfaces.
 
-    ``vector`` as in ``rule_reasons``.
+    Args:
+        axes: the plan's interface axes.
+        plan, vector: as of ``rule_reasons``.
     """
     reasons = kernel_reasons(plan, problem, target, vector=vector)
     if problem.op == "decode":
-        reasons.append(f"plan {plan} works on chunks of tokens and decode has one token a sequence")
+        reasons.append(f"plan {plan} works on chunks and decode has one token per sequence")
     if problem.op == "pool":
-        reasons.append(f"plan {plan} works on chunks of tokens and a pool's sequences have a few")
+        reasons.append(f"plan {plan} works on chunks and op pool has a few tokens per sequence")
     usual = defaults(axes).get("gate_free")
     if usual is None:
         return reasons
-    if problem.rule.gate == "none" and interface["gate_free"] != usual:
-        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without a gate")
-    elif problem.rule.gate == "vector" and interface["gate_free"] != usual:
-        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} of a vector gate")
-    elif not problem.rule.delta and interface["gate_free"] != usual:
-        reasons.append(f"gate_free={not usual} is the same as gate_free={usual} without the delta")
-    return reasons
+    if problem.rule.gate == "scalar" and problem.rule.delta:
+        return reasons
+    why = {"none": "without a gate", "vector": "with a vector gate"}.get(
+        problem.rule.gate, "without the delta"
+    )
+    return reasons + same_reasons("gate_free", interface, usual, why)

@@ -1,15 +1,16 @@
-"""Plan segmented: plan fused on segments of a sequence side by side."""
+"""Plan segmented: plan fused on all segments of a sequence in parallel."""
 
 from __future__ import annotations
 
+from gdn_ops.codegen.axes import BT, STORE, gate_free
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.plan import Plan
-from gdn_ops.codegen.plans.interface import BT, STORE, gate_free
 from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.tensor import segment_tokens
 
-SEG = Axis("SEG", (4, 8, 16, 32, 64, 128), 16, "chunks in a segment")
+SEG = Axis("SEG", (4, 8, 16, 32, 64, 128), 16, "chunks per segment")
 AXES = (BT, STORE, gate_free(False), SEG)
 
 
@@ -19,7 +20,7 @@ def _stages(problem: Problem) -> tuple[str, ...]:
     chained = (*solved, "segment_map", "segment_carry")
     if problem.op != "backward":
         return (*chained, "segment_scan")
-    # M goes before h comes
+    # all readers of M run before h is written, so that both are not in memory at once
     walked = ("segment_bwd_map", "segment_bwd_carry", "segment_chunk_h", "segment_bwd_scan")
     total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
     return (*chained, *walked, *(("bwd_gate",) if gated else ()), *total)
@@ -31,29 +32,29 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
         reasons.append(f"plan segmented computes the delta rule, not {problem.rule.name}")
     if interface["gate_free"]:
         reasons.append(
-            "plan segmented keeps the decay in A, for every slice of h_local, M and o would put it "
-            "in again; use gate_free=False"
+            "plan segmented keeps the decay in A, because otherwise every slice of h_local, M and "
+            "o would multiply A by it again; use gate_free=False"
         )
     return reasons + _length_reasons(problem, interface)
 
 
 def _length_reasons(problem: Problem, interface: Config) -> list[str]:
-    """Refuse segments that no sequence is longer than, and those shorter than their state."""
+    """Refuse segments that no sequence exceeds, and segments smaller than their states."""
     longest = problem.tokens
     if not problem.varlen:
         longest = -(-problem.tokens // max(problem.sequences, 1))
-    segment = int(interface["SEG"]) * int(interface["BT"])
-    size = f"SEG={interface['SEG']} of BT={interface['BT']} makes segments of {segment} tokens"
+    segment = segment_tokens(interface)
+    size = f"SEG={interface['SEG']} with BT={interface['BT']} makes segments of {segment} tokens"
     if segment < 2 * problem.K:
-        return [f"{size}, and M and h_local of K={problem.K} are larger than what they sum up"]
+        return [f"{size}, smaller than M and h_local with K={problem.K}; use a larger SEG or BT"]
     if longest <= segment:
-        return [f"{size}, the same as plan fused where no sequence has more than {longest}"]
+        return [f"{size}, and no sequence has more than {longest}; use plan fused"]
     return []
 
 
 PLAN = Plan(
     name="segmented",
-    doc="plan fused on segments of a sequence side by side",
+    doc="plan fused on all segments of a sequence in parallel",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

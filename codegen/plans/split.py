@@ -1,10 +1,10 @@
-"""Plan split: one kernel a step of the chunkwise form, or of its gradients."""
+"""Plan split: one kernel per step of the chunkwise form, or of its gradients."""
 
 from __future__ import annotations
 
+from gdn_ops.codegen.axes import BT, STORE, gate_free
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.plan import Plan
-from gdn_ops.codegen.plans.interface import BT, STORE, gate_free
 from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
@@ -31,7 +31,7 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
 
 PLAN = Plan(
     name="split",
-    doc="one kernel a step of the chunkwise form, or of its gradients",
+    doc="one kernel per step of the chunkwise form, or of its gradients",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

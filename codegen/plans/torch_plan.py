@@ -28,7 +28,7 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
 
 PLAN = Plan(
     name="torch",
-    doc="plain PyTorch, chunkwise (token by token to decode), on any device",
+    doc="plain PyTorch on any device: chunkwise, or token by token for decode",
     axes=(),
     stages=_stages,
     refusals=_refusals,

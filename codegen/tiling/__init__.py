@@ -1,1 +1,1 @@
-"""What kernels share to cut heads, chunks and segments into tiles."""
+"""How kernels cut heads, chunks and segments into tiles, and how they walk over them."""

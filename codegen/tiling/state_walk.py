@@ -1,23 +1,23 @@
-"""What the stages share that walk a sequence's chunks with the state [K, V] in registers."""
+"""What stages share that walk over a sequence's chunks with the state [K, V] in registers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import EXP
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons, same_reasons
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.tiles import count, narrowed, register_reasons, tile, twin_reasons
+from gdn_ops.codegen.tiling.tiles import count, head_width_reasons, narrowed, tile
 
-BK = Axis("BK", (32, 64, 128), 64, "key channels of a tile of the state")
-BV = Axis("BV", (16, 32, 64, 128), 32, "value channels of one program")
-
-EXP = Axis("exp", ("exp", "exp2"), "exp2", "decays as powers of e, or of 2 from scaled gates")
+BK = Axis("BK", (32, 64, 128), 64, "key channels per tile of the state")
+BV = Axis("BV", (16, 32, 64, 128), 32, "value channels per program")
 
 
 def state_tiles(problem: Problem, config: Config) -> dict[str, int]:
-    """Widths and numbers of the tiles: NK of them in a program, NV programs of a head."""
+    """The tiles' widths BK and BV, the NK tiles of a program, and the NV programs of a head."""
     width_k, width_v = tile(int(config["BK"]), problem.K), tile(int(config["BV"]), problem.V)
     return {
         "BK": width_k,
@@ -27,27 +27,31 @@ def state_tiles(problem: Problem, config: Config) -> dict[str, int]:
     }
 
 
+def state_shape(problem: Problem, config: Config) -> tuple[int, int]:
+    """Rows and columns of the state that one program holds."""
+    tiles = state_tiles(problem, config)
+    return tiles["NK"] * tiles["BK"], tiles["BV"]
+
+
 def state_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    """A program a sequence, value head and slice of value channels."""
-    # one dimension, for the others hold 65535 programs and N * HV can be more
+    """One program per sequence, value head and slice of value channels."""
+    # in the first dimension: the others take 65535 programs and N * HV can be more
     return (state_tiles(problem, config)["NV"] * sizes.N * problem.HV,)
 
 
 def state_refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    """Widths that come to another's tiles, and states that fill the registers."""
-    tiles = state_tiles(problem, config)
-    rows, columns = tiles["NK"] * tiles["BK"], tiles["BV"]
+    """Refuse widths that give the same tiles as others, and states that fill the registers."""
+    rows, columns = state_shape(problem, config)
     return [
-        *twin_reasons(BK, config, problem.K),
-        *twin_reasons(BV, config, problem.V),
+        *head_width_reasons(BK, BV, problem, config),
         *register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target),
     ]
 
 
 def product_defaults(BV: Axis, problem: Problem) -> Mapping[str, Value]:
-    """Defaults of walks, with their axis of value channels, that also multiply tiles of a chunk.
+    """Defaults of walks that also multiply tiles of a chunk; ``BV`` is their axis.
 
-    Of fp32 products, which run on the vector units, wider tiles spill.
+    Products of fp32 run on the vector units, where wider tiles spill.
     """
     if problem.dtype != "fp32":
         return {}
@@ -60,7 +64,7 @@ def product_defaults(BV: Axis, problem: Problem) -> Mapping[str, Value]:
 
 
 def exp_reasons(problem: Problem, config: Config) -> list[str]:
-    """Refuse a choice about decays where there are none."""
-    if problem.rule.gate != "none" or config["exp"] == EXP.default:
+    """Refuse a choice about decays for a problem without decays."""
+    if problem.rule.gate != "none":
         return []
-    return [f"exp={config['exp']} is the same as exp={EXP.default} without a gate"]
+    return same_reasons("exp", config, EXP.default, "without a gate")

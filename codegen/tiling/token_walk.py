@@ -1,15 +1,16 @@
-"""What the stages share that walk a sequence's tokens for its gradients."""
+"""What stages share that walk over a sequence's tokens for its gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gdn_ops.codegen.axes import launch_axes
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.reasons import register_reasons
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.launch_axes import launch_axes
-from gdn_ops.codegen.tiling.tiles import count, register_reasons, tile
+from gdn_ops.codegen.tiling.tiles import count, tile
 
 WALK_AXES = (
     Axis("prefetch", (0, 1), 1, "tokens loaded ahead, in registers"),
@@ -18,20 +19,20 @@ WALK_AXES = (
 
 
 def walk_tiles(problem: Problem, config: Config) -> dict[str, int]:
-    """BK, which holds the whole of K, BV value channels of a slice, and NV slices."""
+    """BK, which holds all of K; BV, the value channels of a slice; and NV, the number of slices."""
     columns = tile(int(config["slice"]), problem.V, least=1)
     rows = tile(2 * problem.K, problem.K, least=1)
     return {"BK": rows, "BV": columns, "NV": count(problem.V, columns)}
 
 
 def sliced(problem: Problem, config: Config) -> bool:
-    """Whether dq and dk of a key head are sums over the parts of several programs.
+    """Whether dq and dk are written in parts, one per program, which another stage sums.
 
-    Without a gate and the delta they come in parts even of one program, for stage walk_total has
-    nothing else to sum then.
+    This is so even for one program if there is neither gate nor delta, because the stage that
+    sums would have nothing else to sum.
     """
-    alone = problem.rule.gate == "none" and not problem.rule.delta
-    return problem.group > 1 or walk_tiles(problem, config)["NV"] > 1 or alone
+    only_keys = problem.rule.gate == "none" and not problem.rule.delta
+    return problem.group > 1 or walk_tiles(problem, config)["NV"] > 1 or only_keys
 
 
 def walk_context(problem: Problem, config: Config) -> Mapping[str, object]:
@@ -40,26 +41,26 @@ def walk_context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 
 def gate_inputs(problem: Problem) -> tuple[str, ...]:
-    """The gate as a walk reads it, its parameters too where it comes raw, and beta."""
+    """The tensors of the gate, with A_log and dt_bias if it is raw, and beta."""
     raw = ("A_log", *("dt_bias",) * problem.dt_bias) if problem.gate_in_kernel else ()
     gate = ("g", *raw) if problem.rule.gate != "none" else ()
     return (*gate, *("beta",) * problem.rule.delta)
 
 
 def walk_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    """A program a sequence, value head and slice of value channels."""
-    # one dimension, for the others hold 65535 programs and N * HV can be more
+    """One program per sequence, value head and slice of value channels."""
+    # in the first dimension: the others take 65535 programs and N * HV can be more
     return (walk_tiles(problem, config)["NV"] * sizes.N * problem.HV,)
 
 
 def walk_refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    """States that alone fill the registers."""
+    """Refuse states that fill the registers."""
     tiles = walk_tiles(problem, config)
     rows, columns = tiles["BK"], tiles["BV"]
     return register_reasons(f"a state of {rows} x {columns}", rows * columns, config, target)
 
 
 def walk_defaults(problem: Problem) -> Mapping[str, Value]:
-    """Twice the warps for twice the rows of a state; a token of fp32 ahead spills on sm_100."""
+    """More warps for states of more rows; prefetching a token of fp32 spills on sm_100."""
     warps = {"num_warps": 8} if problem.K > 128 else {}
     return {**warps, "prefetch": 0} if problem.dtype == "fp32" else warps

@@ -12,7 +12,7 @@ from gdn_ops.codegen.interpreter import interpreting, patch_interpreter
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
-from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tensor import Sizes, segment_tokens
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.call import DIFFERENTIABLE, Call, check_decay
 from gdn_ops.launch.capture import refuse_capture
@@ -46,8 +46,7 @@ class Launcher:
         self.problem, self.variant = problem, variant
         self.scale = problem.K**-0.5
         self.BT = int(dict(variant.interface).get("BT", 0))
-        # tokens of a segment, of plans that cut sequences
-        self.cut = int(dict(variant.interface).get("SEG", 0)) * self.BT
+        self.segment = segment_tokens(dict(variant.interface))
         self.stages = tuple(
             StageLauncher(KERNELS[name], problem, variant.config(name), interpret)
             for name, _ in variant.stages
@@ -137,8 +136,7 @@ class Launcher:
     def workspace(self, call: Call) -> Workspace:
         """The inputs of a call; every stage makes room for what it writes."""
         B, T = call.q.shape[:2]
-        segments = B * max(-(-T // self.cut), 1) if self.cut else 0
-        sizes = Sizes(B=B, T=T, N=B, NT=-(-T // self.BT) if self.BT else 0, NS=segments)
+        sizes = Sizes.dense(B, T, self.BT, self.segment)
         workspace = Workspace(sizes, {"T": T, "scale": call.scale, "offsets": None})
         values = workspace.values
         for name in GIVEN:
@@ -155,8 +153,8 @@ class Launcher:
         values["cu_seqlens"], values["offsets"] = packing.cu_seqlens, packing.offsets
         if self.BT and self._triton:
             values["chunk_indices"], values["chunk_offsets"], chunks = packing.chunks(self.BT)
-        if self.cut:
-            cu, sequence_of, offsets, segments = packing.segments(self.cut)
+        if self.segment:
+            cu, sequence_of, offsets, segments = packing.segments(self.segment)
             values["cu_segments"], values["sequence_of"] = cu, sequence_of
             values["segment_offsets"] = offsets
         N = len(packing.offsets) - 1

@@ -11,6 +11,7 @@ from operator import index
 import torch
 
 from gdn_ops.codegen.errors import shown
+from gdn_ops.codegen.tensor import chunk_count, segment_count
 from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.capture import refuse_capture
 
@@ -64,7 +65,7 @@ class Packing:
 def _chunk_tables(
     offsets: tuple[int, ...], BT: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, int]:
-    counts = [-(-(b - a) // BT) for a, b in pairwise(offsets)]
+    counts = [chunk_count(b - a, BT) for a, b in pairwise(offsets)]
     indices = [(n, t) for n, count in enumerate(counts) for t in range(count)]
     ends = list(accumulate(counts, initial=0))
     return (
@@ -82,7 +83,7 @@ def _segment_tables(
     sequences: list[int] = []
     firsts = [0]
     for n, (a, b) in enumerate(pairwise(offsets)):
-        own = range(a, max(b, a + 1), tokens)
+        own = [a + i * tokens for i in range(segment_count(b - a, tokens))]
         starts += own
         sequences += [n] * len(own)
         firsts.append(len(starts))

@@ -71,7 +71,7 @@ def test_the_id_names_every_fact(a: Problem, b: Problem) -> None:
         ({"op": "backwards"}, UnknownName, "unknown op 'backwards'.*forward"),
         ({"dtype": "fp8"}, UnknownName, "unknown dtype 'fp8'"),
         ({"op": "pool", "state_dtype": "fp8"}, UnknownName, "unknown dtype 'fp8'"),
-        ({"verify": True}, InvalidInput, "verify=True in op 'forward'.*'pool'"),
+        ({"verify": True}, InvalidInput, "verify=True with op='forward'.*'pool'"),
     ],
 )
 def test_refusals(change: dict[str, object], error: type[Exception], text: str) -> None:

@@ -109,9 +109,9 @@ def test_what_a_later_stage_writes_again_is_not_handed_over(
 @pytest.mark.parametrize(
     ("forward", "fixed", "why"),
     [
-        (Variant.default("recurrent", FORWARD), False, "makes nothing that the backward"),
+        (Variant.default("recurrent", FORWARD), False, "computes nothing that the backward"),
         (Variant.default("torch", FORWARD), False, "torch_chunk of plan torch"),
-        (Variant.of("split", FORWARD, {"BT": 32}), True, "is to run as split BT=32"),
+        (Variant.of("split", FORWARD, {"BT": 32}), True, "must run as split BT=32"),
     ],
 )
 def test_what_cannot_be_kept_is_told(forward: Variant, fixed: bool, why: str) -> None:

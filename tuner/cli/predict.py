@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,10 +60,13 @@ def predict(
     problems = buckets(workload_named(workload).problems)
     rows: list[tuple[str, ...]] = []
     best: list[Prediction] = []
+    left_out: Counter[tuple[str, str]] = Counter()
     with WorkerPool(cores(), threads=1) as pool:
         model = CostModel(row, pool)
         for problem in problems:
-            ranked = predicted(problem, model, configs=configs)
+            ranking = predicted(problem, model, configs=configs)
+            ranked = ranking.predictions
+            left_out.update(ranking.left_out.items())
             best.append(ranked[0])
             rows += [
                 (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
@@ -71,6 +75,8 @@ def predict(
             ]  # fmt: skip
             console.say(f"{problem.id()}: {ranked[0].variant.plan}")
     console.table(("problem", "variant", "predicted>", "of the best>"), rows)
+    for (plan, reason), count in left_out.items():
+        console.note(f"plan {plan} is not predicted for {count} of {len(problems)}: {reason}")
     if store:
         path = (expanded(db, "--db") if db else user_database()).absolute()
         kept = _store(best, row.name, row.arch, path)

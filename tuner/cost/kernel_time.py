@@ -12,7 +12,6 @@ from gdn_ops.codegen.compiled.trips import source_loops, trips
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
-from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.traffic import stage_bytes
@@ -65,10 +64,13 @@ def kernel_time(
         resources: of the stage compiled for the target, with its loops.
     """
     spec = KERNELS[stage]
-    sizes = _sizes(problem, config)
+    sizes = Sizes.typical(problem, config)
     passes = trips(
         resources.loops,
-        source_loops(render(spec, problem, config, interpret=False), _numbers(spec, config, sizes)),
+        source_loops(
+            render(spec, problem, config, interpret=False),
+            spec.loop_bounds(problem, config, sizes),
+        ),
     )
     programs = 1
     for extent in spec.grid(problem, config, sizes):
@@ -101,29 +103,6 @@ def expected_seconds(
         return float("inf")
     known = Resources.from_json(resources)
     return kernel_time(stage, problem, config, target, known).seconds
-
-
-def _sizes(problem: Problem, config: Config) -> Sizes:
-    """Sequences of the same length, which packed ones are on average."""
-    N, BT = problem.sequences, int(config.get("BT") or 1)
-    T = max(1, problem.tokens // N)
-    chunks, segment = -(-T // BT), BT * int(config.get("SEG") or 0)
-    NS = N * -(-T // segment) if segment else 0
-    if problem.varlen:
-        return Sizes(B=1, T=T, N=N, NT=N * chunks, NS=NS)
-    return Sizes(B=N, T=T, N=N, NT=chunks, NS=NS)
-
-
-def _numbers(spec: KernelSpec, config: Config, sizes: Sizes) -> Mapping[str, int]:
-    """What bounds a kernel's loops at run time, by its name in the source."""
-    if "SEG" not in spec.shared:
-        return {"T": sizes.T}
-    # a program of these has one segment, or walks those of a sequence but one
-    T = min(sizes.T, int(config["BT"]) * int(config["SEG"]))
-    last = sizes.NS // sizes.N - 1
-    # the chunk that a walk begins at, or behind, where no decay hides what is beyond its segment
-    begin = -1 if spec.name == "segment_map" else -(-T // int(config["BT"])) - 1
-    return {"T": T, "i_w": begin, "first": 0, "last": last}
 
 
 def _of_program(resources: Resources, passes: tuple[float, ...]) -> Mapping[str, float]:

@@ -1,4 +1,4 @@
-"""The cost model of a target: seconds of a variant, from what needs no timing."""
+"""The cost model of a target: predicted seconds of a variant, without running it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 
 class CostModel:
-    """Predicts variants for one target; what it compiled it remembers.
+    """Predicts variants for one target, and remembers what it compiled.
 
     Args:
         target: a GPU, which need not be here, or the CPU.
-        pool: workers that compile for a GPU.
+        pool: workers that compile for the GPU.
     """
 
     def __init__(self, target: Target, pool: WorkerPool) -> None:
@@ -33,10 +33,10 @@ class CostModel:
         self._resources: dict[tuple[str, str, str], Resources | str] = {}
 
     def seconds(self, problem: Problem, variant: Variant) -> float:
-        """What a variant should take.
+        """The seconds that a variant should take.
 
         Raises:
-            UnsupportedProblem: the model knows nothing of it, such as PyTorch stages on a GPU.
+            UnsupportedProblem: the model cannot predict it, such as PyTorch stages on a GPU.
             CompileError: a stage does not compile for the target, or cannot start there.
         """
         if not self.target.gpu:
@@ -47,14 +47,14 @@ class CostModel:
         )
 
     def stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
-        """What one stage should take on a GPU; errors as of ``seconds``."""
+        """The seconds that one stage should take on a GPU; errors as of ``seconds``."""
         spec = KERNELS[stage]
         if spec.language != "triton":
-            if stage == "bwd_total":  # sums of what other stages wrote; far below their times
+            if spec.negligible:
                 return 0.0
             raise UnsupportedProblem(
-                f"the cost model knows compiled kernels on {self.target.name}, not {stage} in "
-                "PyTorch; time it there."
+                f"stage {stage} is plain PyTorch and the cost model predicts only compiled kernels "
+                f"on {self.target.name}; `gdn tune` times it there."
             )
         self.compile([(plan, stage, problem, config)])
         found = self._resources[self._key(stage, problem, config)]
@@ -63,7 +63,7 @@ class CostModel:
         return kernel_time(stage, problem, config, self.target, found).seconds
 
     def compile(self, work: list[tuple[str, str, Problem, Config]]) -> None:
-        """Compile stages side by side, ahead of questions about them.
+        """Compile stages side by side, before their seconds are asked for.
 
         Args:
             work: plan, stage, problem and config of each.
@@ -86,5 +86,5 @@ class CostModel:
 
     @staticmethod
     def _key(stage: str, problem: Problem, config: Config) -> tuple[str, str, str]:
-        # a compiled stage knows no sizes
+        # a compiled stage does not depend on these sizes
         return stage, replace(problem, tokens=1, sequences=1).id(), repr(sorted(config.items()))

@@ -1,9 +1,9 @@
-"""Prediction: the variant that should win on a GPU nobody has measured."""
+"""Prediction: the variants that should be fastest on a GPU where nothing was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from gdn_ops.codegen.axis import Config
@@ -18,42 +18,55 @@ from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 
 INTERFACES = 2
-"""Interfaces of a plan that are looked at, the default first."""
+"""Interfaces that are tried of a plan, the default first."""
 SEARCH = "search"
-"""Beside the sets of configs: a descent in each stage's space."""
+"""The choice besides the sets of configs: a descent in each stage's space."""
 CHOICES = (*CONFIG_SETS, SEARCH)
 BUDGET = 40
-"""Configs of a stage that a search compiles: two passes over its axes."""
+"""Configs that a search compiles of a stage: about two passes over its axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A variant, put together from the best predicted config of each stage, and its seconds."""
+    """A variant made of the best predicted config of each stage, and its predicted seconds."""
 
     problem: Problem
     variant: Variant
     seconds: float
 
 
-def predict(
-    problem: Problem, model: CostModel, *, configs: str = "corners", budget: int = BUDGET
-) -> list[Prediction]:
-    """The best predicted variant of each plan that can run a problem on the target, best first.
-
-    Stages run one after another, so each is predicted apart, as tuning times each apart.
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """What could be predicted of a problem's plans on a target.
 
     Args:
-        configs: of a stage that are compiled: ``default``, ``corners``, ``all``, or those of a
-            ``search``, which goes on from what is fastest so far; see ``descend``.
-        budget: configs of a stage that a search compiles at the most.
+        predictions: the best variant of each plan, fastest first; at least one.
+        left_out: plans that can run the problem but could not be predicted, each with the reason.
+    """
+
+    predictions: tuple[Prediction, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def predict(
+    problem: Problem, model: CostModel, *, configs: str = "corners", budget: int = BUDGET
+) -> Ranking:
+    """Rank the plans that can run a problem on the model's target by their best variants.
+
+    The stages of a plan run one after another, so each is predicted by itself, as tuning times
+    each by itself.
+
+    Args:
+        configs: which configs of a stage are compiled: ``default``, ``corners``, ``all``, or
+            ``search`` for a descent from the fastest so far; see ``descend``.
+        budget: the most configs that a search compiles of a stage.
 
     Raises:
-        UnsupportedProblem: no plan of kernels can run the problem there; says why.
+        UnsupportedProblem: no plan could be predicted; gives the reason of each.
     """
-    found, faults = [], []
+    found: list[Prediction] = []
+    faults: dict[str, str] = {}
     for plan, interfaces in plans_for(problem, model.target).items():
-        if any(KERNELS[name].language != "triton" for name in PLANS[plan].stages(problem)[:1]):
-            continue  # plain PyTorch
         for spaces in interfaces[:INTERFACES]:
             try:
                 if configs == SEARCH:
@@ -61,22 +74,24 @@ def predict(
                 else:
                     found.append(_best(plan, problem, dict(spaces[0].interface), model, configs))
             except GdnError as error:
-                faults.append(str(error))
-    if not found:
-        raise UnsupportedProblem(
-            f"no kernel of {problem.id()} can be predicted for {model.target.name}: "
-            + ("; ".join(faults) or "no plan of kernels takes it; see `gdn explain`.")
-        )
+                faults.setdefault(plan, str(error))
     by_plan: dict[str, Prediction] = {}
     for prediction in sorted(found, key=lambda p: p.seconds):
         by_plan.setdefault(prediction.variant.plan, prediction)
-    return list(by_plan.values())
+    left_out = {plan: reason for plan, reason in faults.items() if plan not in by_plan}
+    if not by_plan:
+        reasons = "; ".join(f"plan {plan}: {reason}" for plan, reason in left_out.items())
+        raise UnsupportedProblem(
+            f"no plan of {problem.id()} can be predicted for {model.target.name}: "
+            + (reasons or "no plan can run it; see `gdn explain`.")
+        )
+    return Ranking(predictions=tuple(by_plan.values()), left_out=left_out)
 
 
 def _best(
     plan: str, problem: Problem, interface: Config, model: CostModel, configs: str
 ) -> Prediction:
-    """The variant of an interface with the best predicted config of each stage."""
+    """The variant of one interface with the best predicted config of each stage."""
     stages = PLANS[plan].stages(problem)
     work = {stage: list(_configs(plan, stage, problem, interface, model, configs))
             for stage in stages}  # fmt: skip
@@ -94,9 +109,9 @@ def _best(
 
 
 def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
-    """The variant of an interface with the config of each stage that a descent ends at.
+    """The variant of one interface with the config of each stage at which a descent ends.
 
-    All stages are searched side by side, so that their compiles fill the cores.
+    All stages are searched side by side, so that their compiles use all cores.
     """
     walks = {space: descend(space, budget) for space in spaces}
     asked = {space: next(walk) for space, walk in walks.items()}
@@ -111,7 +126,7 @@ def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
             except StopIteration as end:
                 del asked[space]
                 chosen[space.stage] = end.value
-                # of a stage that the model cannot predict at all, this says why
+                # raises the reason if the model cannot predict the stage at all
                 total += model.stage_seconds(*_work(space, end.value))
     first = spaces[0]
     variant = Variant.of(first.plan, first.problem, dict(first.interface), chosen)
@@ -123,7 +138,7 @@ def _work(space: Space, config: Config) -> tuple[str, str, Problem, Config]:
 
 
 def _seconds(space: Space, config: Config, model: CostModel) -> float:
-    """Of a config that does not compile or cannot start, infinite."""
+    """The predicted seconds; infinite if the config does not compile or cannot start."""
     try:
         return model.stage_seconds(*_work(space, config))
     except GdnError:
@@ -143,10 +158,10 @@ def _configs(
 def _predicted(
     plan: str, stage: str, problem: Problem, candidates: list[Config], model: CostModel
 ) -> Mapping[int, float]:
-    """Seconds by index of the candidates that compile and can start.
+    """The seconds of the candidates that compile and can start, by their index.
 
     Raises:
-        GdnError: none of them does; the first one's reason.
+        GdnError: there is none; with the reason of the first candidate.
     """
     seconds: dict[int, float] = {}
     first: GdnError | None = None

@@ -38,10 +38,8 @@ def torch_seconds(problem: Problem, variant: Variant, rates: Rates) -> float:
 
 
 def _run_on_meta(launcher: Launcher, problem: Problem) -> None:
-    B, BT = problem.sequences, launcher.BT
-    T = max(1, problem.tokens // B)
-    sizes = Sizes(B=B, T=T, N=B, NT=-(-T // BT) if BT else 0)
-    values = Workspace(sizes, {"T": T, "scale": 1.0, "offsets": None}).values
+    sizes = Sizes.typical(problem, dict(launcher.variant.interface))
+    values = Workspace(sizes, {"T": sizes.T, "scale": 1.0, "offsets": None}).values
     for stage in launcher.stages:
         for name in stage.arguments:
             if name not in values:

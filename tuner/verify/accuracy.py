@@ -8,6 +8,7 @@ from math import isfinite, sqrt
 import torch
 from torch import Tensor
 
+from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 
@@ -49,7 +50,11 @@ def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) 
         slack: of the case.
     """
     half, single = BARS[output]
-    dots = {value for _, config in variant.stages for name, value in config if name.endswith("dot")}
+    dots = {
+        dict(config)[axis.name]
+        for stage, config in variant.stages
+        for axis in KERNELS[stage].precisions
+    }
     if {problem.dtype, problem.state_dtype} != {"fp32"} or dots.intersection(ROUNDING_16):
         limit = half
     else:

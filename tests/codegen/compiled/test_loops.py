@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.compiled import sass
 from gdn_ops.codegen.compiled.loops import Line, Mix, loops_of
 from gdn_ops.codegen.compiled.trips import SourceLoop, source_loops, trips
 from gdn_ops.codegen.kernels import KERNELS
-from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.problem import OPS, Problem
 from gdn_ops.codegen.render import render
+from gdn_ops.codegen.rule import GATES, Rule
 from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.spaces.space import plans_for
 from gdn_ops.tuner.workers.offline import compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
@@ -45,7 +56,7 @@ def test_nested_loops_and_what_is_in_each() -> None:
 
 def test_passes_of_source_loops() -> None:
     found = source_loops(SOURCE, {"T": 640})
-    assert found == (SourceLoop(-1, 10.0), SourceLoop(0, 4.0), SourceLoop(-1, 1.0))
+    assert found == (SourceLoop(-1, 10.0), SourceLoop(0, 4.0), SourceLoop(-1, 1.0, known=False))
 
 
 def test_a_loop_that_nothing_is_left_for_is_not_passed_through() -> None:
@@ -59,6 +70,38 @@ def test_passes_multiply_from_the_outside() -> None:
     assert trips(loops, (SourceLoop(-1, 10.0), SourceLoop(0, 5.0))) == (1.0, 10.0, 50.0)
     # the inner one was written out
     assert trips(loops[:2], (SourceLoop(-1, 10.0), SourceLoop(0, 4.0))) == (1.0, 10.0)
+
+
+def launched() -> Iterator[tuple[str, Problem, Config]]:
+    """Every Triton stage under every gate and op, of dense and packed sequences."""
+    for op, gate, varlen in product(OPS, GATES, (False, True)):
+        problem = replace(
+            PROBLEM, op=op, rule=Rule(gate), varlen=varlen, K=128, tokens=8192, sequences=4,
+            initial_state=True, final_state=True,
+        )  # fmt: skip
+        for name in plans_for(problem, target_named("h200")):
+            variant = Variant.default(name, problem)
+            for stage, _ in variant.stages:
+                if KERNELS[stage].language == "triton":
+                    yield stage, problem, variant.config(stage)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[tuple[SourceLoop, ...]]]:
+    loops: dict[str, list[tuple[SourceLoop, ...]]] = defaultdict(list)
+    for stage, problem, config in launched():
+        spec = KERNELS[stage]
+        bounds = spec.loop_bounds(problem, config, Sizes.typical(problem, config))
+        loops[stage].append(source_loops(render(spec, problem, config), bounds))
+    return loops
+
+
+@pytest.mark.parametrize("stage", [name for name in KERNELS if KERNELS[name].language == "triton"])
+def test_a_spec_knows_what_bounds_its_loops(
+    stage: str, found: dict[str, list[tuple[SourceLoop, ...]]]
+) -> None:
+    assert found[stage], "no problem runs the stage"
+    assert all(loop.known for loops in found[stage] for loop in loops)
 
 
 def test_instructions_are_told_apart() -> None:

@@ -107,5 +107,5 @@ def test_scores_that_fill_the_registers_are_refused_but_in_tensor_memory() -> No
     problem = backward_problem(CASE.with_(K=128, V=128, dtype="bf16"))
     config = {**defaults(SPEC.axes), "BT": 128, "BV": 64, "store": "io", "num_warps": 2}
     (reason,) = SPEC.reasons(problem, config, target_named("h200"))
-    assert "128 x 128, takes 256 registers" in reason
+    assert "128 x 128, needs 256 registers" in reason
     assert SPEC.reasons(problem, {**config, "num_warps": 4}, target_named("b200")) == []

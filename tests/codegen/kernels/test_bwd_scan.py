@@ -235,7 +235,7 @@ def test_refusals_name_what_to_change() -> None:
     config = {**INTERFACE, **SPEC.default(problem)}
     h200, b200 = target_named("h200"), target_named("b200")
     (reason,) = SPEC.reasons(problem, {**config, "BT": 128, "num_warps": 4}, h200)
-    assert "two gradients of 128 x 128 and two of 128 x 32 takes 320 registers" in reason
+    assert "two gradients of 128 x 128 and two of 128 x 32 needs 320 registers" in reason
     (reason,) = SPEC.reasons(problem, {**config, "BK": 128}, b200)
     assert reason == "tiles of 128 channels do not compile for sm_100; use 64 or 32"
 

@@ -170,7 +170,7 @@ def test_a_state_that_fills_the_registers_is_refused() -> None:
     h200 = target_named("h200")
     assert SPEC.reasons(problem, config, h200) == []
     (reason,) = SPEC.reasons(problem, {**config, "BV": 128, "num_warps": 2}, h200)
-    assert "128 x 128 takes 256 registers" in reason
+    assert "128 x 128 needs 256 registers" in reason
 
 
 def test_a_tile_wider_than_the_head_is_refused_where_it_comes_to_the_same() -> None:

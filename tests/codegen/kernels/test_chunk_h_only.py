@@ -129,4 +129,4 @@ def test_a_state_that_fills_the_registers_is_refused() -> None:
     h200 = target_named("h200")
     assert SPEC.reasons(problem, config, h200) == []
     (reason,) = SPEC.reasons(problem, {**config, "BV": 128}, h200)
-    assert "256 x 128 takes 256 registers" in reason
+    assert "256 x 128 needs 256 registers" in reason

@@ -162,5 +162,5 @@ def test_a_pipeline_that_races_in_tensor_memory_is_refused() -> None:
 def test_sums_that_fill_the_registers_are_refused_but_in_tensor_memory() -> None:
     problem = CASE.with_(K=128, V=128, dtype="bf16").problem
     config = {**defaults(SPEC.axes), "BT": 128, "store": "io", "BV": 128}
-    assert "takes 256 registers" in SPEC.reasons(problem, config, target_named("h200"))[0]
+    assert "needs 256 registers" in SPEC.reasons(problem, config, target_named("h200"))[0]
     assert SPEC.reasons(problem, config, target_named("b200")) == []

@@ -126,8 +126,8 @@ def test_solve_and_wu_solve_the_chunk(hard: bool, gate_free: bool, tmp_path: Pat
 @pytest.mark.parametrize(
     ("axes", "reason"),
     [
-        ({"BT": 128, "num_warps": 2}, "more than num_warps=2"),
-        ({"BT": 128, "BV": 128, "num_warps": 4}, "narrower tiles"),
+        ({"BT": 128, "num_warps": 2}, "num_warps=2 and h200 has 255; use more warps"),
+        ({"BT": 128, "BV": 128, "num_warps": 4}, "smaller tiles"),
         ({"BK": 128, "BV": 128, "num_stages": 1}, "no loop to pipeline"),
     ],
 )

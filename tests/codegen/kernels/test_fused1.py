@@ -192,9 +192,9 @@ def test_nothing_but_inputs_and_results_goes_through_memory() -> None:
     ("axes", "reason"),
     [
         ({"BK": 64, "BV": 128}, "fill"),
-        ({"solve": "rows", "merge_dot": "tf32"}, "multiplies nothing"),
-        ({"solve": "rows", "unroll": True}, "unroll=True is for doubling"),
-        ({"num_stages": 3}, "unroll=True has one"),
+        ({"solve": "rows", "merge_dot": "tf32"}, "merge_dot=fp16 for solve=rows"),
+        ({"solve": "rows", "unroll": True}, "unroll=True needs solve=doubling"),
+        ({"num_stages": 3}, "has no pipeline; use unroll=True"),
     ],
 )
 def test_refusals_name_what_to_change(axes: dict[str, Value], reason: str) -> None:
@@ -202,7 +202,7 @@ def test_refusals_name_what_to_change(axes: dict[str, Value], reason: str) -> No
     config = {**SPEC.default(problem), "BT": 64}
     assert SPEC.reasons(problem, config, H200) == []
     if reason == "fill":
-        reason = "a state of 128 x 128 with a chunk's inverse and decays, 2 of 64 x 64"
+        reason = "a state of 128 x 128 with a chunk's inverse and decays, each 64 x 64"
     assert reason in " ".join(SPEC.reasons(problem, {**config, **axes}, H200))
 
 
@@ -222,9 +222,9 @@ def test_what_a_target_or_a_dtype_has_not_is_refused() -> None:
 @pytest.mark.parametrize(
     ("op", "reason"),
     [
-        ("decode", "plan fused1 works on chunks of tokens and decode has one token a sequence"),
-        ("pool", "plan fused1 works on chunks of tokens and a pool's sequences have a few"),
-        ("backward", "plan fused1 has no backward yet; plan split has one"),
+        ("decode", "plan fused1 works on chunks and decode has one token per sequence"),
+        ("pool", "plan fused1 works on chunks and op pool has a few tokens per sequence"),
+        ("backward", "plan fused1 has no backward; plan split has one"),
     ],
 )
 def test_ops_the_plan_refuses(op: str, reason: str) -> None:

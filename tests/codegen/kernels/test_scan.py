@@ -199,8 +199,8 @@ def test_a_tile_wider_than_the_head_is_refused_where_it_comes_to_the_same() -> N
 @pytest.mark.parametrize(
     ("op", "reason"),
     [
-        ("decode", "plan fused works on chunks of tokens and decode has one token a sequence"),
-        ("pool", "plan fused works on chunks of tokens and a pool's sequences have a few"),
+        ("decode", "plan fused works on chunks and decode has one token per sequence"),
+        ("pool", "plan fused works on chunks and op pool has a few tokens per sequence"),
     ],
 )
 def test_ops_the_plan_refuses(op: str, reason: str) -> None:

@@ -140,8 +140,8 @@ def test_segments_no_shorter_than_the_sequences_are_refused() -> None:
     assert reasons(PROBLEM, SEG=32) == []
     (reason,) = reasons(PROBLEM, SEG=64)
     assert reason == (
-        "SEG=64 of BT=64 makes segments of 4096 tokens, the same as plan fused where no sequence "
-        "has more than 4096"
+        "SEG=64 with BT=64 makes segments of 4096 tokens, and no sequence has more than 4096; "
+        "use plan fused"
     )
     assert "more than 1024" in reasons(replace(PROBLEM, sequences=4))[0]
     assert reasons(replace(PROBLEM, sequences=4, varlen=True)) == []
@@ -149,7 +149,7 @@ def test_segments_no_shorter_than_the_sequences_are_refused() -> None:
 
 def test_segments_shorter_than_their_state_are_refused() -> None:
     assert reasons(PROBLEM, BT=16, SEG=16) == []
-    assert "M and h_local of K=128 are larger" in reasons(PROBLEM, BT=16, SEG=8)[0]
+    assert "smaller than M and h_local with K=128" in reasons(PROBLEM, BT=16, SEG=8)[0]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,6 @@ def test_axes_the_stages_refuse(
 
 def test_what_the_plan_refuses() -> None:
     assert reasons(replace(PROBLEM, op="backward")) == []
-    assert "one token a sequence" in reasons(replace(PROBLEM, op="decode"))[0]
+    assert "one token per sequence" in reasons(replace(PROBLEM, op="decode"))[0]
     assert "delta rule" in reasons(replace(PROBLEM, rule=Rule("scalar", False)))[0]
     assert "keeps the decay in A" in reasons(PROBLEM, gate_free=True)[0]

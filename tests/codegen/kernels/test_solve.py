@@ -71,7 +71,6 @@ def test_value_heads_share_a_key_head(
     check(case, tmp_path, heads=heads, solve=solve, gate_free=False)
 
 
-@pytest.mark.triton
 @pytest.mark.parametrize("loads", ["pointer", "descriptor"])
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_16_bit_in_every_shape_of_the_code(dtype: str, loads: str, tmp_path: Path) -> None:
@@ -89,7 +88,6 @@ def test_ragged_lengths(T: int, tmp_path: Path) -> None:
     check(CASE.with_(T=T, B=2, BT=32), tmp_path)
 
 
-@pytest.mark.triton
 def test_packed_sequences_of_which_some_are_empty(tmp_path: Path) -> None:
     check(CASE.with_(BT=32, T=60, offsets=(0, 0, 41, 41, 57)), tmp_path, gate_free=False)
 
@@ -105,15 +103,18 @@ def test_store_fp32_keeps_what_16_bits_would_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("axes", "reason"),
     [
-        ({"BT": 32, "NC": 1, "solve": "rows", "merge_dot": "tf32"}, "merges nothing"),
-        ({"BT": 16, "NC": 2}, "NC=1 in chunks of 16"),
-        ({"NC": 4, "solve": "blocks"}, "solve=rows in blocks of 16"),
+        (
+            {"BT": 32, "NC": 1, "solve": "rows", "merge_dot": "tf32"},
+            "solve=rows of one block has no",
+        ),
+        ({"BT": 16, "NC": 2}, "NC=1 for chunks of 16"),
+        ({"NC": 4, "solve": "blocks"}, "solve=rows for blocks of 16"),
         ({"NC": 1, "solve": "doubling"}, "use tf32x3"),
         ({"BT": 128, "NC": 2}, "use tf32x3"),
         ({"BT": 128, "NC": 1, "solve": "blocks"}, "use NC=2"),
-        ({"BT": 128, "num_warps": 1}, "more than num_warps=1"),
+        ({"BT": 128, "num_warps": 1}, "num_warps=1 and h200 has 255; use more warps"),
         ({"heads": "group"}, "HV = H"),
-        ({"dot": "tf32x3"}, "no better than tf32"),
+        ({"dot": "tf32x3"}, "the same as dot=tf32"),
         ({"BK": 128, "num_stages": 3}, "no loop to pipeline"),
     ],
 )

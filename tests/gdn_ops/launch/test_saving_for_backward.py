@@ -119,7 +119,7 @@ def test_plain_pytorch_saves_only_its_inputs_and_explain_says_why(launched: list
     assert len(step(arguments, "states", launched, "torch").saved) == 6
     with gdn_ops.using("torch"), gdn_ops.saving_for_backward("states"):
         text = str(gdn_ops.explain(**(arguments | leaves(arguments))))
-    assert "inverse, states (in force): no more than the inputs" in text
+    assert "inverse, states (in force): nothing but the inputs" in text
     assert "torch_chunk of plan torch" in text
 
 

@@ -155,7 +155,7 @@ def test_a_problem_that_no_plan_runs_is_a_failure_with_its_reasons(
 ) -> None:
     arguments = [*OPTIONS, "--plans", "split", "--db", str(tmp_path / "r.db"), "--device", "cpu"]
     assert run(["tune", *arguments, "--threads", "1"]) == 1
-    assert "is no GPU" in capsys.readouterr().err
+    assert "is not a GPU" in capsys.readouterr().err
 
 
 def trial(number: int, seconds: float | None, status: str = "ok") -> Trial:

@@ -15,7 +15,9 @@ from gdn_ops.codegen.compiled.occupancy import Occupancy
 from gdn_ops.codegen.compiled.resources import Resources
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.traffic import stage_bytes
 from gdn_ops.codegen.variant import Variant
@@ -24,11 +26,14 @@ from gdn_ops.dispatch.winners import WinnerTable, read_winners
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cost.judgement import judge, spearman
 from gdn_ops.tuner.cost.kernel_time import LAUNCH, REACHED, expected_seconds, kernel_time
+from gdn_ops.tuner.cost.model import CostModel
+from gdn_ops.tuner.cost.prediction import predict
 from gdn_ops.tuner.cost.rates import Rates
 from gdn_ops.tuner.cost.tape import Tape
 from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.store.models import utc_now
 from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
+from gdn_ops.tuner.workers.worker_pool import WorkerPool
 from tests.results import Bench
 
 PROBLEM = Problem(op="forward", H=4, HV=8, K=64, V=64, dtype="fp32", tokens=512, sequences=1)
@@ -122,6 +127,43 @@ def test_candidates_without_known_loops_come_last() -> None:
     assert expected_seconds("chunk_h", BF16, config, H200, {}) == float("inf")
 
 
+class Compiled(CostModel):
+    """A cost model for which every kernel compiles to the same code."""
+
+    def __init__(self) -> None:
+        with WorkerPool(1, threads=1) as pool:
+            super().__init__(H200, pool)
+
+    def compile(self, work: list[tuple[str, str, Problem, Config]]) -> None:
+        for _, stage, problem, config in work:
+            self._resources[self._key(stage, problem, config)] = resources()
+
+
+@pytest.mark.parametrize("heads", [(4, 8), (4, 4)])
+@pytest.mark.parametrize("gate_in_kernel", [False, True])
+def test_every_plan_of_kernels_is_predicted_for_gradients(
+    heads: tuple[int, int], gate_in_kernel: bool
+) -> None:
+    H, HV = heads
+    problem = replace(BF16, op="backward", H=H, HV=HV, gate_in_kernel=gate_in_kernel)
+    ranking = predict(problem, Compiled(), configs="default")
+    plans = {prediction.variant.plan for prediction in ranking.predictions}
+    assert plans == {"split", "fused", "segmented", "recurrent"}
+    assert set(ranking.left_out) == {"torch"}
+    assert "torch_backward is plain PyTorch" in ranking.left_out["torch"]
+
+
+@pytest.mark.parametrize("spec", KERNELS.values(), ids=KERNELS)
+def test_only_sums_in_pytorch_beside_kernels_are_negligible(spec: KernelSpec) -> None:
+    beside = any(
+        spec in specs and any(other.language == "triton" for other in specs)
+        for plan in PLANS.values()
+        for op in ("forward", "backward", "decode", "pool")
+        for specs in [plan.specs(replace(BF16, op=op, gate_in_kernel=True))]
+    )
+    assert spec.negligible == (spec.language == "torch" and beside)
+
+
 def test_spearman_with_equal_values() -> None:
     assert spearman([1, 2, 3, 4], [10, 20, 30, 40]) == 1.0
     assert spearman([1, 2, 3, 4], [4, 3, 2, 1]) == -1.0
@@ -171,8 +213,9 @@ def test_predicted_winners_serve_a_gpu_until_one_is_measured(
     assert run(command) == 0
     assert not db.exists()  # nothing is stored unasked
     assert run([*command, "--store"]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "recurrent" in out and "Stored 1 of 1" in out
+    assert "plan torch is not predicted for 1 of 1: stage torch_decode is plain PyTorch" in err
     table = WinnerTable(read_winners(db).winners)
     (winner,) = table.winners
     assert (winner.provenance, winner.target) == ("predicted", "b200")

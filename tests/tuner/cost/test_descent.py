@@ -115,7 +115,10 @@ def test_a_value_that_another_axis_forbids_comes_with_that_axis_put_back() -> No
 def test_a_search_finds_what_no_corner_is() -> None:
     model = FakeModel()
     corner, found = (
-        {p.variant.plan: p for p in predict(PROBLEM, cast("CostModel", model), configs=configs)}
+        {
+            p.variant.plan: p
+            for p in predict(PROBLEM, cast("CostModel", model), configs=configs).predictions
+        }
         for configs in ("corners", "search")
     )
     for plan in ("single", "pair", "large"):
@@ -136,3 +139,13 @@ def test_a_stage_that_never_compiles_says_so() -> None:
     model = FakeModel(seconds=lambda stage, config: float("inf"))
     with pytest.raises(UnsupportedProblem, match="single does not compile"):
         predict(PROBLEM, cast("CostModel", model), configs="search")
+
+
+def test_a_plan_that_cannot_be_predicted_is_left_out_with_the_reason() -> None:
+    def seconds(stage: str, config: Config) -> float:
+        return float("inf") if stage == "second" else 1.0
+
+    ranking = predict(PROBLEM, cast("CostModel", FakeModel(seconds=seconds)), configs="default")
+    assert {p.variant.plan for p in ranking.predictions} == {"single", "large"}
+    assert set(ranking.left_out) == {"pair"}
+    assert "second does not compile" in ranking.left_out["pair"]

@@ -40,12 +40,13 @@ PLAN = Plan(
 )
 SPEC = KernelSpec(
     name="toy",
+    template="triton/toy",
     doc="",
     equation="",
     shared=("BT",),
     axes=(
         Axis("BK", (32, 64, 128), 64, "channels"),
-        Axis("dot", ("ieee", "tf32", "native"), "native", "precision"),
+        Axis("dot", ("ieee", "tf32", "native"), "native", "precision", precision=True),
         Axis("num_warps", (4,), 4, "warps", launch=True),
     ),
     inputs=lambda problem, config: (),
@@ -146,7 +147,7 @@ def test_a_refused_config_is_a_row_with_its_reasons(pool: WorkerPool) -> None:
     decode = replace(PROBLEM, op="decode", tokens=8, sequences=8)
     found = list(compile_variants(decode, H200, plans=["split"], stages=["gate_cumsum"], pool=pool))
     assert [row.status for row in found] == ["refused"]
-    assert "one token a sequence" in found[0].reasons[0]
+    assert "one token per sequence" in found[0].reasons[0]
     assert found[0].resources is None
 
 
