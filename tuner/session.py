@@ -19,11 +19,11 @@ from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.progress import Note, View
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.study_file import studies_beside
+from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16

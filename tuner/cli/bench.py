@@ -56,7 +56,7 @@ def bench(
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named, thread_count
     from gdn_ops.tuner.spaces.workloads import workload_named
-    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:

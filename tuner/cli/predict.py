@@ -48,7 +48,7 @@ def predict(
     from gdn_ops.tuner.cost.prediction import predict as predicted
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets, workload_named
-    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
     row = target_named(target)

@@ -170,7 +170,7 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.workers.cores import cores
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.kernel_check import check_kernels
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()

@@ -14,7 +14,7 @@ from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.search.space_search import ranked_seconds
 from gdn_ops.tuner.store.records import Trial
 
 FEWEST = 4
@@ -52,7 +51,7 @@ def judge(
     """
     rows: dict[tuple[str, str], dict[str, tuple[float, Variant]]] = {}
     for trial in trials:
-        seconds = ranked_seconds(trial.outcome)
+        seconds = trial.outcome.ranked_seconds
         facts = problems.get(trial.key.problem_id)
         if seconds is None or facts is None or trial.key.scope != "plan":
             continue

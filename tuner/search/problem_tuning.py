@@ -12,7 +12,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.readiness import Readiness
-from gdn_ops.tuner.search.space_search import Found, Options, late, ranked_seconds, search
+from gdn_ops.tuner.search.space_search import Found, Options, late, search
 from gdn_ops.tuner.search.stage_tuning import StageTuning, share
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for, refusals
@@ -87,7 +87,7 @@ def _defaults(
         if seconds and late(deadline):
             break
         trial = runner.run_variant(variant, label="defaults of the plans")
-        timed = ranked_seconds(trial.outcome)
+        timed = trial.outcome.ranked_seconds
         if timed is not None:
             seconds[plan] = timed
     return seconds
@@ -155,7 +155,7 @@ def _by_default(
         if usable is not None:
             variant = _default(usable)
             trial = runner.run_variant(variant, label=f"interfaces of {variant.plan}")
-            seconds = ranked_seconds(trial.outcome)
+            seconds = trial.outcome.ranked_seconds
             timed.append((float("inf") if seconds is None else seconds, usable))
     return sorted(timed, key=lambda item: item[0])
 
@@ -164,7 +164,7 @@ def _first_of(runner: TrialRunner, space: Space) -> Found | None:
     """The best config known of a stage; of one nothing is known of, what it begins with, timed."""
     known = runner.known(space) or [(space.start, runner.run(space, space.start, best=None))]
     timed = [(seconds, config) for config, trial in known
-             if (seconds := ranked_seconds(trial.outcome)) is not None]  # fmt: skip
+             if (seconds := trial.outcome.ranked_seconds) is not None]  # fmt: skip
     if not timed:
         return None
     seconds, config = min(timed, key=lambda item: item[0])
@@ -175,7 +175,7 @@ def _best_of(runner: TrialRunner, interfaces: Interfaces) -> Candidates:
     found = []
     for (space,) in interfaces:
         for config, trial in runner.known(space):
-            seconds = ranked_seconds(trial.outcome)
+            seconds = trial.outcome.ranked_seconds
             if seconds is not None:
                 found.append((seconds, space.variant(config)))
     return sorted(found, key=lambda item: item[0])[: finals.FINALISTS]

@@ -14,11 +14,8 @@ from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.warm_start import neighbours
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space
-from gdn_ops.tuner.store.records import Outcome, Trial
+from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.strategies import AUTO, Start, Strategy, start, strategy_for
-
-EAGER_BESIDE_GRAPHS = ("cuda-eager",)
-"""Methods of which a device has a better one; see ``Timer.samplers``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +85,6 @@ def search(
     return None if best.config is None else Found(space, best.config, best.seconds)
 
 
-def ranked_seconds(outcome: Outcome) -> float | None:
-    """The seconds by which an outcome is ranked among others.
-
-    None if it is not right, or if it was timed eagerly on a device whose others are graphs: the
-    time of launches is in one and not in the other.
-    """
-    if outcome.status != "ok" or outcome.method in EAGER_BESIDE_GRAPHS:
-        return None
-    return outcome.median
-
-
 def late(deadline: float | None) -> bool:
     """Whether a moment of the monotonic clock has passed; None never does."""
     return deadline is not None and time.monotonic() >= deadline
@@ -114,7 +100,7 @@ class _Best:
             self.see(config, trial)
 
     def see(self, config: Config, trial: Trial) -> None:
-        seconds = ranked_seconds(trial.outcome)
+        seconds = trial.outcome.ranked_seconds
         if seconds is not None and seconds < self.seconds:
             self.config, self.seconds = config, seconds
 

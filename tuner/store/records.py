@@ -22,6 +22,9 @@ from gdn_ops.tuner.store.models import (
     canonical_json,
 )
 
+UNRANKED_METHODS = ("cuda-eager",)
+"""Timing methods that only a variant without a CUDA graph is left with; see ``Timer.samplers``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -109,6 +112,17 @@ class Outcome:
         if self.status == "ok" and self.median is None:
             raise InvalidInput("an ok trial has no median; a trial without a time is not ok.")
         require_seconds(median=self.median, low=self.low, high=self.high)
+
+    @property
+    def ranked_seconds(self) -> float | None:
+        """The seconds by which this outcome is ranked among others; None if it has no rank.
+
+        It has none if the variant is not right, or if only eager calls were timed on a device that
+        ranks by CUDA graphs: eager times include the launches and do not compare with graphs'.
+        """
+        if self.status != "ok" or self.method in UNRANKED_METHODS:
+            return None
+        return self.median
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.tuner.search.study_file import storage_of, study_errors
+from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 from gdn_ops.tuner.spaces.space import Point
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import Start

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from gdn_ops.tuner.search.study_file import studies_beside
+from gdn_ops.tuner.strategies.study_file import studies_beside
 
 KILLS = 20
 WHILE_STARTING = 7

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gdn_ops.tuner.measure.timers import Run, Sampler, batch
-from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.cores import cores
 
 LARGE_SETS = 1 << 29
 """Bytes of a set from which two are enough."""
