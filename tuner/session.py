@@ -15,15 +15,15 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.progress import Note, View
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16

@@ -29,10 +29,10 @@ from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.measure.fingerprint import cpu_model
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.session import device_named
-from gdn_ops.tuner.cores import cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 

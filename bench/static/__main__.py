@@ -16,8 +16,8 @@ from bench.static.launch import Counted
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.tuner.report import console
 from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.report import console
 
 INSTALL = "pip install --no-deps flash-linear-attention fla-core einops"
 RESULTS = Path(__file__).parents[1] / "results"

@@ -52,11 +52,11 @@ def bench(
     from gdn_ops.dispatch.choice import choose
     from gdn_ops.dispatch.device import target_of
     from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named, thread_count
     from gdn_ops.tuner.spaces.workloads import workload_named
-    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:

@@ -43,12 +43,12 @@ def predict(
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.cost.model import CostModel
     from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.prediction import predict as predicted
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets, workload_named
-    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
     row = target_named(target)

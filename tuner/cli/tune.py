@@ -168,9 +168,9 @@ def _options(
 def _check_kernels(problems: Sequence[Problem]) -> None:
     """Show the half of the job that needs no GPU: the Triton kernels interpreted and compiled."""
     from gdn_ops.codegen.targets import target_named
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.workers.kernel_check import check_kernels
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()

@@ -9,12 +9,12 @@ from pathlib import Path
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.results_file import exists
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.cost.judgement import Judgement, judge
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 

@@ -20,11 +20,11 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 from gdn_ops.tuner.spaces.space import Point
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import Start
 from gdn_ops.tuner.strategies.enumeration import Enumeration
+from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 
 FRUITLESS = 24
 """Suggestions in a row without a new valid config, after which the rest is enumerated."""

@@ -22,8 +22,8 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.results_path import cache_folder
-from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
 UNKNOWN = "unknown"

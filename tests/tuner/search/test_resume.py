@@ -15,10 +15,10 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.strategies.study_file import storage_of, studies_beside
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.strategies import STRATEGIES
+from gdn_ops.tuner.strategies.study_file import storage_of, studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,

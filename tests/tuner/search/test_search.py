@@ -12,11 +12,11 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import STRATEGIES, Start, start, strategy_for
+from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,

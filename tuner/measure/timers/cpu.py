@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from gdn_ops.tuner.measure.timers import Run, Sampler, batch
 from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.measure.timers import Run, Sampler, batch
 
 LARGE_SETS = 1 << 29
 """Bytes of a set from which two are enough."""
