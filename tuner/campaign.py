@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemBegan, ProblemEnded
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.stage_tuning import share
 from gdn_ops.tuner.search.trial_runner import Context, TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner
 
@@ -50,14 +49,14 @@ def run_campaign(
         problems: buckets.
         minutes: for all of them; None for no limit.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
     result = Result()
     for number, problem in enumerate(problems, start=1):
         runner = TrialRunner(context, problem)
         if finals.finished(runner) and not options.again:
             _skip(runner, result)
             continue
-        until = share(deadline, len(problems) - number + 1)
+        until = deadline.share(len(problems) - number + 1)
         context.report(
             ProblemBegan(
                 problem_id=problem.id(), number=number, total=len(problems), deadline=until
@@ -73,7 +72,7 @@ def run_campaign(
     return result
 
 
-def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: float | None) -> None:
+def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: Deadline) -> None:
     problem_id = runner.problem.id()
     why = "no variant is both right and timed: its trials say why; --minutes gives them more time"
     try:

@@ -26,7 +26,6 @@ from gdn_ops.tuner.report.progress import (
     View,
     WinnerStored,
     line_of,
-    time_left,
 )
 
 RECENT = 3
@@ -127,7 +126,7 @@ class LiveView:
         problem = self._tally.problem
         if problem is None:
             return Text("looking at what is known")
-        left = "" if problem.deadline is None else f", {time_left(problem.deadline)} left for it"
+        left = f", {problem.deadline} left for it" if problem.deadline.limited else ""
         head = f"problem {problem.number} of {problem.total}: {problem.problem_id}{left}"
         parts: list[RenderableType] = [Text(head, style="bold"), self._spaces()]
         if self._tally.finals:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
@@ -20,12 +21,12 @@ EVERY_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemBegan:
-    """``deadline`` is when its share of the time ends, on the monotonic clock."""
+    """``deadline`` is when its share of the time ends."""
 
     problem_id: str
     number: int
     total: int
-    deadline: float | None
+    deadline: Deadline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,7 @@ def line_of(event: Event, tally: Tally) -> str:
     """An event in one line."""
     match event:
         case ProblemBegan():
-            left = "" if event.deadline is None else f", {time_left(event.deadline)} for it"
+            left = f", {event.deadline} for it" if event.deadline.limited else ""
             return f"problem {event.number} of {event.total}: {event.problem_id}{left}"
         case SearchBegan():
             return (
@@ -234,9 +235,3 @@ def first_line(text: str, width: int = 100) -> str:
     """The first line of a message, cut to a width."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def time_left(deadline: float) -> str:
-    """Time until a moment of the monotonic clock, e.g. ``1:05``."""
-    left = max(0, round(deadline - time.monotonic()))
-    return f"{left // 60}:{left % 60:02d}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import tied
 from gdn_ops.tuner.report.progress import FinalsBegan, Note, WinnerStored
 from gdn_ops.tuner.search.trial_runner import TrialRunner, failure, outcome_of
@@ -43,7 +43,7 @@ class Finalist:
 
 
 def hold_finals(
-    runner: TrialRunner, candidates: Sequence[Variant], *, deadline: float | None
+    runner: TrialRunner, candidates: Sequence[Variant], *, deadline: Deadline
 ) -> StoredWinner | None:
     """Time candidates once more, choose the winner, make it prove itself and store it.
 
@@ -59,9 +59,11 @@ def hold_finals(
         return _without_finals(runner)
     runner.context.report(FinalsBegan(variants=tuple(str(variant) for variant in variants)))
     most = seconds_for(runner)
-    left = most if deadline is None else deadline - time.monotonic()
     effort = Effort(
-        rounds=ROUNDS, seconds=min(most, max(LEAST_SECONDS, left)), reference=True, eager=True
+        rounds=ROUNDS,
+        seconds=min(most, max(LEAST_SECONDS, deadline.remaining)),
+        reference=True,
+        eager=True,
     )
     measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
     if measured.status != "ok" or measured.reference is None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.readiness import Readiness
-from gdn_ops.tuner.search.space_search import Found, Options, late, search
-from gdn_ops.tuner.search.stage_tuning import StageTuning, share
+from gdn_ops.tuner.search.space_search import Found, Options, search
+from gdn_ops.tuner.search.stage_tuning import StageTuning
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for, refusals
 from gdn_ops.tuner.store.records import StoredWinner
@@ -35,7 +35,7 @@ TOGETHER = 4
 
 
 def tune_problem(
-    runner: TrialRunner, *, options: Options, deadline: float | None
+    runner: TrialRunner, *, options: Options, deadline: Deadline
 ) -> StoredWinner | None:
     """Find the fastest right variant of a problem and store it.
 
@@ -43,7 +43,7 @@ def tune_problem(
     whatever happens leaves a usable winner.
 
     Args:
-        deadline: on the monotonic clock; the last trial and the finals may end a little after it.
+        deadline: the last trial and the finals may end a little after it.
 
     Returns:
         None if no variant is right.
@@ -65,10 +65,10 @@ def tune_problem(
     candidates: Candidates = []
     searched = _not_outclassed(runner, plans, seconds)
     for i, plan in enumerate(searched):
-        until_plan = share(until, len(searched) - i)
+        until_plan = until.share(len(searched) - i)
         candidates += _tune_plan(runner, plans[plan], options=options, deadline=until_plan)
     ranked = [variant for _, variant in sorted(candidates, key=lambda item: item[0])]
-    if late(deadline):
+    if deadline.passed:
         text = "  time is up before the finals: the best trial so far is kept, tune again to go on"
         runner.context.report(Note(text=text))
         return finals.settle(runner)
@@ -77,14 +77,14 @@ def tune_problem(
 
 
 def _defaults(
-    runner: TrialRunner, plans: Mapping[str, Interfaces], deadline: float | None
+    runner: TrialRunner, plans: Mapping[str, Interfaces], deadline: Deadline
 ) -> dict[str, float]:
     """Seconds of the default variant of each plan, where it is right."""
     seconds: dict[str, float] = {}
     variants = {plan: _default(interfaces[0]) for plan, interfaces in plans.items()}
     runner.prepare_variants(list(variants.values()))
     for plan, variant in variants.items():
-        if seconds and late(deadline):
+        if seconds and deadline.passed:
             break
         trial = runner.run_variant(variant, label="defaults of the plans")
         timed = trial.outcome.ranked_seconds
@@ -112,20 +112,20 @@ def _not_outclassed(
 
 
 def _tune_plan(
-    runner: TrialRunner, interfaces: Interfaces, *, options: Options, deadline: float | None
+    runner: TrialRunner, interfaces: Interfaces, *, options: Options, deadline: Deadline
 ) -> Candidates:
     """The best variants of a plan with their seconds; of single-stage plans the best few."""
 
-    def run(space: Space, until: float | None) -> Found | None:
+    def run(space: Space, until: Deadline) -> Found | None:
         return search(space, runner, options=options, deadline=until)
 
     if not interfaces[0][0].timed_separately:
         for i, (space,) in enumerate(interfaces):
-            if i == 0 or not late(deadline):
-                run(space, share(deadline, len(interfaces) - i))
+            if i == 0 or not deadline.passed:
+                run(space, deadline.share(len(interfaces) - i))
         return _best_of(runner, interfaces)
     readiness = Readiness(runner)
-    timed = _by_default(runner, interfaces, readiness, share(deadline, 4))
+    timed = _by_default(runner, interfaces, readiness, deadline.share(4))
     stages = StageTuning(first=lambda space: _first_of(runner, space), search=run)
     ordered = [spaces for _, spaces in timed]
     sums = stages.tune(ordered, ready=readiness.of, deadline=deadline)
@@ -138,7 +138,7 @@ def _tune_plan(
 
 
 def _by_default(
-    runner: TrialRunner, interfaces: Interfaces, readiness: Readiness, deadline: float | None
+    runner: TrialRunner, interfaces: Interfaces, readiness: Readiness, deadline: Deadline
 ) -> list[tuple[float, StageSpaces]]:
     """Interfaces with the seconds of their default variant, the fastest first.
 
@@ -146,7 +146,7 @@ def _by_default(
     """
     timed: list[tuple[float, StageSpaces]] = []
     for i, spaces in enumerate(interfaces):
-        if i and late(deadline):
+        if i and deadline.passed:
             timed.append((float("inf"), spaces))
             continue
         if i % TOGETHER == 1:
@@ -200,9 +200,8 @@ def _incumbents(
     return variants
 
 
-def _search_deadline(runner: TrialRunner, deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
+def _search_deadline(runner: TrialRunner, deadline: Deadline) -> Deadline:
+    """When the search ends, so that the finals have their share of the time."""
     most = ASIDE * finals.seconds_for(runner)
-    left = deadline - time.monotonic()
-    return deadline - min(most, max(finals.LEAST_SECONDS, FINALS_SHARE * left))
+    share = FINALS_SHARE * deadline.remaining
+    return deadline.earlier(min(most, max(finals.LEAST_SECONDS, share)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import SearchBegan
 from gdn_ops.tuner.search.batches import Batches
 from gdn_ops.tuner.search.trial_runner import TrialRunner
@@ -52,12 +52,12 @@ class Found:
 
 
 def search(
-    space: Space, runner: TrialRunner, *, options: Options, deadline: float | None
+    space: Space, runner: TrialRunner, *, options: Options, deadline: Deadline
 ) -> Found | None:
     """Search a space and return the best config it has seen, also in earlier runs.
 
     Args:
-        deadline: on the monotonic clock; no trial begins after it.
+        deadline: no trial starts after it.
 
     Returns:
         None if no config is right.
@@ -73,7 +73,7 @@ def search(
     for _, trial in known:
         runner.report_trial(space.label, trial, fresh=False)
     best = _Best(known)
-    if budget > 0 and not late(deadline):
+    if budget > 0 and not deadline.passed:
         begin = _beginning(space, runner, known, options)
         strategy = start(name, begin)
         covered = len(space.configs) <= budget
@@ -83,11 +83,6 @@ def search(
         )  # fmt: skip
         _run(batches, strategy, space, runner, best=best, budget=budget, deadline=deadline)
     return None if best.config is None else Found(space, best.config, best.seconds)
-
-
-def late(deadline: float | None) -> bool:
-    """Whether a moment of the monotonic clock has passed; None never does."""
-    return deadline is not None and time.monotonic() >= deadline
 
 
 class _Best:
@@ -107,10 +102,10 @@ class _Best:
 
 def _run(
     batches: Batches, strategy: Strategy, space: Space, runner: TrialRunner, *,
-    best: _Best, budget: int, deadline: float | None,
+    best: _Best, budget: int, deadline: Deadline,
 ) -> None:  # fmt: skip
     for config in batches.configs(budget):
-        if late(deadline):
+        if deadline.passed:
             return
         limit = None if best.config is None else best.seconds
         trial = runner.run(space, config, best=limit)

@@ -7,16 +7,16 @@ timed first, so that there is a sum however few of the stages are searched in ti
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.search.space_search import Found, late
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
+from gdn_ops.tuner.search.space_search import Found
 from gdn_ops.tuner.spaces.space import Space, StageKey, StageSpaces
 
-SearchSpace = Callable[[Space, float | None], Found | None]
-"""Searches a space until a moment of the monotonic clock."""
+SearchSpace = Callable[[Space, Deadline], Found | None]
+"""Searches a space until a deadline."""
 TimeFirst = Callable[[Space], Found | None]
 """Times what a space begins with, or knows better; None if it is not right."""
 MakeReady = Callable[[StageSpaces], StageSpaces | None]
@@ -52,7 +52,7 @@ class StageTuning:
         self._searched: set[StageKey] = set()
 
     def tune(
-        self, interfaces: Sequence[StageSpaces], *, ready: MakeReady, deadline: float | None
+        self, interfaces: Sequence[StageSpaces], *, ready: MakeReady, deadline: Deadline
     ) -> list[Sum]:
         """Tune every stage under every interface and return the sums, best first.
 
@@ -60,17 +60,17 @@ class StageTuning:
 
         Args:
             interfaces: the most promising first.
-            deadline: on the monotonic clock; interfaces that come too late are left out.
+            deadline: interfaces that come too late are left out.
         """
         sums: list[Sum] = []
         for i, spaces in enumerate(interfaces):
-            if late(deadline):
+            if deadline.passed:
                 break
             usable = ready(spaces)
             if usable is None:
                 continue
             # of the first interface a sum is worth being a little late
-            if not self._time_first(usable, deadline if sums else None):
+            if not self._time_first(usable, deadline if sums else NO_DEADLINE):
                 break
             best = min((total.seconds for total in sums), default=float("inf"))
             ahead = {space.stage_key for others in interfaces[i:] for space in others}
@@ -80,17 +80,17 @@ class StageTuning:
                 sums.append(Sum(_variant(usable[0], stages), sum(s.seconds for s in stages)))
         return sorted(sums, key=lambda total: total.seconds)
 
-    def _time_first(self, spaces: StageSpaces, deadline: float | None) -> bool:
+    def _time_first(self, spaces: StageSpaces, deadline: Deadline) -> bool:
         """Time what the stages of an interface begin with; whether all were in time."""
         for space in spaces:
             if space.stage_key not in self._found:
-                if late(deadline):
+                if deadline.passed:
                     return False
                 self._found[space.stage_key] = self._first(space)
         return True
 
     def _search_stages(
-        self, spaces: StageSpaces, ahead: set[StageKey], *, limit: float, deadline: float | None
+        self, spaces: StageSpaces, ahead: set[StageKey], *, limit: float, deadline: Deadline
     ) -> None:
         """Search the stages of an interface, the slowest first, until it is late or hopeless."""
         waiting = sorted(
@@ -99,10 +99,11 @@ class StageTuning:
             reverse=True,
         )
         for i, space in enumerate(waiting):
-            if late(deadline) or self._hopeless(spaces, limit):
+            if deadline.passed or self._hopeless(spaces, limit):
                 return
             here, everywhere = len(waiting) - i, len(ahead - self._searched)
-            until = stage_share(deadline, here=here, everywhere=everywhere)
+            least = min(LEAST_SECONDS, deadline.remaining / here)
+            until = deadline.share(everywhere, least=least)
             self._searched.add(space.stage_key)
             self._found[space.stage_key] = (
                 self._search(space, until) or self._found[space.stage_key]
@@ -119,26 +120,6 @@ class StageTuning:
         ]
         seconds = [float("inf") if found is None else found.seconds for found in done]
         return float("inf") in seconds or sum(seconds) > limit
-
-
-def share(deadline: float | None, parts: int, *, least: float = 0.0) -> float | None:
-    """When the next of some parts should end, so that all have the same time, or ``least``."""
-    if deadline is None:
-        return None
-    now = time.monotonic()
-    return min(deadline, now + max(least, (deadline - now) / max(1, parts)))
-
-
-def stage_share(deadline: float | None, *, here: int, everywhere: int) -> float | None:
-    """When the search of the next stage should end.
-
-    Args:
-        here, everywhere: stages left to search of the interface, and of all interfaces.
-    """
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    return share(deadline, everywhere, least=min(LEAST_SECONDS, left / here))
 
 
 def _variant(space: Space, stages: Sequence[Found]) -> Variant:

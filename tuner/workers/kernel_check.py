@@ -5,7 +5,6 @@ Nothing is timed, so nothing is stored: only a GPU can choose among them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.workers.harness import VERIFY_SECONDS
 from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
@@ -50,25 +50,27 @@ def check_kernels(
         target: a GPU that need not be here.
         seconds: after them what is left is left out.
     """
-    end = time.monotonic() + seconds
+    deadline = Deadline.after(seconds)
     with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():
         for name in PLANS:
             for tiny in (TINY, replace(TINY, op="backward")):
-                if _runs(name, tiny, target) and time.monotonic() < end:
+                if _runs(name, tiny, target) and not deadline.passed:
                     yield _interpreted(pool, name, tiny)
     with interruption.waiting():
         seen: set[str] = set()
         for posed in (problem, problem.backward(final_state=False)):
-            left = end - time.monotonic()
             stages = [s for s in _triton_stages(posed) if s not in seen]
             seen.update(stages)
-            if left <= 0 or not stages:
+            if deadline.passed or not stages:
                 continue
-            for row in compile_variants(posed, target, stages=stages, jobs=workers, timeout=left):
+            rows = compile_variants(
+                posed, target, stages=stages, jobs=workers, timeout=deadline.remaining
+            )
+            for row in rows:
                 if row.reasons:
                     continue
                 yield _compiled(row, target)
-                if time.monotonic() >= end:
+                if deadline.passed:
                     return
 
 

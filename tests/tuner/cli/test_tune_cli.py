@@ -18,6 +18,7 @@ from rich.console import Console
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.report.console import LiveView
 from gdn_ops.tuner.report.progress import (
     FinalsBegan,
@@ -168,7 +169,7 @@ def trial(number: int, seconds: float | None, status: str = "ok") -> Trial:
 
 
 EVENTS = (
-    ProblemBegan(problem_id="p", number=1, total=2, deadline=None),
+    ProblemBegan(problem_id="p", number=1, total=2, deadline=NO_DEADLINE),
     SearchBegan(space="single", configs=30, trials=10, strategy="tpe"),
     TrialEnded(space="single", trial=trial(1, 2e-3), fresh=False, text="single"),
     TrialEnded(space="single", trial=trial(2, 1e-3), fresh=True, text="single tile=64"),

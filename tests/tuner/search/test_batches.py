@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
@@ -44,7 +45,9 @@ def test_the_most_promising_quarter_of_a_batch_is_timed(
     harness = RecordedHarness(compilations=foretold(large))
     options = Options(trials=12, width=16, sieve=4, strategy=strategy)
     with bench(tmp_path / "r.db", harness) as b:
-        found = search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        found = search(
+            large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE
+        )
     assert harness.compiled == [16, 16, 16]
     assert len(harness.measured) == 12
     ranks = sorted(stage_seconds("large", c) for c in large.configs)
@@ -58,7 +61,7 @@ def test_what_a_search_begins_with_is_timed_whatever_is_foretold(
     harness = RecordedHarness(compilations={**foretold(large), **forbidding})
     with bench(tmp_path / "r.db", harness) as b:
         options = Options(trials=2, width=8, sieve=4)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert str(large.variant(large.start)) in [text for text, _ in harness.measured]
 
 
@@ -66,7 +69,7 @@ def test_one_in_four_is_the_strategys_own_choice(tmp_path: Path, large: Space) -
     harness = RecordedHarness(compilations=foretold(large))
     with bench(tmp_path / "r.db", harness) as b:
         options = Options(trials=4, width=16, sieve=4, strategy="enumeration")
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert harness.compiled == [16]
     assert len({text for text, _ in harness.measured}) == 4
 
@@ -77,7 +80,7 @@ def test_a_batch_compiles_while_the_one_before_it_is_timed(tmp_path: Path, large
     harness.before = lambda count: seen.append((count, len(harness.compiled)))
     with bench(tmp_path / "r.db", harness) as b:
         options = Options(trials=6, width=8, sieve=4, strategy="enumeration")
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert seen == [(0, 2), (1, 2), (2, 3), (3, 3), (4, 3), (5, 3)]
 
 
@@ -88,7 +91,7 @@ def test_what_was_left_out_is_timed_when_nothing_new_is_left(
     harness = RecordedHarness()
     with bench(tmp_path / "r.db", harness) as b:
         options = Options(trials=200, width=32, sieve=4, strategy=strategy)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len(large.configs) == 256
     assert len({text for text, _ in harness.measured}) == len(harness.measured) == 200
 
@@ -97,6 +100,6 @@ def test_a_space_that_the_trials_cover_is_timed_whole(tmp_path: Path, large: Spa
     harness = RecordedHarness()
     with bench(tmp_path / "r.db", harness) as b:
         options = Options(trials=256, width=32, sieve=4)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len({text for text, _ in harness.measured}) == 256
     assert harness.compiled == [32] * 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
@@ -44,7 +44,7 @@ def test_a_plan_that_is_outclassed_is_not_searched(tmp_path: Path) -> None:
 
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("single", "pair"), bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.variant["plan"] == "pair"
         assert sum(text.startswith("single") for text, _ in b.harness.measured) == 1
 
@@ -55,7 +55,7 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
         assert not finals.finished(runner)
-        winner = tune_problem(runner, options=ALL, deadline=None)
+        winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.trial_id is not None
         assert winner.provenance == "measured"
         assert winner.reference == 1.0
@@ -68,7 +68,7 @@ def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single:
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(unsteady=frozenset({best}))
     with bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["stages"]["single"] == {"tile": 32, "warps": 2, "form": "fancy"}
         assert len(b.store.trials(status="nondeterministic")) == 1
@@ -172,14 +172,14 @@ def test_a_proof_holds_for_every_size_but_each_size_has_its_own_finals(
     other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        first = tune_problem(runner, options=ALL, deadline=None)
+        first = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         count = len(b.harness.verified)
         runner = TrialRunner(b.context, other)
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, runner, options=ALL, deadline=None)
+        search(space, runner, options=ALL, deadline=NO_DEADLINE)
         assert finals.settle(runner) is not None
         assert not finals.finished(runner), "right and measured, but not in finals"
-        second = tune_problem(runner, options=ALL, deadline=None)
+        second = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert finals.finished(runner)
         assert first is not None and second is not None
         assert first.variant_id == second.variant_id
@@ -191,9 +191,9 @@ def test_when_time_is_up_the_best_trial_is_kept_and_the_next_run_goes_on(
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = tune_problem(runner, options=ALL, deadline=time.monotonic() - 1)
+        winner = tune_problem(runner, options=ALL, deadline=Deadline.after(-1))
         assert winner is not None and len(b.store.trials()) == 1
         assert not finals.finished(runner)
-        winner = tune_problem(runner, options=ALL, deadline=None)
+        winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.median == pytest.approx(0.8e-3)
         assert finals.finished(runner)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.readiness import Readiness
@@ -70,7 +71,7 @@ def test_an_interface_of_which_a_stage_does_not_compile_is_never_run(
     harness = RecordedHarness(compilations=failing(pair, 32, 16, 32, 64, 128))
     with bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = tune_problem(runner, options=Options(trials=100), deadline=None)
+        winner = tune_problem(runner, options=Options(trials=100), deadline=NO_DEADLINE)
         assert winner is not None and winner.variant["interface"]["BT"] == 16
         assert not [text for text, _ in harness.measured if "BT=32" in text]
         assert not [text for text in harness.verified if "BT=32" in text]

@@ -12,6 +12,7 @@ from optuna import get_all_study_names
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
@@ -59,7 +60,7 @@ def tuned(path: Path, templates: dict[str, str] | None = None, **harness: object
         toy_templates(lambda name: (templates or {}).get(name, TOY_TEMPLATE)),
         bench(path, RecordedHarness(**harness)) as b,  # type: ignore[arg-type]
     ):
-        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         return b
 
 
@@ -85,7 +86,7 @@ def test_configs_whose_source_was_edited_are_tried_again_and_the_others_not(
     options = replace(ALL, strategy=strategy, studies=studies_beside(path))
     for template, tried in ((TOY_TEMPLATE, 30), (fancy, 15), (fancy, 0), (TOY_TEMPLATE, 0)):
         with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
             assert len(b.harness.measured) == tried
             assert len(b.harness.verified) == tried, "nor does a verdict outlive its source"
 
@@ -94,7 +95,7 @@ def test_a_study_of_another_source_is_another_study(path: Path, single: Space) -
     options = Options(trials=3, strategy="tpe", studies=studies_beside(path))
     for template in (TOY_TEMPLATE, "edited", TOY_TEMPLATE):
         with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len(get_all_study_names(storage_of(studies_beside(path)))) == 2
 
 
@@ -125,7 +126,7 @@ def test_what_does_not_render_is_told_to_the_worker_and_tried_in_each_run(
     harness = RecordedHarness(verdicts={str(single.variant(c)): refused for c in single.configs})
     for _ in range(2):
         with toy_templates(lambda name: "{{ nothing.of_the_kind }}"), bench(path, harness) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
     assert len(b.store.trials(status="invalid")) == 2 * len(single.configs)
 
 
@@ -171,7 +172,7 @@ def test_no_winner_stays_when_every_variant_fails_its_proof(path: Path, single: 
         runner = TrialRunner(b.context, PROBLEM)
         runner.run_variant(best, label="the only one")
         assert finals.settle(runner) is not None
-        assert finals.hold_finals(runner, [best], deadline=None) is None
+        assert finals.hold_finals(runner, [best], deadline=NO_DEADLINE) is None
         assert b.store.winners() == []
         assert len(b.store.winners(history=True)) == 1
 
@@ -182,7 +183,7 @@ def test_a_stored_winner_of_axes_that_are_gone_is_passed_over(path: Path, single
     spec = KERNELS["single"]
     KERNELS["single"] = replace(spec, axes=(fewer, *spec.axes[1:]))
     with bench(path, RecordedHarness()) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["stages"]["single"] == {**BEST, "tile": 32}
 
@@ -207,7 +208,9 @@ def test_a_fault_of_the_environment_is_tried_again_in_the_next_run(
     best = str(single.variant(BEST))
     for failures in ({best: "fault"}, {}):
         with bench(path, RecordedHarness(failures=failures)) as b:
-            found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            found = search(
+                single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE
+            )
             assert found is not None
     assert found.config == BEST
     assert [text for text, _ in b.harness.measured] == [best]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import TrialRunner
@@ -136,7 +136,7 @@ def test_a_search_returns_the_best_and_records_every_trial(
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
         options = Options(trials=100, strategy=strategy)
-        found = search(single, runner, options=options, deadline=None)
+        found = search(single, runner, options=options, deadline=NO_DEADLINE)
         assert found is not None
         assert found.config == {"tile": 64, "warps": 2, "form": "fancy"}
         assert len(b.store.trials()) == len(single.configs) == len(b.harness.measured)
@@ -150,15 +150,20 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
 ) -> None:
     path = tmp_path / "r.db"
     with bench(path, RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=Options(trials=10), deadline=None)
+        search(
+            single,
+            TrialRunner(b.context, PROBLEM),
+            options=Options(trials=10),
+            deadline=NO_DEADLINE,
+        )
         assert len(b.harness.measured) == 10
     with bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        search(single, runner, options=Options(trials=10), deadline=None)
+        search(single, runner, options=Options(trials=10), deadline=NO_DEADLINE)
         assert b.harness.measured == [], "all ten were known"
-        search(single, runner, options=Options(trials=15), deadline=None)
+        search(single, runner, options=Options(trials=15), deadline=NO_DEADLINE)
         assert len(b.harness.measured) == 5
-        search(single, runner, options=Options(trials=4, again=True), deadline=None)
+        search(single, runner, options=Options(trials=4, again=True), deadline=NO_DEADLINE)
         assert len(b.harness.measured) == 9
         assert set(tried(b).values()) == {1}
 
@@ -166,7 +171,7 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
 def test_no_trial_begins_after_the_deadline(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert search(single, runner, options=ALL, deadline=time.monotonic() - 1) is None
+        assert search(single, runner, options=ALL, deadline=Deadline.after(-1)) is None
         assert b.harness.measured == []
 
 
@@ -176,7 +181,7 @@ def test_a_known_hang_is_never_run_again(tmp_path: Path, single: Space) -> None:
     harness = RecordedHarness(failures={hang: "timeout"})
     for _ in range(2):
         with bench(path, harness) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
     assert tried(b)[hang] == 1
     assert [t.outcome.status for t in b.store.trials(status="timeout")] == ["timeout"]
 
@@ -185,7 +190,7 @@ def test_what_is_not_right_is_recorded_and_never_timed(tmp_path: Path, single: S
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(verdicts={best: Verdict(status="wrong", message="o is off")})
     with bench(tmp_path / "r.db", harness) as b:
-        found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert found is not None and str(single.variant(found.config)) != best
         assert tried(b)[best] == 0
         assert [t.outcome.message for t in b.store.trials(status="wrong")] == ["o is off"]
@@ -206,7 +211,7 @@ def test_configs_are_compiled_side_by_side_and_what_cannot_launch_is_not_run(
     harness = RecordedHarness(compilations=compilations)
     with bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        found = search(single, runner, options=Options(trials=100, width=8), deadline=None)
+        found = search(single, runner, options=Options(trials=100, width=8), deadline=NO_DEADLINE)
         assert found is not None and found.config == config
         assert harness.compiled == [8, 8, 8, 6]
         assert len(harness.verified) == len(harness.measured) == len(single.configs) - 2
@@ -228,7 +233,7 @@ def test_of_configs_that_cannot_be_predicted_those_that_spill_come_last(
 
 def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None
         assert stops[-1] == pytest.approx(2 * 0.8e-3)
@@ -240,7 +245,7 @@ def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single
         runner, config = TrialRunner(b.context, PROBLEM), single.configs[5]
         eager = Outcome(status="ok", median=1e-9, low=1e-9, high=1e-9, method="cuda-eager")
         runner.record(single.key(config), eager, single.variant(config), label="")
-        found = search(single, runner, options=ALL, deadline=None)
+        found = search(single, runner, options=ALL, deadline=NO_DEADLINE)
         assert found is not None and found.config != config
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None, "nor is anything left early for it"
@@ -248,11 +253,11 @@ def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single
 
 def test_the_gates_verdict_holds_for_every_size_of_a_problem(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         count = len(b.harness.verified)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, TrialRunner(b.context, other), options=ALL, deadline=None)
+        search(space, TrialRunner(b.context, other), options=ALL, deadline=NO_DEADLINE)
         assert len(b.harness.verified) == count
         assert len(b.harness.measured) == 2 * count
 
@@ -263,7 +268,9 @@ def test_a_search_begins_where_the_nearest_problem_ended(tmp_path: Path, large: 
         TrialRunner(b.context, PROBLEM).run(large, best, best=None)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["large"][0]
-        search(space, TrialRunner(b.context, other), options=Options(trials=2), deadline=None)
+        search(
+            space, TrialRunner(b.context, other), options=Options(trials=2), deadline=NO_DEADLINE
+        )
         default, second = b.harness.measured[1:]
         assert default == ("large", None)
         assert second == (str(space.variant(best)), None)

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner import deadline as deadline_module
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.progress import Note, SearchBegan
-from gdn_ops.tuner.search import problem_tuning, stage_tuning
-from gdn_ops.tuner.search import space_search as search_module
+from gdn_ops.tuner.search import problem_tuning
 from gdn_ops.tuner.search.problem_tuning import OUTCLASSED, tune_problem
 from gdn_ops.tuner.search.space_search import Found, Options
 from gdn_ops.tuner.search.stage_tuning import LEAST_SECONDS, StageTuning, Sum
@@ -43,9 +44,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    fake = SimpleNamespace(monotonic=lambda: clock.now)
-    for module in (search_module, stage_tuning, problem_tuning):
-        monkeypatch.setattr(module, "time", fake)
+    monkeypatch.setattr(deadline_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -68,10 +67,10 @@ class Recorded:
         self.clock.pass_(self.each)
         return self.found(space, space.start)
 
-    def search(self, space: Space, until: float | None) -> Found:
-        self.shares.append((space.label, None if until is None else until - self.clock.now))
-        if until is not None:
-            self.clock.now = until + self.late
+    def search(self, space: Space, until: Deadline) -> Found:
+        self.shares.append((space.label, until.remaining if until.limited else None))
+        if until.limited:
+            self.clock.now = until.moment + self.late
         return min((self.found(space, c) for c in space.configs), key=lambda f: f.seconds)
 
     def found(self, space: Space, config: Config) -> Found:
@@ -79,9 +78,9 @@ class Recorded:
         return Found(space, config, seconds)
 
     def tune(self, interfaces: list[StageSpaces], *, seconds: float | None) -> list[Sum]:
-        deadline = None if seconds is None else self.clock.now + seconds
+        until = NO_DEADLINE if seconds is None else Deadline.after(seconds)
         tuning = StageTuning(first=self.first, search=self.search)
-        return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=deadline)
+        return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=until)
 
 
 def test_short_time_is_shared_by_the_stages_of_the_first_interface(
@@ -129,7 +128,7 @@ def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) ->
     recorded = Recorded(clock)
     tuning = StageTuning(first=recorded.first, search=recorded.search)
     sums = tuning.tune(
-        pair, ready=lambda spaces: spaces if spaces is pair[-1] else None, deadline=None
+        pair, ready=lambda spaces: spaces if spaces is pair[-1] else None, deadline=NO_DEADLINE
     )
     assert [total.variant.interface for total in sums] == [pair[-1][0].interface]
     assert len(recorded.shares) == 2
@@ -137,7 +136,7 @@ def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) ->
 
 def test_stages_are_tuned_apart_and_the_best_sum_wins(tmp_path: Path) -> None:
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness()) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["interface"]["BT"] == 32
         assert winner.variant["stages"] == {"first": {"tile": 64}, "second": {"warps": 2}}
@@ -154,7 +153,7 @@ def test_an_interface_is_left_when_its_slowest_stage_takes_too_long(tmp_path: Pa
         return stage_seconds(stage, config) * (10 if config["BT"] == 16 else 1)
 
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness(seconds=seconds)) as b:
-        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
         assert "second BT=16 store=io" in searches
         assert "first BT=16" not in searches
@@ -166,7 +165,7 @@ def test_in_little_time_the_stages_are_still_tuned(
 ) -> None:
     harness = RecordedHarness(before=lambda count: clock.pass_(4.0))
     with toy_plans("pair"), bench(tmp_path / "r.db", harness) as b:
-        deadline = clock.now + seconds
+        deadline = Deadline.after(seconds)
         winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=deadline)
         assert winner is not None
         best_default = min(
@@ -183,9 +182,11 @@ def test_an_outclassed_plan_takes_no_share_of_the_time(
     def seconds(stage: str, config: Config) -> float:
         return stage_seconds(stage, config) * (2 * OUTCLASSED if stage == "single" else 1)
 
-    given: dict[str, float] = {}
+    given: dict[str, Deadline] = {}
 
-    def tune_plan(runner: TrialRunner, interfaces: list[StageSpaces], **more: float) -> list[Sum]:
+    def tune_plan(
+        runner: TrialRunner, interfaces: list[StageSpaces], **more: Deadline
+    ) -> list[Sum]:
         given[interfaces[0][0].plan] = more["deadline"]
         return []
 
@@ -193,6 +194,6 @@ def test_an_outclassed_plan_takes_no_share_of_the_time(
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("pair", "single"), bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        tune_problem(runner, options=ALL, deadline=clock.now + 100.0)
-        assert given == {"pair": clock.now + 70.0}, "all that the finals leave"
+        tune_problem(runner, options=ALL, deadline=Deadline.after(100.0))
+        assert given == {"pair": Deadline.after(70.0)}, "all that the finals leave"
         assert any("plan single is left" in e.text for e in b.events if isinstance(e, Note))
