@@ -9,10 +9,14 @@ from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
-from gdn_ops.tuner.report.progress import Note, ProblemBegan, ProblemEnded
-from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.search.standing_winner import (
+    is_finished,
+    standing_winner,
+    winner_without_finals,
+)
 from gdn_ops.tuner.search.trial_runner import Context, TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner
 
@@ -53,12 +57,12 @@ def run_campaign(
     result = Result()
     for number, problem in enumerate(problems, start=1):
         runner = TrialRunner(context, problem)
-        if finals.finished(runner) and not options.again:
+        if is_finished(runner) and not options.again:
             _skip(runner, result)
             continue
         until = deadline.share(len(problems) - number + 1)
         context.report(
-            ProblemBegan(
+            ProblemStarted(
                 problem_id=problem.id(), number=number, total=len(problems), deadline=until
             )
         )
@@ -85,7 +89,7 @@ def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: De
 
 
 def _skip(runner: TrialRunner, result: Result) -> None:
-    winner = finals.standing(runner)
+    winner = standing_winner(runner)
     problem_id = runner.problem.id()
     result.add(problem_id, winner, "")
     text = f"{problem_id}: tuned already, --again tunes it further"
@@ -95,5 +99,5 @@ def _skip(runner: TrialRunner, result: Result) -> None:
 def _settle(runner: TrialRunner, result: Result) -> None:
     result.interrupted = True
     runner.context.report(Note(text="interrupted: the best trial so far is kept"))
-    winner = finals.settle(runner)
+    winner = winner_without_finals(runner)
     result.add(runner.problem.id(), winner, "interrupted before a variant was measured")

@@ -28,9 +28,9 @@ from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16
 
-WIDEST = 32
+MAX_WIDTH = 32
 """Configs asked of a strategy at once: it learns nothing between them."""
-SIEVE = 4
+COMPILED_PER_TIMED = 4
 """Configs compiled for each that a GPU times: sixteen cores compile eight while it times two."""
 
 
@@ -74,7 +74,7 @@ def tune(request: Request, view: View) -> Result:
     require_room(cache_folder())  # every child would fail by a cache that cannot be written
     interruption = Interruption()
     with open_database(request.database, create=True) as database, interruption.listen():
-        store = Store(database, note=lambda text: view(Note(text=text)))
+        store = Store(database, warn=lambda text: view(Note(text=text)))
         environment = fingerprint(device, arch=target.arch)
         run = store.start_run(
             request.workload, target.name, seed=request.options.seed, options=_recorded(request)
@@ -93,8 +93,8 @@ def tune(request: Request, view: View) -> Result:
         options = replace(
             request.options,
             studies=studies_beside(request.database),
-            width=min(WIDEST, 2 * cores()) if target.gpu else 1,
-            sieve=SIEVE if target.gpu else 1,
+            width=min(MAX_WIDTH, 2 * cores()) if target.gpu else 1,
+            compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )
         try:
             with view:
@@ -182,7 +182,9 @@ def _target(device: str) -> Target:
 def _recorded(request: Request) -> dict[str, Any]:
     """The options as the run's row keeps them: JSON, and no path of this machine."""
     options = {
-        k: v for k, v in asdict(request.options).items() if k not in ("studies", "width", "sieve")
+        k: v
+        for k, v in asdict(request.options).items()
+        if k not in ("studies", "width", "compiled_per_timed")
     }
     return {
         **options,

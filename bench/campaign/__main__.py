@@ -39,7 +39,7 @@ def main() -> None:
             console.say(f"{stage.name}: done already")
             continue
         if why := stage.refuses():
-            console.note(f"{stage.name} is left out: {why}")
+            console.remark(f"{stage.name} is left out: {why}")
             continue
         ended = _run(stage, campaign, end - time.monotonic())
         if ended is None:
@@ -50,7 +50,7 @@ def main() -> None:
         if ended.status != "done":
             missing.append(stage.name)
     if missing:
-        console.note(f"missing: {', '.join(missing)}; run the same command again for them")
+        console.remark(f"missing: {', '.join(missing)}; run the same command again for them")
     raise SystemExit(1 if missing else 0)
 
 
@@ -58,7 +58,9 @@ def _run(stage: Stage, campaign: Campaign, left: float) -> Ended | None:
     """Run a stage in its share of the time; None if none is left."""
     seconds = min(left, 60 * campaign.minutes * stage.share)
     if left < stage.least:
-        console.note(f"{stage.name} is left: {max(0.0, left):.0f} s, it wants {stage.least:.0f} s")
+        console.remark(
+            f"{stage.name} is left: {max(0.0, left):.0f} s, it wants {stage.least:.0f} s"
+        )
         return None
     seconds = max(seconds, stage.least)
     console.say(f"{stage.name}: {stage.doc}; {seconds:.0f} s at the most")

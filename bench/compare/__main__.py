@@ -65,11 +65,11 @@ def main() -> None:
             compiled, cases[len(measured) : count], device=str(device),
             seconds=WARM_SHARE * 60 * arguments.minutes, workers=min(WARMERS, cores()),
         ):  # fmt: skip
-            console.note(f"not compiled ahead: {why}")
+            console.remark(f"not compiled ahead: {why}")
     try:
         for case in cases[len(measured) : count]:
             if time.monotonic() > end:
-                console.note(f"time is up at {len(measured)} of {count}; run this again")
+                console.remark(f"time is up at {len(measured)} of {count}; run this again")
                 raise SystemExit(UNFINISHED)
             answer = {**child.measure(case), "roofline": roofline(case, target)}
             measured.append((case, answer))
@@ -120,7 +120,7 @@ def _contenders(only: str, plans: str, gradients: bool) -> list[str]:
             raise SystemExit(f"--only {name} is no contender; known are {', '.join(PEERS)}")
     for name in wanted:
         if not PEERS[name].installed:
-            console.note(f"{name} is not installed and left out: {PEERS[name].install}")
+            console.remark(f"{name} is not installed and left out: {PEERS[name].install}")
     return [*own, *(name for name in wanted if PEERS[name].installed)]
 
 

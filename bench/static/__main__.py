@@ -56,12 +56,12 @@ def peer_pairs(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
 def peer_if_there(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
     """The peer's counts by op; none, and a remark, where it is missing or has changed."""
     if find_spec("fla") is None:
-        console.note(f"{report.PEER} is not installed, so these are ours alone; {INSTALL}")
+        console.remark(f"{report.PEER} is not installed, so these are ours alone; {INSTALL}")
         return {}
     try:
         return peer_pairs(ops, target)
     except RuntimeError as error:
-        console.note(f"these are ours alone; {error}")
+        console.remark(f"these are ours alone; {error}")
         return {}
 
 

@@ -111,7 +111,7 @@ def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
 
     torch.set_num_threads(thread_count(thread_count_of))
     paths = databases() if db is None else [expanded(db, "--db")]
-    found = judged(paths, note=console.say)
+    found = judged(paths, warn=console.say)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",

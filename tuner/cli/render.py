@@ -142,7 +142,7 @@ def _note_refusals(
         reasons += KERNELS[stage].reasons(problem, variant.config(stage), where)
     if reasons:
         why = "; ".join(dict.fromkeys(reasons))
-        console.note(f"this is never run for {problem.id()} on {where.name}: {why}")
+        console.remark(f"this is never run for {problem.id()} on {where.name}: {why}")
 
 
 def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:

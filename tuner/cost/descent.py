@@ -29,14 +29,14 @@ def descend(space: Space, budget: int) -> Descent:
     Returns:
         The fastest config.
     """
-    best = space.start
+    best = space.initial_config
     (least,) = yield [best]
     seen: set[Point] = {space.point(best)}
     left_at: Config | None = None
     while left_at != best:
         left_at = best
         for axis in space.axes:
-            fresh = {space.point(c): c for c in beside(space, best, axis)}
+            fresh = {space.point(c): c for c in neighbours(space, best, axis)}
             asked = [c for point, c in fresh.items() if point not in seen][: budget - len(seen)]
             if not asked:
                 continue
@@ -48,7 +48,7 @@ def descend(space: Space, budget: int) -> Descent:
     return best
 
 
-def beside(space: Space, config: Config, axis: Axis) -> Iterator[Config]:
+def neighbours(space: Space, config: Config, axis: Axis) -> Iterator[Config]:
     """The valid configs with another value of an axis.
 
     A value that the rest of the config forbids comes with one other axis put back on its default,

@@ -18,7 +18,7 @@ from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 
-def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgement]:
+def judged(paths: Iterable[Path], *, warn: Callable[[str], None]) -> list[Judgement]:
     """Judge the model on every target that has rows.
 
     A CPU's rows are predicted with the rates of this machine, which change the times more than
@@ -26,7 +26,7 @@ def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgem
 
     Args:
         paths: databases; one that does not exist has no rows.
-        note: takes a sentence about rows that are left out.
+        warn: takes a sentence about rows that are left out.
     """
     trials: dict[str, list[Trial]] = defaultdict(list)
     problems: dict[str, dict[str, object]] = {}
@@ -34,7 +34,7 @@ def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgem
         if not exists(path):
             continue
         with open_database(path, create=False, writable=False) as database:
-            store = Store(database, note=note)
+            store = Store(database, warn=warn)
             problems |= {name: dict(facts) for name, facts in store.problems().items()}
             for trial in store.trials(status="ok"):
                 trials[trial.key.target].append(trial)
@@ -43,7 +43,7 @@ def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgem
         for name, rows in trials.items():
             target = _target(name, rows[0].key.arch)
             if target is None:
-                note(f"{len(rows)} trials on {name} are left out: its rates are not known.")
+                warn(f"{len(rows)} trials on {name} are left out: its rates are not known.")
                 continue
             found += judge(rows, problems, CostModel(target, pool).seconds)
     return found

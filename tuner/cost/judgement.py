@@ -10,7 +10,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.store.records import Trial
 
-FEWEST = 4
+MIN_VARIANTS = 4
 """Variants below which an order says nothing."""
 
 
@@ -65,7 +65,7 @@ def judge(
     judged = []
     for (problem_id, target), found in rows.items():
         pairs = _pairs(found.values(), Problem.from_facts(problems[problem_id]), predict)
-        if len(pairs) >= FEWEST:
+        if len(pairs) >= MIN_VARIANTS:
             judged.append(_judgement(problem_id, target, pairs))
     return judged
 

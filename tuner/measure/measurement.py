@@ -103,7 +103,7 @@ def measure(
             else _stage_runs(list(launchers.values()), calls, stage)
         )
         samplers = {
-            name: timer.samplers(each, len(calls), beside=eager) for name, each in runs.items()
+            name: timer.samplers(each, len(calls), all_methods=eager) for name, each in runs.items()
         }
         if reference:
             baseline = reference_run(problem, calls)

@@ -18,8 +18,8 @@ from gdn_ops.tuner.report.progress import (
     Event,
     LinesView,
     Note,
-    ProblemBegan,
     ProblemEnded,
+    ProblemStarted,
     SpaceTally,
     Tally,
     TrialEnded,
@@ -42,7 +42,7 @@ def fail(text: str) -> None:
     _on_stderr(text, style="red")
 
 
-def note(text: str) -> None:
+def remark(text: str) -> None:
     """Print a remark as one line on standard error, so that it is not in what is piped on."""
     _on_stderr(text, style="")
 
@@ -110,7 +110,7 @@ class LiveView:
             if event.fresh:
                 line = line_of(event, self._tally).strip()
                 self._recent = [*self._recent, line][-RECENT:]
-        elif isinstance(event, ProblemBegan):
+        elif isinstance(event, ProblemStarted):
             self._recent = []
         elif isinstance(event, WinnerStored):
             if event.final:

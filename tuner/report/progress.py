@@ -15,12 +15,12 @@ from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
-EVERY_SECONDS = 5.0
+KNOWN_TRIALS_SECONDS = 5.0
 """Between two lines about known trials, which come by the hundred in a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProblemBegan:
+class ProblemStarted:
     """``deadline`` is when its share of the time ends."""
 
     problem_id: str
@@ -30,7 +30,7 @@ class ProblemBegan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchBegan:
+class SearchStarted:
     """A search through ``configs`` valid configs, of which ``trials`` new ones may be tried."""
 
     space: str
@@ -50,7 +50,7 @@ class TrialEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalsBegan:
+class FinalsStarted:
     """The best variants are timed once more, interleaved."""
 
     variants: tuple[str, ...]
@@ -79,7 +79,9 @@ class Note:
     text: str
 
 
-Event = ProblemBegan | SearchBegan | TrialEnded | FinalsBegan | WinnerStored | ProblemEnded | Note
+Event = (
+    ProblemStarted | SearchStarted | TrialEnded | FinalsStarted | WinnerStored | ProblemEnded | Note
+)
 Report = Callable[[Event], None]
 
 
@@ -142,15 +144,15 @@ class SpaceTally:
 class Tally:
     """The state of a campaign, built from its events; what both views show."""
 
-    problem: ProblemBegan | None = None
+    problem: ProblemStarted | None = None
     spaces: dict[str, SpaceTally] = field(default_factory=dict)
     current: str = ""
     finals: int = 0
 
     def add(self, event: Event) -> None:
-        if isinstance(event, ProblemBegan):
+        if isinstance(event, ProblemStarted):
             self.problem, self.spaces, self.current, self.finals = event, {}, "", 0
-        elif isinstance(event, SearchBegan):
+        elif isinstance(event, SearchStarted):
             self.current = event.space
             self.spaces.setdefault(
                 event.space,
@@ -158,7 +160,7 @@ class Tally:
             )
         elif isinstance(event, TrialEnded):
             self.spaces.setdefault(event.space, SpaceTally(event.space, 0, 0, "")).add(event)
-        elif isinstance(event, FinalsBegan):
+        elif isinstance(event, FinalsStarted):
             self.finals = len(event.variants)
 
 
@@ -186,7 +188,7 @@ class LinesView:
         self._tally.add(event)
         if isinstance(event, TrialEnded) and not event.fresh:
             self._known += 1
-            if time.monotonic() - self._spoke < EVERY_SECONDS:
+            if time.monotonic() - self._spoke < KNOWN_TRIALS_SECONDS:
                 return
         if self._known and (isinstance(event, TrialEnded) or self._known > 1):
             known, self._known = self._known, 0
@@ -202,17 +204,17 @@ class LinesView:
 def line_of(event: Event, tally: Tally) -> str:
     """An event in one line."""
     match event:
-        case ProblemBegan():
+        case ProblemStarted():
             left = f", {event.deadline} for it" if event.deadline.limited else ""
             return f"problem {event.number} of {event.total}: {event.problem_id}{left}"
-        case SearchBegan():
+        case SearchStarted():
             return (
                 f"  {event.space}: {event.configs} configs, {event.strategy}, "
                 f"at most {event.trials} new trials"
             )
         case TrialEnded():
             return _trial_line(event, tally.spaces[event.space])
-        case FinalsBegan():
+        case FinalsStarted():
             return f"  finals: {len(event.variants)} variants and the reference, interleaved"
         case WinnerStored():
             return f"  winner{'' if event.final else ' so far'}: {event.text}"

@@ -138,7 +138,7 @@ class Trial:
     created: datetime
     sources: Mapping[str, str] | None = None
 
-    def holds(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
+    def applies_to(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
         """Whether the outcome is also that of what was tried as it is rendered today.
 
         A fault of the environment never is. A stage's time is its own; its failure may be another

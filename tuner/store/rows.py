@@ -11,18 +11,18 @@ from gdn_ops.tuner.store.models import Base, Malformed
 
 Row = TypeVar("Row", bound=Base)
 Record = TypeVar("Record")
-Note = Callable[[str], object]
+Warn = Callable[[str], object]
 
 
 class RowReader:
     """Makes records of rows; a row that makes none is left out, and noted once.
 
     Args:
-        note: takes the sentence that names the row.
+        warn: takes the sentence that names the row.
     """
 
-    def __init__(self, note: Note) -> None:
-        self._note = note
+    def __init__(self, warn: Warn) -> None:
+        self._warn = warn
         self._noted: set[str] = set()
 
     def read(self, rows: Iterable[Row], record: Callable[[Row], Record]) -> Iterator[Record]:
@@ -43,7 +43,7 @@ class RowReader:
             text = f"skipped {name_of(row)}, which is malformed: {error}"
             if text not in self._noted:
                 self._noted.add(text)
-                self._note(text)
+                self._warn(text)
             return None
 
 

@@ -26,7 +26,7 @@ from gdn_ops.tuner.store.models import (
     utc_now,
 )
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
-from gdn_ops.tuner.store.rows import Note, RowReader
+from gdn_ops.tuner.store.rows import RowReader, Warn
 
 
 class Store:
@@ -37,12 +37,12 @@ class Store:
     does.
 
     Args:
-        note: takes the sentence that names such a row.
+        warn: takes the sentence that names such a row.
     """
 
-    def __init__(self, database: Database, *, note: Note = warnings.warn) -> None:
+    def __init__(self, database: Database, *, warn: Warn = warnings.warn) -> None:
         self.database = database
-        self._rows = RowReader(note)
+        self._rows = RowReader(warn)
 
     def add_environment(self, environment: Environment) -> int:
         """The row of an environment, made if it is new."""
@@ -142,7 +142,7 @@ class Store:
             session.flush()
             return row.id
 
-    def known_outcome(
+    def known_trial(
         self,
         key: TrialKey,
         environment_id: int,
@@ -166,7 +166,7 @@ class Store:
         )
         with self.database.read() as session:
             trials = self._rows.read(session.scalars(latest), Trial.of)
-            return next((t for t in trials if t.holds(variant_id, sources)), None)
+            return next((t for t in trials if t.applies_to(variant_id, sources)), None)
 
     def trial(self, trial_id: int) -> Trial:
         """The trial of a row."""

@@ -1,4 +1,4 @@
-"""Every search strategy by name; a new one is a module with ``start``, and a line here."""
+"""Every search strategy by name; a new one is a module with ``make``, and a line here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Strategy(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class StrategySetup:
     """What a strategy begins with.
 
     Args:
@@ -68,7 +68,7 @@ def strategy_for(name: str, space: Space, *, trials: int) -> str:
     return name
 
 
-def start(name: str, begin: Start) -> Strategy:
+def make_strategy(name: str, setup: StrategySetup) -> Strategy:
     """Begin a strategy of ``STRATEGIES``."""
-    strategy: Strategy = import_module(STRATEGIES[name]).start(begin)
+    strategy: Strategy = import_module(STRATEGIES[name]).make(setup)
     return strategy

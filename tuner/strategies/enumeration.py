@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.spaces.space import Point, Space
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import Start
+from gdn_ops.tuner.strategies import StrategySetup
 
 
-def start(begin: Start) -> Enumeration:
+def make(setup: StrategySetup) -> Enumeration:
     """Enumerate the configs that are not known yet."""
-    known = [begin.space.point(config) for config, _ in begin.known]
-    enumeration = Enumeration(begin.space, seed=begin.seed, first=begin.first, asked=known)
-    for config, outcome in begin.known:
+    known = [setup.space.point(config) for config, _ in setup.known]
+    enumeration = Enumeration(setup.space, seed=setup.seed, first=setup.first, asked=known)
+    for config, outcome in setup.known:
         enumeration.tell(config, outcome)
     return enumeration
 

@@ -22,42 +22,42 @@ from optuna.trial import TrialState
 from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.tuner.spaces.space import Point
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import Start
+from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.enumeration import Enumeration
 from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 
-FRUITLESS = 24
+MAX_FRUITLESS = 24
 """Suggestions in a row without a new valid config, after which the rest is enumerated."""
 
-STARTUP = 6
+RANDOM_SUGGESTIONS = 6
 """Random suggestions before the estimator takes over; trials are dear, spaces small."""
 
 FAILED = 1.0
 """Value and violation told of a config that failed: no sampler ranks it by its value."""
 
 
-def start(begin: Start) -> Tpe:
-    """Open the study, bring it up to what is known, and begin.
+def make(setup: StrategySetup) -> Tpe:
+    """Open the study, bring it up to what is known, and setup.
 
     Raises:
         ResultsError: the file of the studies cannot be read or written; ``ask`` and ``tell``, too.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with study_errors(begin.studies):
-        return Tpe(_study(begin.study, begin.studies, begin.seed), begin)
+    with study_errors(setup.studies):
+        return Tpe(_study(setup.study, setup.studies, setup.seed), setup)
 
 
 class Tpe:
     """A study that never asks for a config twice."""
 
-    def __init__(self, study: optuna.Study, begin: Start) -> None:
-        self.space, self.study, self._file = begin.space, study, begin.studies
+    def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
+        self.space, self.study, self._file = setup.space, study, setup.studies
         self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
         self._rest: Enumeration | None = None
-        self._seed, self._known = begin.seed, {self.space.point(c): o for c, o in begin.known}
-        self._first = list(begin.first)
+        self._seed, self._known = setup.seed, {self.space.point(c): o for c, o in setup.known}
+        self._first = list(setup.first)
         self._catch_up()
 
     def ask(self) -> Config | None:
@@ -90,11 +90,11 @@ class Tpe:
                 self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _suggest(self) -> Config | None:
-        for _ in range(FRUITLESS):
+        for _ in range(MAX_FRUITLESS):
             trial = self.study.ask(self._distributions)
             config = self._decode(trial.params)
             point = self.space.point(config)
-            if not self.space.holds(config):
+            if not self.space.is_valid(config):
                 trial.set_constraint("invalid", float(len(self.space.reasons(config))))
                 self.study.tell(trial, FAILED)
             elif self._new(point):
@@ -183,7 +183,7 @@ def decode(axis: Axis, value: Value) -> Value:
 
 
 def _study(name: str, studies: Path | None, seed: int) -> optuna.Study:
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_SUGGESTIONS)
     return optuna.create_study(
         study_name=name,
         storage=None if studies is None else storage_of(studies),

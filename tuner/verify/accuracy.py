@@ -18,25 +18,25 @@ BARS = {
     **dict.fromkeys(("dg", "dbeta", "dA_log", "ddt_bias"), (2e-2, 1e-4)),
 }
 """Largest error of an output: with 16-bit values anywhere, and in float32 throughout."""
-ROOMS = {"o": (-1,), "ht": (-2, -1)}
+HEAD_DIMS = {"o": (-1,), "ht": (-2, -1)}
 """Dimensions of an output over which ``first_wrong`` takes the mean: one head's values."""
 ROUNDING_16 = ("tf32", "bf16", "fp16")
 """Precisions of dots with the 11 significant bits of float16 or fewer."""
 TF32X3 = 10.0
 """Factor for dots of two tf32 halves: 22 significant bits, 4 times the rounding of float32's 24,
 and the product of the low halves is dropped; with room for both."""
-NO_NUMBER = 1e300
+NOT_FINITE = 1e300
 """The error of an output with NaN or infinity in it; JSON knows no infinity."""
 WIDE_KEYS = 64
 """Head dim K from which on unit keys hardly overlap; their cosines grow as K^-1/2 below it."""
 
 
 def rms_error(out: Tensor, ref: Tensor) -> float:
-    """Return RMS(ref - out) / (RMS(ref) + 1e-8), or NO_NUMBER for NaN or infinity in ``out``."""
+    """Return RMS(ref - out) / (RMS(ref) + 1e-8), or NOT_FINITE for NaN or infinity in ``out``."""
     if not ref.numel():
         return 0.0
     error = _rms(ref.double() - out.double()) / (_rms(ref.double()) + 1e-8)
-    return error if isfinite(error) else NO_NUMBER
+    return error if isfinite(error) else NOT_FINITE
 
 
 def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) -> float:
@@ -71,8 +71,8 @@ def first_wrong(name: str, out: Tensor, ref: Tensor, limit: float, offsets: list
     """
     scale = _rms(ref.double()) + 1e-8
     error = (ref.double() - out.double()).abs() / scale
-    if name in ROOMS:
-        error = error.square().mean(ROOMS[name]).sqrt()
+    if name in HEAD_DIMS:
+        error = error.square().mean(HEAD_DIMS[name]).sqrt()
     wrong = ~(error <= limit)  # NaN is wrong too
     places = wrong.nonzero().tolist()
     if not places:

@@ -15,10 +15,10 @@ from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.tuner.inputs.pools import outputs_of
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, owned
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, within_sequences
 from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import embedded, poisoned_memory
+from gdn_ops.tuner.verify.poison import poisoned_memory, surrounded_by_nan
 
 POOL = ("pool", "slots", "accepted")
 """What else a call on a pool is given; the slots that it may write are as before when checked."""
@@ -46,7 +46,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """Whether a variant may be timed.
 
     Args:
@@ -86,7 +86,7 @@ def verify(
     device: str = "cpu",
     interpret: bool = False,
     repeats: int = REPEATS,
-) -> Verdict:
+) -> GateResult:
     """Run a variant on every case of the gate and compare with the token recurrence in float64.
 
     What the variant allocates and what surrounds its inputs is NaN, so that a hole in an output or
@@ -111,7 +111,7 @@ def verify(
             if interpret:
                 times = 1  # the interpreter runs one program after another, always alike
             results.append(_examine(case, launcher, expected(case, device), times))
-    return _verdict(results)
+    return _gate_result(results)
 
 
 def chunk_size(variant: Variant) -> int:
@@ -120,27 +120,27 @@ def chunk_size(variant: Variant) -> int:
     return next((int(value) for c in configs for name, value in c if name == "BT"), 0)
 
 
-def _verdict(results: list[CaseResult]) -> Verdict:
+def _gate_result(results: list[CaseResult]) -> GateResult:
     worst = max(results, key=lambda result: (STATUSES.index(result.status), result.worst))
     errors: dict[str, float] = {}
     for result in results:
         for name, error in result.errors.items():
             errors[name] = max(error, errors.get(name, 0.0))
     nearest = f"{worst.name!r} comes nearest to its bar, at {worst.worst:.0%} of it"
-    return Verdict(worst.status, errors, tuple(results), worst.fault or nearest)
+    return GateResult(worst.status, errors, tuple(results), worst.fault or nearest)
 
 
 def _examine(case: Case, launcher: Launcher, right: Expected, times: int) -> CaseResult:
     """Run a case once for its accuracy and, if it is right, again for its bits."""
-    call = embedded(right.call)
+    call = surrounded_by_nan(right.call)
     with poisoned_memory() as guards:
         outputs = _outputs(launcher, call)
     result = _compare(case, launcher.variant, outputs, right)
     if result.status != "ok":
         return result
-    trespass = guards.trespass() or _changed_input(call, embedded(right.call))
-    if trespass:
-        return replace(result, status="wrong", fault=f"{case.name!r}: {trespass}")
+    overwritten = guards.overwritten() or _changed_input(call, surrounded_by_nan(right.call))
+    if overwritten:
+        return replace(result, status="wrong", fault=f"{case.name!r}: {overwritten}")
     for n in range(2, times + 1):
         with poisoned_memory():
             again = _outputs(launcher, call)
@@ -155,11 +155,11 @@ def _examine(case: Case, launcher: Launcher, right: Expected, times: int) -> Cas
 def _outputs(launcher: Launcher, call: Call) -> dict[str, Tensor]:
     """What a launcher makes of a call, by name."""
     if launcher.problem.op == "backward":
-        return owned(launcher.gradients(call), call)
+        return within_sequences(launcher.gradients(call), call)
     if isinstance(call, PoolCall):
-        return owned(outputs_of(launcher, call), call)
+        return within_sequences(outputs_of(launcher, call), call)
     o, ht = launcher(call)
-    return owned({"o": o} if ht is None else {"o": o, "ht": ht}, call)
+    return within_sequences({"o": o} if ht is None else {"o": o, "ht": ht}, call)
 
 
 def _compare(
@@ -173,13 +173,13 @@ def _compare(
         form, wanted = _form(outputs.get(name)), _form(ref.to(_dtype(name, right.call)))
         if form != wanted:
             fault = f"{case.name!r}: {name} is {form}, not {wanted}"
-            return CaseResult(case.name, {**errors, name: NO_NUMBER}, NO_NUMBER, "wrong", fault)
+            return CaseResult(case.name, {**errors, name: NOT_FINITE}, NOT_FINITE, "wrong", fault)
         errors[name] = error = rms_error(outputs[name], ref)
         limit = bar(name, case.problem, variant, slack=case.slack)
         if error > max(1.0, worst) * limit:
             place = first_wrong(name, outputs[name], ref, limit, offsets)
             wrong = f"error {error:.2g} of {name}, bar {limit:.2g}"
-            if error == NO_NUMBER:
+            if error == NOT_FINITE:
                 wrong = f"NaN or infinity in {name}"
             fault = f"{case.name!r}: {wrong}, {place}"
         worst = max(worst, error / limit)
@@ -200,11 +200,14 @@ def _changed_input(call: Call, before: Call) -> str:
     """Name the inputs that a run changed; their surroundings are part of them."""
     names = (*GIVEN, *(POOL if isinstance(before, PoolCall) else ()))
     given = [name for name in names if getattr(before, name) is not None]
-    rooms = {name: (_room(getattr(before, name)), _room(getattr(call, name))) for name in given}
+    rooms = {
+        name: (_allocation(getattr(before, name)), _allocation(getattr(call, name)))
+        for name in given
+    }
     changed = [name for name, (a, b) in rooms.items() if not same_bits(a, b)]
     return f"it writes into its input {' and '.join(changed)}" if changed else ""
 
 
-def _room(x: Tensor) -> Tensor:
+def _allocation(x: Tensor) -> Tensor:
     """The whole allocation that a tensor is a part of."""
     return x.as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)

@@ -31,8 +31,9 @@ class Expected:
 
     Args:
         call: the inputs.
-        outputs: in float64, ``owned``: o [B, T, HV, V] and ht [N, HV, K, V] if the problem has it;
-            of a backward problem the gradients, of a pool's what ``pools.outputs_of`` gives.
+        outputs: in float64, as ``within_sequences`` gives them. Forward and decode: o [B, T, HV, V]
+            and, if the problem has it, ht [N, HV, K, V]. Backward: the gradients. Pool: what
+            ``pools.outputs_of`` gives.
     """
 
     call: Call
@@ -45,7 +46,7 @@ def expected(case: Case, device: str) -> Expected:
     call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
     if isinstance(call, PoolCall):
         with torch.no_grad(), _one_thread():
-            return Expected(call, owned(expected_outputs(case.problem, call), call))
+            return Expected(call, within_sequences(expected_outputs(case.problem, call), call))
     inputs = {name: x.double() for name, x in inputs_of(call).items()}
     backward = case.problem.op == "backward"
     with torch.set_grad_enabled(backward), _one_thread():
@@ -59,7 +60,7 @@ def expected(case: Case, device: str) -> Expected:
             if call.dht is not None:
                 cotangents["ht"] = call.dht.double()
             outputs = gradients_of(outputs, inputs, cotangents)
-    return Expected(call, owned(outputs, call))
+    return Expected(call, within_sequences(outputs, call))
 
 
 def inputs_of(call: Call) -> dict[str, Tensor]:
@@ -67,7 +68,7 @@ def inputs_of(call: Call) -> dict[str, Tensor]:
     return {name: x for name in DIFFERENTIABLE if (x := getattr(call, name)) is not None}
 
 
-def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
+def within_sequences(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
     """The outputs of tokens that belong to a sequence; behind the last one nothing is promised."""
     end = call.q.shape[1] if call.packing is None else call.packing.offsets[-1]
     return {

@@ -19,7 +19,7 @@ SEVERAL = 401
 LONG = 1500
 FEW = 6
 """Tokens of a case about values in the interpreter, for a variant without chunks."""
-HARD = 2.5
+HARD_SLACK = 2.5
 """Slack of cases whose rounding errors nothing damps.
 
 With bf16 intermediates and an exact solve the error of o is 0.004 for model inputs (K from 60 to
@@ -148,11 +148,11 @@ def _values(problem: Problem, tokens: int) -> Iterator[Case]:
         yield _case(problem, "log decays of -50 to -1000", tokens, recipe=Recipe("strong"))
         yield _case(problem, "log decays of 0 between resets", tokens, recipe=Recipe("resetting"))
     correlated = Recipe("open", cosine=0.33)
-    yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD)
+    yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD_SLACK)
     if problem.beta_sigmoid or not problem.rule.delta:
         return  # it is below 1, or there is none
     near_two = Recipe("open", cosine=0.2, beta="near two")
-    yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD)
+    yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD_SLACK)
 
 
 def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:

@@ -29,7 +29,7 @@ class Guards:
 
     ends: list[tuple[tuple[int, ...], Tensor]] = field(default_factory=list)
 
-    def trespass(self) -> str:
+    def overwritten(self) -> str:
         """Say past the end of which allocation something was written; empty when nothing was."""
         for shape, end in self.ends:
             if not bool(end.isnan().all()):
@@ -74,7 +74,7 @@ def _poisoned(
     return poisoned
 
 
-def embedded(call: Call) -> Call:
+def surrounded_by_nan(call: Call) -> Call:
     """The same call with every float input in the middle of NaN, and tokens of nobody NaN too."""
     inside = replace(call)
     if isinstance(inside, PoolCall):

@@ -14,12 +14,12 @@ from gdn_ops.tuner.verify.gate_cases import with_other_states
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
-SECONDS = 120.0
+COMPILE_SECONDS = 120.0
 """For one config."""
 
 Work = Sequence[tuple[str, str, Config]]
 """Plan, stage, and a value for every axis that the stage sees."""
-Rows = Callable[[], list[CompileRow | None]]
+PendingRows = Callable[[], list[CompileRow | None]]
 """Waits for the row of each piece of work; None of one in PyTorch."""
 
 
@@ -35,15 +35,15 @@ class Compilers:
     def __init__(self, target: Target, size: int, interruption: Interruption) -> None:
         self._target, self._interruption = target, interruption
         self._pool = WorkerPool(size, threads=1)
-        self._under_way: Rows | None = None
+        self._under_way: PendingRows | None = None
 
-    def begin(self, problem: Problem, work: Work) -> Rows:
+    def start(self, problem: Problem, work: Work) -> PendingRows:
         """Begin to compile; what is returned waits for the end."""
         if self._under_way is not None:
             self._under_way()
         jobs = [self._job(problem, *piece) for piece in work]
         first = [job for job in jobs if job is not None]
-        results = self._pool.begin([*first, *self._besides(problem, work)])
+        results = self._pool.start([*first, *self._gate_variations(problem, work)])
         known: dict[int, CompileRow] = {}
 
         def rows() -> list[CompileRow | None]:
@@ -63,10 +63,10 @@ class Compilers:
         if KERNELS[stage].language != "triton":
             return None
         return compile_job(
-            plan, stage, config, problem=problem, target=self._target, timeout=SECONDS
+            plan, stage, config, problem=problem, target=self._target, timeout=COMPILE_SECONDS
         )
 
-    def _besides(self, problem: Problem, work: Work) -> Iterator[Job]:
+    def _gate_variations(self, problem: Problem, work: Work) -> Iterator[Job]:
         """The kernels that only the gate launches, so that no GPU waits for their compiler."""
         for plan, stage, config in work:
             spec = KERNELS[stage]

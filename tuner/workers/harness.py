@@ -16,7 +16,7 @@ from gdn_ops.tuner.workers.offline import CompileRow
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
 VERIFY_SECONDS = 180.0
-START_SECONDS = 90.0
+MEASURE_OVERHEAD_SECONDS = 90.0
 """What a measuring job may take besides its measuring: imports, inputs, a slow first call."""
 
 
@@ -90,14 +90,14 @@ class Effort:
     eager: bool = False
 
 
-Verdicts = Callable[[], list[Verdict]]
+PendingVerdicts = Callable[[], list[Verdict]]
 """Waits for what is under way."""
 
 
 class Harness(Protocol):
     """Compiles, verifies and measures variants; every way to fail is a status."""
 
-    def compile(self, problem: Problem, work: Work) -> Verdicts:
+    def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         """Begin to compile stages side by side; all ok where nothing is compiled."""
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
@@ -135,11 +135,11 @@ class WorkerHarness:
         self._one = WorkerPool(1, threads=threads)
         self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
 
-    def compile(self, problem: Problem, work: Work) -> Verdicts:
+    def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         """Begin to compile the Triton stages; what cannot launch here is ``invalid``."""
         if self._compilers is None:
             return lambda: [Verdict(status="ok") for _ in work]
-        rows = self._compilers.begin(problem, work)
+        rows = self._compilers.start(problem, work)
         return lambda: [_compiled(row) for row in rows()]
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
@@ -182,7 +182,7 @@ class WorkerHarness:
                 "seconds": effort.seconds,
                 "stop_above": effort.stop_above,
             },
-            timeout=START_SECONDS + 3 * effort.seconds,
+            timeout=MEASURE_OVERHEAD_SECONDS + 3 * effort.seconds,
         )
         payload = result.payload
         if not result.ok or payload is None:

@@ -26,7 +26,7 @@ from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
-UNKNOWN = "unknown"
+RESOURCES_UNKNOWN = "unknown"
 """Under this name a worker says why it could not read the resources of what it compiled."""
 RACES = "races"
 """Under this name a worker lists the races of what it compiled."""
@@ -116,8 +116,8 @@ def row_of(result: JobResult) -> CompileRow:
     plan, stage, config, target = result.job.tag
     status, resources, message = result.status, None, result.message
     reasons: tuple[str, ...] = ()
-    if result.payload is not None and UNKNOWN in result.payload:
-        message = f"resources unknown: {result.payload[UNKNOWN]}"
+    if result.payload is not None and RESOURCES_UNKNOWN in result.payload:
+        message = f"resources unknown: {result.payload[RESOURCES_UNKNOWN]}"
     elif result.payload is not None:
         found = dict(result.payload)
         racing = tuple(found.pop(RACES))
@@ -160,7 +160,7 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         found = [str(race) for race in races(compiled.asm["ttgir"])]
         return {**resources_of(compiled).to_json(), RACES: found}
     except UnreadableCode as error:
-        return {UNKNOWN: str(error)}  # it compiled all the same
+        return {RESOURCES_UNKNOWN: str(error)}  # it compiled all the same
 
 
 def _diagnosis(result: JobResult) -> list[str]:

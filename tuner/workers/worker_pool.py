@@ -133,9 +133,9 @@ class WorkerPool:
         Raises:
             RuntimeError: the pool is still running other jobs.
         """
-        yield from self.begin(jobs)
+        yield from self.start(jobs)
 
-    def begin(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+    def start(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
         """As ``run``, but as many jobs as there are workers have begun when it returns.
 
         Others begin while the results are read, which must be to their end; or close the pool.

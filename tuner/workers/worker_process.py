@@ -17,7 +17,7 @@ from typing import Any
 
 KEPT = 2000
 """Characters kept of each end of what a worker printed."""
-LAST_STEPS = 10.0
+EXIT_SECONDS = 10.0
 """Seconds between the end of a worker's stream and its own at most."""
 
 
@@ -86,10 +86,10 @@ class WorkerProcess:
     def wait_for_exit(self) -> str:
         """Wait for a child that closed its stream, for it is on its way out; see ``kill``."""
         try:
-            self._process.wait(LAST_STEPS)
+            self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            return f"a hang at its end, {LAST_STEPS:g} seconds long"
+            return f"a hang at its end, {EXIT_SECONDS:g} seconds long"
         return self.kill()
 
     def kill(self) -> str:

@@ -21,11 +21,11 @@ from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.report.console import LiveView
 from gdn_ops.tuner.report.progress import (
-    FinalsBegan,
+    FinalsStarted,
     LinesView,
     Note,
-    ProblemBegan,
-    SearchBegan,
+    ProblemStarted,
+    SearchStarted,
     Tally,
     TrialEnded,
 )
@@ -169,8 +169,8 @@ def trial(number: int, seconds: float | None, status: str = "ok") -> Trial:
 
 
 EVENTS = (
-    ProblemBegan(problem_id="p", number=1, total=2, deadline=NO_DEADLINE),
-    SearchBegan(space="single", configs=30, trials=10, strategy="tpe"),
+    ProblemStarted(problem_id="p", number=1, total=2, deadline=NO_DEADLINE),
+    SearchStarted(space="single", configs=30, trials=10, strategy="tpe"),
     TrialEnded(space="single", trial=trial(1, 2e-3), fresh=False, text="single"),
     TrialEnded(space="single", trial=trial(2, 1e-3), fresh=True, text="single tile=64"),
     TrialEnded(space="single", trial=trial(2, 1e-3), fresh=False, text="single tile=64"),
@@ -204,7 +204,7 @@ def test_the_live_view_shows_tried_right_failed_and_best() -> None:
     with toy_plans("single"):
         view = LiveView(Console(file=stream, force_terminal=True, width=120, color_system=None))
         with view:
-            for event in (*EVENTS, FinalsBegan(variants=("a", "b"))):
+            for event in (*EVENTS, FinalsStarted(variants=("a", "b"))):
                 view(event)
             view._live.refresh()
     text = stream.getvalue()

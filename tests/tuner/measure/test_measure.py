@@ -18,7 +18,7 @@ from gdn_ops.errors import InvalidConfig, UnknownName
 from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MOST_ROUNDS, interleaved
 from gdn_ops.tuner.measure.measurement import run
 from gdn_ops.tuner.measure.timers import SAMPLE_SECONDS, batch, timer_of
-from gdn_ops.tuner.measure.timers.nvml import doubts, throttling
+from gdn_ops.tuner.measure.timers.nvml import gpu_warnings, throttling
 
 PROBLEM = Problem(
     op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=48, sequences=1, final_state=True
@@ -81,7 +81,7 @@ def test_conditions_tell_threads_and_load() -> None:
 
 def test_more_threads_than_cores_are_flagged() -> None:
     timer = timer_of(torch.device("cpu"), threads=4096)
-    assert "4096 threads share" in timer.conditions()["flags"][0]
+    assert "4096 threads share" in timer.conditions()["warnings"][0]
 
 
 def test_each_stage_of_interpreted_kernels_can_be_timed_alone() -> None:
@@ -180,10 +180,10 @@ def test_a_batch_is_long_enough_and_uses_every_set_alike(seconds: float, sets: i
 def test_throttling_and_company_are_told_in_words() -> None:
     assert throttling(0x04 | 0x40 | 0x01) == ["power cap", "hardware thermal slowdown"]
     assert throttling(0x01 | 0x02) == []  # idle, and clocks that the user set
-    assert doubts(["power cap"], 3) == [
+    assert gpu_warnings(["power cap"], 3) == [
         "throttled GPU: power cap", "shared GPU: 2 other processes compute on it"
     ]  # fmt: skip
-    assert doubts([], 1) == []
+    assert gpu_warnings([], 1) == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -193,4 +193,4 @@ def test_a_gpu_is_timed_as_a_graph_and_eagerly() -> None:
     (row,) = payload["rows"]
     assert payload["method"] == "cuda-graph"
     assert len(row["samples"]) == len(row["eager"]["samples"]) == 3
-    assert {"before", "after", "flags"} <= set(payload["conditions"])
+    assert {"before", "after", "warnings"} <= set(payload["conditions"])

@@ -15,8 +15,9 @@ from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
+from gdn_ops.tuner.search.standing_winner import is_finished, winner_without_finals
 from gdn_ops.tuner.search.trial_runner import TrialRunner
-from gdn_ops.tuner.search.verdict_cache import REPEATED
+from gdn_ops.tuner.search.verdict_cache import REPEATS_PASSED
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.workers.harness import Timing, Verdict
 from tests.tuner.search.recorded import (
@@ -54,14 +55,14 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert not finals.finished(runner)
+        assert not is_finished(runner)
         winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.trial_id is not None
         assert winner.provenance == "measured"
         assert winner.reference == 1.0
         assert winner.low <= winner.median <= winner.high
-        assert b.store.trial(winner.trial_id).outcome.resources[REPEATED] == 30
-        assert finals.finished(runner)
+        assert b.store.trial(winner.trial_id).outcome.resources[REPEATS_PASSED] == 30
+        assert is_finished(runner)
 
 
 def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single: Space) -> None:
@@ -82,12 +83,12 @@ def test_a_tie_goes_to_the_default_and_a_clear_win_does_not(single: Space) -> No
         finals.Finalist(other, Timing(1.05, 1.0, 1.1, noisy)),
         finals.Finalist(default, Timing(1.055, 1.0, 1.1, slower)),
     ]
-    assert finals.ranked(tie, {default.id})[0].variant == default
+    assert finals.best_first(tie, {default.id})[0].variant == default
     clear = [
         finals.Finalist(other, Timing(1.0, 0.99, 1.01, (1.0,) * 9)),
         finals.Finalist(default, Timing(1.1, 1.09, 1.11, (1.1,) * 9)),
     ]
-    assert finals.ranked(clear, {default.id})[0].variant == other
+    assert finals.best_first(clear, {default.id})[0].variant == other
 
 
 def test_a_tie_between_others_goes_to_what_spills_less(single: Space) -> None:
@@ -95,7 +96,7 @@ def test_a_tie_between_others_goes_to_what_spills_less(single: Space) -> None:
     samples = tuple(1.0 + 0.01 * (i % 3) for i in range(9))
     same = Timing(1.01, 1.0, 1.02, samples)
     pair = [finals.Finalist(one, same, (64, 0, 0)), finals.Finalist(two, same, (0, 0, 255))]
-    assert finals.ranked(pair, set())[0].variant == two
+    assert finals.best_first(pair, set())[0].variant == two
 
 
 def campaign(b: Bench, interruption: Interruption | None = None, **options: bool) -> Result:
@@ -177,10 +178,10 @@ def test_a_proof_holds_for_every_size_but_each_size_has_its_own_finals(
         runner = TrialRunner(b.context, other)
         (space,) = plans_for(other, CPU)["single"][0]
         search(space, runner, options=ALL, deadline=NO_DEADLINE)
-        assert finals.settle(runner) is not None
-        assert not finals.finished(runner), "right and measured, but not in finals"
+        assert winner_without_finals(runner) is not None
+        assert not is_finished(runner), "right and measured, but not in finals"
         second = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
-        assert finals.finished(runner)
+        assert is_finished(runner)
         assert first is not None and second is not None
         assert first.variant_id == second.variant_id
         assert len(b.harness.verified) == count
@@ -193,7 +194,7 @@ def test_when_time_is_up_the_best_trial_is_kept_and_the_next_run_goes_on(
         runner = TrialRunner(b.context, PROBLEM)
         winner = tune_problem(runner, options=ALL, deadline=Deadline.after(-1))
         assert winner is not None and len(b.store.trials()) == 1
-        assert not finals.finished(runner)
+        assert not is_finished(runner)
         winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.median == pytest.approx(0.8e-3)
-        assert finals.finished(runner)
+        assert is_finished(runner)

@@ -16,6 +16,7 @@ from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
+from gdn_ops.tuner.search.standing_winner import is_finished, standing_winner, winner_without_finals
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.strategies import STRATEGIES
@@ -75,7 +76,7 @@ def test_another_template_leaves_what_is_known(path: Path, single: Space) -> Non
         toy_templates(lambda name: templates.get(name, TOY_TEMPLATE)),
         bench(path, RecordedHarness()) as b,
     ):
-        assert finals.finished(TrialRunner(b.context, PROBLEM))
+        assert is_finished(TrialRunner(b.context, PROBLEM))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -112,10 +113,10 @@ def test_a_winner_of_another_source_does_not_stand(path: Path, single: Space) ->
     tuned(path)
     with toy_templates(edited("single").__getitem__), bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert finals.standing(runner) is None
-        assert not finals.finished(runner)
+        assert standing_winner(runner) is None
+        assert not is_finished(runner)
         assert runner.reference == 1.0, "the reference has no template"
-        assert finals.settle(runner) is None, "nor does any trial"
+        assert winner_without_finals(runner) is None, "nor does any trial"
         assert len(b.store.winners()) == 1, "it is dispatched to until a better one is known"
 
 
@@ -160,8 +161,8 @@ def test_a_provisional_winner_that_fails_its_proof_gives_way(path: Path, single:
         runner = TrialRunner(b.context, PROBLEM)
         (winner,) = b.store.winners()
         assert str(Variant.from_json(winner.variant, PROBLEM)) not in texts
-        assert finals.standing(runner) == winner
-        assert not finals.finished(runner)
+        assert standing_winner(runner) == winner
+        assert not is_finished(runner)
 
 
 def test_no_winner_stays_when_every_variant_fails_its_proof(path: Path, single: Space) -> None:
@@ -171,7 +172,7 @@ def test_no_winner_stays_when_every_variant_fails_its_proof(path: Path, single: 
         best = single.variant(BEST)
         runner = TrialRunner(b.context, PROBLEM)
         runner.run_variant(best, label="the only one")
-        assert finals.settle(runner) is not None
+        assert winner_without_finals(runner) is not None
         assert finals.hold_finals(runner, [best], deadline=NO_DEADLINE) is None
         assert b.store.winners() == []
         assert len(b.store.winners(history=True)) == 1
@@ -195,7 +196,7 @@ def test_the_references_time_survives_a_kill_after_the_first_trial(
         TrialRunner(b.context, PROBLEM).run(single, BEST, best=None)
     with bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = finals.settle(runner)
+        winner = winner_without_finals(runner)
         assert winner is not None and winner.reference == 1.0
         assert b.harness.measured == []
         runner.run(single, single.default, best=None)

@@ -15,7 +15,7 @@ from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import STRATEGIES, Start, start, strategy_for
+from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy, strategy_for
 from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
@@ -54,7 +54,7 @@ def tried(bench: Bench) -> Counter[str]:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single: Space) -> None:
-    strategy = start(name, Start(space=single, first=single.configs[:1], seed=1))
+    strategy = make_strategy(name, StrategySetup(space=single, first=single.configs[:1], seed=1))
     asked = []
     while (config := strategy.ask()) is not None:
         asked.append(single.point(config))
@@ -66,7 +66,9 @@ def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
     known = [(config, outcome(1e-3)) for config in single.configs[:20]]
-    strategy = start(name, Start(space=single, known=known, first=single.configs[:1]))
+    strategy = make_strategy(
+        name, StrategySetup(space=single, known=known, first=single.configs[:1])
+    )
     asked = set()
     while (config := strategy.ask()) is not None:
         asked.add(single.point(config))
@@ -76,7 +78,7 @@ def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_may_be_asked_several_times_before_it_is_told(name: str, single: Space) -> None:
-    strategy = start(name, Start(space=single))
+    strategy = make_strategy(name, StrategySetup(space=single))
     batch = [strategy.ask() for _ in range(8)]
     points = {single.point(config) for config in batch if config is not None}
     assert len(points) == 8
@@ -96,7 +98,9 @@ def test_tpe_finds_the_best_of_256_in_a_third_of_them_despite_failures(large: Sp
     ranks = []
     order = sorted(stage_seconds("large", c) for c in large.configs if c["a"] != 8)
     for seed in range(3):
-        strategy = start("tpe", Start(space=large, first=large.configs[:1], seed=seed))
+        strategy = make_strategy(
+            "tpe", StrategySetup(space=large, first=large.configs[:1], seed=seed)
+        )
         best = float("inf")
         for _ in range(80):
             config = strategy.ask()
@@ -116,12 +120,14 @@ def test_auto_enumerates_what_the_trials_cover(single: Space, large: Space) -> N
 
 
 def test_a_study_that_was_killed_goes_on(tmp_path: Path, single: Space) -> None:
-    begin = Start(space=single, studies=studies_beside(tmp_path / "r.db"), study="s")
-    killed = start("tpe", begin)
+    begin = StrategySetup(space=single, studies=studies_beside(tmp_path / "r.db"), study="s")
+    killed = make_strategy("tpe", begin)
     config = killed.ask()
     assert config is not None
     known = [(config, outcome(2e-3))]  # it was recorded, but never told
-    resumed = start("tpe", Start(space=single, studies=begin.studies, study="s", known=known))
+    resumed = make_strategy(
+        "tpe", StrategySetup(space=single, studies=begin.studies, study="s", known=known)
+    )
     asked = resumed.ask()
     assert asked is not None and single.point(asked) != single.point(config)
     states = Counter(trial.state.name for trial in resumed.study.get_trials())

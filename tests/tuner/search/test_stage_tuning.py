@@ -12,11 +12,11 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner import deadline as deadline_module
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
-from gdn_ops.tuner.report.progress import Note, SearchBegan
+from gdn_ops.tuner.report.progress import Note, SearchStarted
 from gdn_ops.tuner.search import problem_tuning
-from gdn_ops.tuner.search.problem_tuning import OUTCLASSED, tune_problem
+from gdn_ops.tuner.search.problem_tuning import SKIP_FACTOR, tune_problem
 from gdn_ops.tuner.search.space_search import Found, Options
-from gdn_ops.tuner.search.stage_tuning import LEAST_SECONDS, StageTuning, Sum
+from gdn_ops.tuner.search.stage_tuning import MIN_STAGE_SECONDS, StageTuning, Sum
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 from tests.tuner.search.recorded import (
@@ -65,7 +65,7 @@ class Recorded:
     def first(self, space: Space) -> Found:
         self.timed.append(space.label)
         self.clock.pass_(self.each)
-        return self.found(space, space.start)
+        return self.found(space, space.initial_config)
 
     def search(self, space: Space, until: Deadline) -> Found:
         self.shares.append((space.label, until.remaining if until.limited else None))
@@ -79,7 +79,7 @@ class Recorded:
 
     def tune(self, interfaces: list[StageSpaces], *, seconds: float | None) -> list[Sum]:
         until = NO_DEADLINE if seconds is None else Deadline.after(seconds)
-        tuning = StageTuning(first=self.first, search=self.search)
+        tuning = StageTuning(time_initial=self.first, search=self.search)
         return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=until)
 
 
@@ -99,8 +99,8 @@ def test_much_time_is_shared_by_all_stages_and_in_between_a_share_has_a_floor(
     recorded.tune(pair, seconds=600.0)
     assert recorded.shares[0][1] == pytest.approx(600.0 / 6)
     between = Recorded(clock)
-    between.tune(pair, seconds=3 * LEAST_SECONDS)
-    assert between.shares[0][1] == pytest.approx(LEAST_SECONDS)
+    between.tune(pair, seconds=3 * MIN_STAGE_SECONDS)
+    assert between.shares[0][1] == pytest.approx(MIN_STAGE_SECONDS)
 
 
 def test_an_interface_whose_search_came_too_late_competes_with_what_it_begins_with(
@@ -126,7 +126,7 @@ def test_only_the_first_interface_may_time_its_stages_too_late(
 
 def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) -> None:
     recorded = Recorded(clock)
-    tuning = StageTuning(first=recorded.first, search=recorded.search)
+    tuning = StageTuning(time_initial=recorded.first, search=recorded.search)
     sums = tuning.tune(
         pair, ready=lambda spaces: spaces if spaces is pair[-1] else None, deadline=NO_DEADLINE
     )
@@ -144,7 +144,7 @@ def test_stages_are_tuned_apart_and_the_best_sum_wins(tmp_path: Path) -> None:
         stages = Counter(stage for _, stage in b.harness.measured)
         assert stages["first"] == 2 * 4, "each of two chunk sizes, whatever the storage"
         assert stages["second"] == 4 * 4
-        searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
+        searches = [e.space for e in b.events if isinstance(e, SearchStarted)]
         assert len(searches) == len(set(searches)) == 6
 
 
@@ -154,7 +154,7 @@ def test_an_interface_is_left_when_its_slowest_stage_takes_too_long(tmp_path: Pa
 
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness(seconds=seconds)) as b:
         tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
-        searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
+        searches = [e.space for e in b.events if isinstance(e, SearchStarted)]
         assert "second BT=16 store=io" in searches
         assert "first BT=16" not in searches
 
@@ -173,14 +173,14 @@ def test_in_little_time_the_stages_are_still_tuned(
             for x in plans_for(PROBLEM, CPU)["pair"]
         )
         assert winner.median < 0.99 * best_default
-        assert [e for e in b.events if isinstance(e, SearchBegan)]
+        assert [e for e in b.events if isinstance(e, SearchStarted)]
 
 
 def test_an_outclassed_plan_takes_no_share_of_the_time(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seconds(stage: str, config: Config) -> float:
-        return stage_seconds(stage, config) * (2 * OUTCLASSED if stage == "single" else 1)
+        return stage_seconds(stage, config) * (2 * SKIP_FACTOR if stage == "single" else 1)
 
     given: dict[str, Deadline] = {}
 
@@ -196,4 +196,4 @@ def test_an_outclassed_plan_takes_no_share_of_the_time(
         runner = TrialRunner(b.context, PROBLEM)
         tune_problem(runner, options=ALL, deadline=Deadline.after(100.0))
         assert given == {"pair": Deadline.after(70.0)}, "all that the finals leave"
-        assert any("plan single is left" in e.text for e in b.events if isinstance(e, Note))
+        assert any("plan single is skipped" in e.text for e in b.events if isinstance(e, Note))

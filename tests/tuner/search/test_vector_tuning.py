@@ -20,7 +20,7 @@ from gdn_ops.tuner.inputs.recipes import Recipe
 from gdn_ops.tuner.inputs.rule_inputs import random_call
 from gdn_ops.tuner.measure.baseline import reference_run
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
-from gdn_ops.tuner.verify.expected import expected, owned
+from gdn_ops.tuner.verify.expected import expected, within_sequences
 from gdn_ops.tuner.verify.gate_cases import gate_cases
 from tests.close import assert_close
 from tests.tuner.cli.test_tune_cli import tuned
@@ -70,7 +70,7 @@ def test_the_gates_cases_are_right_in_plan_torch(op: str, varlen: bool) -> None:
     for case in gate_cases(problem, BT=16, gpu=False, interpret=True):
         launcher = bind(case.problem, Variant.default("torch", case.problem))
         right = expected(case, "cpu")
-        found = owned(_results(launcher, right.call, op), right.call)
+        found = within_sequences(_results(launcher, right.call, op), right.call)
         for name, exact in right.outputs.items():
             assert_close(f"{name} of {case.name}", exact, found[name], 1e-4)
         reference_run(case.problem, [right.call])(0)

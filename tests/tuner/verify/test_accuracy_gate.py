@@ -15,7 +15,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch import stage_launcher
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE
 from gdn_ops.tuner.verify.accuracy_gate import Verdict, run, verify
 
 PROBLEM = Problem(
@@ -192,7 +192,7 @@ def test_reading_past_an_input_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     breaking(monkeypatch, leak)
     verdict = verified(PROBLEM)
-    assert (verdict.status, verdict.errors["o"]) == ("wrong", NO_NUMBER)
+    assert (verdict.status, verdict.errors["o"]) == ("wrong", NOT_FINITE)
 
 
 def test_tokens_of_nobody_are_read_at_ones_peril(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class Timer(Protocol):
         """How many argument sets calls rotate through, so that none finds its inputs in cache."""
 
     def samplers(
-        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+        self, run: Run, sets: int, *, eager: bool = False, all_methods: bool = True
     ) -> dict[str, Sampler]:
         """Warm a contender up and return its samplers by method, the preferred method first.
 

@@ -28,7 +28,7 @@ class CpuTimer:
         return 2 if set_bytes >= LARGE_SETS else 3
 
     def samplers(
-        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+        self, run: Run, sets: int, *, eager: bool = False, all_methods: bool = True
     ) -> dict[str, Sampler]:
         arguments = cycle(range(sets))
 
@@ -61,5 +61,5 @@ class CpuTimer:
             "cores": available,
             "load_before": self.load,
             "load_after": load,
-            "flags": flags,
+            "warnings": flags,
         }

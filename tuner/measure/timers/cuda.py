@@ -52,7 +52,7 @@ class CudaTimer:
         return sets
 
     def samplers(
-        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+        self, run: Run, sets: int, *, eager: bool = False, all_methods: bool = True
     ) -> dict[str, Sampler]:
         for i in range(sets):
             run(i)  # compiles, and makes what a capture may not: handles, workspaces, tables
@@ -61,15 +61,15 @@ class CudaTimer:
         if not eager:
             graph = self._captured(run, sets)
             found[GRAPH] = self._sampler(graph.replay, calls=sets, sets=1)
-        if eager or beside:
+        if eager or all_methods:
             arguments = cycle(range(sets))
             found[EAGER] = self._sampler(lambda: run(next(arguments)), calls=1, sets=sets)
         return found
 
     def conditions(self) -> dict[str, Any]:
         after = gpu_state(self.device)
-        doubts = [*self.flags, *self.before.get("doubts", []), *after.get("doubts", [])]
-        return {"before": self.before, "after": after, "flags": list(dict.fromkeys(doubts))}
+        doubts = [*self.flags, *self.before.get("warnings", []), *after.get("warnings", [])]
+        return {"before": self.before, "after": after, "warnings": list(dict.fromkeys(doubts))}
 
     def _captured(self, run: Run, sets: int) -> torch.cuda.CUDAGraph:
         """One call a set as a graph."""

@@ -54,7 +54,7 @@ def _read(nvml: Any, device: torch.device) -> dict[str, Any]:
         "watts": nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
         "throttled": throttling(reasons),
         "processes": processes,
-        "doubts": doubts(throttling(reasons), processes),
+        "warnings": gpu_warnings(throttling(reasons), processes),
     }
 
 
@@ -63,7 +63,7 @@ def throttling(reasons: int) -> list[str]:
     return [name for bit, name in THROTTLING.items() if reasons & bit]
 
 
-def doubts(throttled: list[str], processes: int) -> list[str]:
+def gpu_warnings(throttled: list[str], processes: int) -> list[str]:
     """What makes times of this GPU doubtful; one of its processes is this one."""
     found = [f"throttled GPU: {', '.join(throttled)}"] if throttled else []
     if processes > 1:
