@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gdn_ops.launch.call import DIFFERENTIABLE, Call
+from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call
 from gdn_ops.launch.packing import Packing
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
@@ -22,7 +22,8 @@ from gdn_ops.tuner.verify.gate_cases import Case
 KEPT_TOKENS = 450
 """Most tokens whose every state autograd may keep; of longer calls the chunkwise form, which is the
 same in float64, keeps one a chunk."""
-PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
+TOKEN_OUTPUTS = ("o", *(f"d{name}" for name in TOKEN_INPUTS))
+"""Outputs with a value for each token."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def within_sequences(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Ten
     """The outputs of tokens that belong to a sequence; behind the last one nothing is promised."""
     end = call.q.shape[1] if call.packing is None else call.packing.offsets[-1]
     return {
-        name: (x[:, :end] if name in PER_TOKEN else x).detach().contiguous()
+        name: (x[:, :end] if name in TOKEN_OUTPUTS else x).detach().contiguous()
         for name, x in outputs.items()
     }
 

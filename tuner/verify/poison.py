@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from gdn_ops.launch.call import Call
+from gdn_ops.launch.call import TOKEN_INPUTS, Call
 from gdn_ops.launch.launcher import GIVEN
 from gdn_ops.launch.pool_call import PoolCall
 
@@ -20,7 +20,8 @@ GUARD = 4096
 """Elements behind every allocation whose NaN must survive."""
 INPUT_ROWS = 128
 """Tokens of NaN before and behind an input: as many as the largest chunk."""
-PER_TOKEN = ("q", "k", "v", "g", "beta", "do")
+TOKEN_TENSORS = (*TOKEN_INPUTS, "do")
+"""Tensors of a call with a value for each token: inputs and the gradient of the outputs."""
 
 
 @dataclass
@@ -83,8 +84,10 @@ def surrounded_by_nan(call: Call) -> Call:
         x = getattr(call, name)
         if x is None:
             continue
-        x = _embed(x, INPUT_ROWS * prod(x.shape[2:]) if name in PER_TOKEN else prod(x.shape[1:]))
-        if name in PER_TOKEN and call.packing is not None:
+        x = _embed(
+            x, INPUT_ROWS * prod(x.shape[2:]) if name in TOKEN_TENSORS else prod(x.shape[1:])
+        )
+        if name in TOKEN_TENSORS and call.packing is not None:
             x[:, call.packing.offsets[-1] :] = float("nan")
         setattr(inside, name, x)
     return inside
