@@ -46,7 +46,7 @@ class TunedProblem:
 def tuned_problems(path: Path) -> Iterator[TunedProblem]:
     """The problems of a database that have measured winners, in the order they were tuned."""
     with open_database(path, create=False, writable=False) as database:
-        store = Store(database, note=console.note)
+        store = Store(database, warn=console.remark)
         winners = [w for w in store.winners() if w.provenance == "measured"]
         rows = []
         for winner in winners:

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gdn_ops.tuner.measure.measurement.timers import cuda
 
 from gdn_ops.codegen.errors import InvalidConfig
 from gdn_ops.tuner.measure import measurement as measure_module
 from gdn_ops.tuner.measure.interleaving import interleaved
 from gdn_ops.tuner.measure.measurement import REFERENCE, Pace
-from gdn_ops.tuner.measure.timers import CaptureError
+from gdn_ops.tuner.measure.timers import CaptureError, cuda
 from gdn_ops.tuner.measure.timers.cuda import EAGER, GRAPH, CudaTimer
 from gdn_ops.tuner.workers.worker import status_of
 
