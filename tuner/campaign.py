@@ -1,4 +1,4 @@
-"""Campaign: the problems of a workload tuned one after another, sharing the time."""
+"""Campaign: tunes the problems of a workload one after another, within a shared time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gdn_ops.tuner.store.records import StoredWinner
 
 @dataclass
 class Result:
-    """How a campaign ended: the winner of each problem by its id, and why others have none."""
+    """How a campaign ended: the winner of each problem by id, or why it has none."""
 
     winners: dict[str, StoredWinner] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -44,14 +44,14 @@ def run_campaign(
     interruption: Interruption,
     minutes: float | None,
 ) -> Result:
-    """Tune problems, each within its share of the time that is left.
+    """Tune problems, each within its share of the remaining time.
 
-    An interruption ends the campaign after the best trial so far was made the winner of the
-    problem under way; everything else that was recorded stays, and the next run goes on from it.
+    An interruption ends the campaign: the best trial so far becomes the winner of the current
+    problem. All recorded trials stay, and the next run continues from them.
 
     Args:
-        problems: buckets.
-        minutes: for all of them; None for no limit.
+        problems: buckets, as ``Problem.bucket`` gives them.
+        minutes: for all problems together; None for no limit.
     """
     deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
     result = Result()
@@ -78,7 +78,7 @@ def run_campaign(
 
 def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: Deadline) -> None:
     problem_id = runner.problem.id()
-    why = "no variant is both right and timed: its trials say why; --minutes gives them more time"
+    why = "no variant is both right and timed; its trials say why. --minutes gives them more time"
     try:
         winner = tune_problem(runner, options=options, deadline=deadline)
     except UnsupportedProblem as error:
@@ -100,4 +100,4 @@ def _settle(runner: TrialRunner, result: Result) -> None:
     result.interrupted = True
     runner.context.report(Note(text="interrupted: the best trial so far is kept"))
     winner = winner_without_finals(runner)
-    result.add(runner.problem.id(), winner, "interrupted before a variant was measured")
+    result.add(runner.problem.id(), winner, "interrupted before any variant was measured")

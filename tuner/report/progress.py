@@ -1,4 +1,4 @@
-"""What a campaign reports while it runs, and the plain-text view of it."""
+"""The events that a campaign reports while it runs, and the view that prints them as lines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
 KNOWN_TRIALS_SECONDS = 5.0
-"""Between two lines about known trials, which come by the hundred in a moment."""
+"""Seconds between two lines about known trials, of which there may be hundreds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemStarted:
-    """``deadline`` is when its share of the time ends."""
+    """The tuning of a problem starts; ``deadline`` is when its share of the time ends."""
 
     problem_id: str
     number: int
@@ -31,7 +31,7 @@ class ProblemStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchStarted:
-    """A search through ``configs`` valid configs, of which ``trials`` new ones may be tried."""
+    """A search of a space with ``configs`` valid configs, at most ``trials`` of them new."""
 
     space: str
     configs: int
@@ -41,7 +41,7 @@ class SearchStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded:
-    """A trial stands in the database; one that is not ``fresh`` was there before this run."""
+    """A trial was recorded; if not ``fresh``, it was in the database before this run."""
 
     space: str
     trial: Trial
@@ -51,14 +51,14 @@ class TrialEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsStarted:
-    """The best variants are timed once more, interleaved."""
+    """The best variants are timed once more, in turn."""
 
     variants: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerStored:
-    """A winner stands in the database; one that is not ``final`` did not go through finals."""
+    """A winner was stored; if not ``final``, it was not timed in finals."""
 
     winner: StoredWinner
     text: str
@@ -67,7 +67,7 @@ class WinnerStored:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemEnded:
-    """``outcome`` says in a line how; ``ok`` whether a winner stands."""
+    """The tuning of a problem ended; ``outcome`` says how, ``ok`` whether it has a winner."""
 
     problem_id: str
     outcome: str
@@ -76,6 +76,8 @@ class ProblemEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
+    """A line of text."""
+
     text: str
 
 
@@ -86,7 +88,7 @@ Report = Callable[[Event], None]
 
 
 class View(Protocol):
-    """Shows events while a campaign runs; used as a context."""
+    """Shows events while a campaign runs; used as a context manager."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -102,7 +104,7 @@ class View(Protocol):
 
 @dataclass
 class SpaceTally:
-    """How far the search of one space is."""
+    """Counts of the trials in one space, and the best of them."""
 
     space: str
     configs: int
@@ -126,7 +128,7 @@ class SpaceTally:
         return self.tried - self.valid
 
     def add(self, event: TrialEnded) -> bool:
-        """Count a trial once; whether it is the best so far."""
+        """Count a trial once; return whether it is the best so far."""
         outcome = event.trial.outcome
         if event.trial.id in self.seen:
             return False
@@ -142,7 +144,7 @@ class SpaceTally:
 
 @dataclass
 class Tally:
-    """The state of a campaign, built from its events; what both views show."""
+    """The state of a campaign, collected from its events for the views."""
 
     problem: ProblemStarted | None = None
     spaces: dict[str, SpaceTally] = field(default_factory=dict)
@@ -165,7 +167,7 @@ class Tally:
 
 
 class LinesView:
-    """A line an event, for logs and pipes."""
+    """Prints one line per event, for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -192,7 +194,7 @@ class LinesView:
                 return
         if self._known and (isinstance(event, TrialEnded) or self._known > 1):
             known, self._known = self._known, 0
-            self._say(f"    {known} earlier trials taken over")
+            self._say(f"    {known} known trials of earlier runs")
         if not isinstance(event, TrialEnded) or event.fresh:
             self._say(line_of(event, self._tally))
 
@@ -202,7 +204,7 @@ class LinesView:
 
 
 def line_of(event: Event, tally: Tally) -> str:
-    """An event in one line."""
+    """The line that describes an event."""
     match event:
         case ProblemStarted():
             left = f", {event.deadline} for it" if event.deadline.limited else ""
@@ -234,6 +236,6 @@ def _trial_line(event: TrialEnded, tally: SpaceTally) -> str:
 
 
 def first_line(text: str, width: int = 100) -> str:
-    """The first line of a message, cut to a width."""
+    """The first line of a message, cut to a number of characters."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= width else line[: width - 1] + "…"

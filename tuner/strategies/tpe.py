@@ -1,8 +1,8 @@
-"""TPE: Optuna's tree-structured Parzen estimator over the configs of one space.
+"""TPE: samples the configs of one space with Optuna's tree-structured Parzen estimator.
 
-Optuna suggests a config again that it was told about, and suggests failed ones forever; so
-duplicates are answered here with what is known, failures are told as violated constraints, and
-once suggestions hold nothing new the rest of the space is enumerated around the best config.
+Optuna may suggest a config that it already knows, and goes on suggesting failed ones. So a repeated
+suggestion is answered here with the known outcome, and a failure is told as a violated constraint.
+If the suggestions contain nothing new, the rest of the space is enumerated around the best config.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from gdn_ops.tuner.strategies.enumeration import Enumeration
 from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 
 MAX_FRUITLESS = 24
-"""Suggestions in a row without a new valid config, after which the rest is enumerated."""
+"""Suggestions in a row without a new valid config after which the rest is enumerated."""
 
 RANDOM_SUGGESTIONS = 6
-"""Random suggestions before the estimator takes over; trials are dear, spaces small."""
+"""Random suggestions before the estimator is used; few, because trials are expensive."""
 
 FAILED = 1.0
-"""Value and violation told of a config that failed: no sampler ranks it by its value."""
+"""Value and constraint violation of a failed config; a sampler never ranks it by the value."""
 
 
 def make(setup: StrategySetup) -> Tpe:
-    """Open the study, bring it up to what is known, and setup.
+    """Open the study and add the known outcomes that it lacks.
 
     Raises:
-        ResultsError: the file of the studies cannot be read or written; ``ask`` and ``tell``, too.
+        ResultsError: the file of studies cannot be read or written. ``ask``, ``tell`` and ``drop``
+            raise it too.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with study_errors(setup.studies):
@@ -48,7 +49,7 @@ def make(setup: StrategySetup) -> Tpe:
 
 
 class Tpe:
-    """A study that never asks for a config twice."""
+    """An Optuna study that never suggests a config twice."""
 
     def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
         self.space, self.study, self._file = setup.space, study, setup.studies
@@ -61,7 +62,7 @@ class Tpe:
         self._catch_up()
 
     def ask(self) -> Config | None:
-        """The next config: one of the first, then Optuna's suggestion, then the rest."""
+        """The next config: the first ones, then Optuna's suggestions, then the rest."""
         with study_errors(self._file):
             while self._first:
                 first = self._first.pop(0)
@@ -72,7 +73,7 @@ class Tpe:
         return suggested if suggested is not None else self._ask_rest()
 
     def tell(self, config: Config, outcome: Outcome) -> None:
-        """Store the outcome of a config that was asked."""
+        """Add the outcome of a suggested config to the study."""
         point = self.space.point(config)
         self._outcomes[point] = outcome
         trial = self._asked.pop(point, None)
@@ -83,7 +84,7 @@ class Tpe:
                 self._finish(trial, outcome)
 
     def drop(self, config: Config) -> None:
-        """Fail the trial of a config that was asked; it is not asked again."""
+        """Fail the study's trial of a suggested config, which is not suggested again."""
         trial = self._asked.get(self.space.point(config))
         if trial is not None:
             with study_errors(self._file):
@@ -103,7 +104,9 @@ class Tpe:
             elif point in self._outcomes:
                 self._finish(trial, self._outcomes[point])
             else:
-                self.study.tell(trial, state=TrialState.FAIL)  # asked already, not told yet
+                self.study.tell(
+                    trial, state=TrialState.FAIL
+                )  # suggested already, outcome not known yet
         return None
 
     def _ask_rest(self) -> Config | None:
@@ -111,7 +114,7 @@ class Tpe:
             asked = [*self._outcomes, *self._asked]
             self._rest = Enumeration(self.space, seed=self._seed, asked=asked)
             if (best := self._best()) is not None:
-                self._rest.nearest(best)
+                self._rest.nearest_to(best)
         return self._rest.ask()
 
     def _best(self) -> Config | None:
@@ -130,7 +133,7 @@ class Tpe:
         self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
 
     def _catch_up(self) -> None:
-        """Fail what a killed run left running, and add what the results hold and the study not."""
+        """Fail trials that a killed run left running; add known outcomes that the study lacks."""
         for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
         told = {
@@ -161,24 +164,24 @@ class Tpe:
 
 
 def ordinal(axis: Axis) -> bool:
-    """Whether the axis' values are numbers, whose order the estimator should know."""
+    """Whether the axis has numbers, whose order the estimator should know."""
     return all(type(value) is int for value in axis.values)
 
 
 def distribution(axis: Axis) -> BaseDistribution:
-    """Numbers as the index of the value, everything else as a category."""
+    """Optuna's distribution of an axis: the index of a number, a category for anything else."""
     if ordinal(axis):
         return IntDistribution(0, len(axis.values) - 1)
     return CategoricalDistribution(axis.values)
 
 
 def encode(axis: Axis, value: Value) -> Value:
-    """An axis value as Optuna keeps it."""
+    """An axis value as Optuna stores it."""
     return axis.values.index(value) if ordinal(axis) else value
 
 
 def decode(axis: Axis, value: Value) -> Value:
-    """An axis value from what Optuna keeps."""
+    """An axis value from what Optuna stores."""
     return axis.values[int(value)] if ordinal(axis) else value
 
 

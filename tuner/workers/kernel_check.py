@@ -1,6 +1,6 @@
-"""The Triton kernels on a machine without a GPU: interpreted, and compiled for one elsewhere.
+"""Checks of the Triton kernels on a machine without a GPU: run in the interpreter, and compiled.
 
-Nothing is timed, so nothing is stored: only a GPU can choose among them.
+Nothing is timed and nothing is stored: choosing among variants needs the GPU.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 TINY = Problem(
     op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=32, sequences=1, final_state=True
 )
-"""What the interpreter can run in seconds, at some 10 ms a program."""
+"""A problem that the interpreter, at about 10 ms per program, runs in seconds."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One kernel by plan and stage, or a whole plan by its op, and what was found in words."""
+    """The result of one check, in words.
+
+    Args:
+        stage: the stage that was compiled, or the op of a plan that was interpreted.
+    """
 
     plan: str
     stage: str
@@ -43,12 +47,12 @@ def check_kernels(
     workers: int,
     interruption: Interruption,
 ) -> Iterator[Checked]:
-    """Interpret and compile the default variants made of Triton kernels, forward and backward.
+    """Interpret and compile the default variants with Triton kernels, forward and backward.
 
     Args:
-        problem: what is compiled, and its backward; what is interpreted is ``TINY``.
-        target: a GPU that need not be here.
-        seconds: after them what is left is left out.
+        problem: is compiled, with its backward; ``TINY`` is interpreted.
+        target: a GPU, which this machine need not have.
+        seconds: time limit; checks that would start later are left out.
     """
     deadline = Deadline.after(seconds)
     with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():

@@ -124,7 +124,7 @@ def test_a_packed_call_says_where_its_sequences_begin() -> None:
 
 
 def test_layouts_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"\(4, 3\) tokens.*make no batch"):
+    with pytest.raises(InvalidInput, match=r"\(4, 3\) tokens.*are not a batch"):
         random_call(PROBLEM, layout=Layout((4, 3)))
     with pytest.raises(InvalidInput, match="tail of 2"):
         random_call(PROBLEM, layout=Layout((4, 4), tail=2))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidConfig, UnknownName
-from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MOST_ROUNDS, interleaved
+from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MAX_ROUNDS, interleaved
 from gdn_ops.tuner.measure.measurement import run
 from gdn_ops.tuner.measure.timers import SAMPLE_SECONDS, batch, timer_of
 from gdn_ops.tuner.measure.timers.nvml import gpu_warnings, throttling
@@ -95,7 +95,7 @@ def test_each_stage_of_interpreted_kernels_can_be_timed_alone() -> None:
 
 def test_variants_of_other_interfaces_do_not_share_a_stage() -> None:
     variants = [Variant.of("split", PROBLEM, {"BT": BT}) for BT in (16, 32)]
-    with pytest.raises(InvalidConfig, match="read different tensors"):
+    with pytest.raises(InvalidConfig, match="have different interfaces"):
         run(job(PROBLEM, variants, stage="chunk_h"))
 
 
@@ -150,10 +150,10 @@ def test_rounds_alternate_their_direction() -> None:
 def test_rounds_go_on_until_the_budget_is_used(rounds: int, budget: float, each: float) -> None:
     contenders = Contenders(A=each, B=each)
     taken = len(contenders.run(rounds=rounds, seconds=budget)["A"])
-    assert rounds <= taken <= max(rounds, MOST_ROUNDS)
+    assert rounds <= taken <= max(rounds, MAX_ROUNDS)
     if rounds < taken:
         assert (taken - 1) * 2 * each < budget * (1 + 1e-9)
-    if taken < MOST_ROUNDS:
+    if taken < MAX_ROUNDS:
         assert contenders.now >= budget * (1 - 1e-9)
 
 

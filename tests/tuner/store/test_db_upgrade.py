@@ -160,6 +160,6 @@ def test_an_upgrade_that_leaves_rows_pointing_nowhere_is_undone(
     bench.record(stage_key(BK=32))
     path = bench.close()
     release('op.execute("DELETE FROM problems")')
-    with pytest.raises(ResultsError, match="point nowhere, the first in table trials"):
+    with pytest.raises(ResultsError, match="refer to missing rows, the first in table trials"):
         open_database(path, create=False)
     assert pragma(path, "user_version") == SCHEMA_VERSION

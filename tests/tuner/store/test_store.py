@@ -179,7 +179,7 @@ def test_winners_of_targets_and_problems_stand_beside_each_other(bench: Bench) -
 def test_a_prediction_gives_way_to_a_measurement_and_never_replaces_it(bench: Bench) -> None:
     bench.win(predicted=True)
     bench.win()
-    with pytest.raises(ResultsError, match=r"prediction .* cannot replace it: measure it first"):
+    with pytest.raises(ResultsError, match=r"prediction .* cannot replace it; measure the variant"):
         bench.win(predicted=True)
     assert [w.provenance for w in bench.store.winners()] == ["measured"]
 

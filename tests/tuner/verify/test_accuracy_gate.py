@@ -199,14 +199,14 @@ def test_tokens_of_nobody_are_read_at_ones_peril(monkeypatch: pytest.MonkeyPatch
     breaking(monkeypatch, lambda values: values["o"].add_(values["v"][:, -1:].mean() * 1e-9))
     faults = [case.fault for case in verified(PACKED).cases if case.status == "wrong"]
     assert len(faults) == 1
-    assert faults[0].startswith("'empty, short and ragged sequences with tokens of nobody behind'")
+    assert faults[0].startswith("'empty, short and ragged sequences with unused tokens at the end'")
 
 
 def test_noise_within_the_bar_is_nondeterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, lambda v: v["o"].mul_(1 + 1e-6 * torch.rand_like(v["o"])))
     verdict = verified(PROBLEM)
     assert verdict.status == "nondeterministic"
-    assert "run 2 gives other bits of o than run 1" in verdict.message
+    assert "o of run 2 differs in bits from run 1" in verdict.message
 
 
 def test_a_rare_slip_needs_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_a_rare_slip_needs_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None
     runs.clear()
     verdict = verified(PROBLEM, repeats=30)
     assert verdict.status == "nondeterministic"
-    assert "'several chunks and a ragged end': run 7 gives other bits of o" in verdict.message
+    assert "'several chunks and a ragged end': o of run 7 differs in bits" in verdict.message
 
 
 def test_a_neumann_series_over_a_chunk_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
