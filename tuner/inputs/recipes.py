@@ -71,7 +71,7 @@ def unit_rows(generator: Generator, *shape: int, cosine: float = 0.0) -> Tensor:
 
 
 def _model(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
-    """As layers initialize them; of four or more heads the first keeps all, the last very little."""
+    """As layers initialize them; the first of four or more keeps all, the last little."""
     A = uniform(generator, HV, high=STRONGEST_RATE)
     dt = uniform(generator, HV, *channels, low=log(SMALLEST_DT), high=log(LARGEST_DT)).exp()
     dt_bias = dt + (-torch.expm1(-dt)).log()  # the inverse of softplus

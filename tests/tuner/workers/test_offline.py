@@ -40,6 +40,7 @@ PLAN = Plan(
 )
 SPEC = KernelSpec(
     name="toy",
+    template="triton/toy",
     doc="",
     equation="",
     shared=("BT",),
