@@ -20,8 +20,8 @@ from gdn_ops.launch.launcher import Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
-from gdn_ops.tuner.measure.baseline import reference_run
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
+from gdn_ops.tuner.measure.reference_run import reference_run
 from gdn_ops.tuner.measure.statistics import estimate
 from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
 from gdn_ops.tuner.verify.expected import inputs_of
@@ -92,7 +92,7 @@ def measure(
         CaptureError: a variant's calls cannot be captured in a CUDA graph; end this process.
         UnknownName: the variants have no such stage.
     """
-    begin = monotonic()
+    start = monotonic()
     timer = timer_of(device, threads=threads)
     launchers = {variant.id: bind(problem, variant) for variant in variants}
     with torch.no_grad(), _no_collection():
@@ -106,10 +106,10 @@ def measure(
             name: timer.samplers(each, len(calls), all_methods=eager) for name, each in runs.items()
         }
         if reference:
-            baseline = reference_run(problem, calls)
+            run_reference = reference_run(problem, calls)
             # it may wait for the GPU, so no graph can hold it; it is not ranked with the variants
-            samplers[REFERENCE] = timer.samplers(baseline, len(calls), eager=True)
-        spent = monotonic() - begin
+            samplers[REFERENCE] = timer.samplers(run_reference, len(calls), eager=True)
+        spent = monotonic() - start
         rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent))
     return {
         "rows": [rows[name] for name in runs],

@@ -151,7 +151,7 @@ def _row(tally: SpaceTally) -> tuple[str, ...]:
         tally.space,
         str(tally.tried),
         str(tally.configs) if tally.configs else "",
-        str(tally.valid),
+        str(tally.ok),
         str(tally.failed),
         seconds_text(tally.best),
         tally.best_text or ("the defaults" if tally.best is not None else ""),

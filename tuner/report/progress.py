@@ -120,12 +120,12 @@ class SpaceTally:
         return self.statuses.total()
 
     @property
-    def valid(self) -> int:
+    def ok(self) -> int:
         return self.statuses["ok"]
 
     @property
     def failed(self) -> int:
-        return self.tried - self.valid
+        return self.tried - self.ok
 
     def add(self, event: TrialEnded) -> bool:
         """Count a trial once; return whether it is the best so far."""

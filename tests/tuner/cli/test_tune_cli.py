@@ -184,7 +184,7 @@ def test_the_tally_counts_each_trial_once() -> None:
     for event in EVENTS:
         tally.add(event)
     single = tally.spaces["single"]
-    assert (single.tried, single.valid, single.failed) == (3, 2, 1)
+    assert (single.tried, single.ok, single.failed) == (3, 2, 1)
     assert (single.best, single.best_text) == (1e-3, "single tile=64")
 
 

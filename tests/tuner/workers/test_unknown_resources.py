@@ -46,8 +46,8 @@ def test_a_kernel_compiles_where_tritons_cache_cannot_be_written(
 def unknown(monkeypatch: pytest.MonkeyPatch) -> CompileRow:
     """The row of a kernel that compiled where there is no disassembler."""
     compiled = Compiled(
-        stage="gate_cumsum", target=H200, warps=4, shared=0, tensor_memory=0, binary=b"", asm={"ttgir": ""},
-        seconds=1.0, cached=False,
+        stage="gate_cumsum", target=H200, warps=4, shared=0, tensor_memory=0, binary=b"",
+        asm={"ttgir": ""}, seconds=1.0, cached=False,
     )  # fmt: skip
 
     def missing(*_: object, **__: object) -> None:
