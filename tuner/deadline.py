@@ -19,7 +19,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The deadline so many seconds from now."""
+        """The deadline that is this many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property
@@ -40,7 +40,7 @@ class Deadline:
         """When the next of some parts should be over, so that all parts get the same time.
 
         Args:
-            parts: that are left, at least 1.
+            parts: number of parts that are left, the next one included; 0 counts as 1.
             least: seconds that the next part gets even if its share is smaller; it never gets more
                 than the remaining time.
         """
@@ -48,7 +48,7 @@ class Deadline:
         return Deadline(min(self.moment, time.monotonic() + seconds))
 
     def earlier(self, seconds: float) -> Deadline:
-        """The deadline so many seconds before this one."""
+        """The deadline that is this many seconds before this one."""
         return Deadline(self.moment - seconds)
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from gdn_ops.launch import stage_launcher
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.verify.accuracy import NOT_FINITE
-from gdn_ops.tuner.verify.accuracy_gate import Verdict, run, verify
+from gdn_ops.tuner.verify.accuracy_gate import GateResult, run, verify
 
 PROBLEM = Problem(
     op="forward", H=4, HV=8, K=32, V=20, dtype="fp32", tokens=512, sequences=1, final_state=True
@@ -47,7 +47,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDN_CACHE_DIR", str(tmp_path))
 
 
-def verified(problem: Problem, **options: Any) -> Verdict:
+def verified(problem: Problem, **options: Any) -> GateResult:
     return verify(problem, Variant.default("torch", problem), **options)
 
 
