@@ -18,10 +18,10 @@ from bench.compare.ours import problem_of
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant, plan_named
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.cost.judgement import spearman
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.report import console
-from gdn_ops.tuner.workers.cores import cores
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 RESULTS = Path(__file__).parent / "results"

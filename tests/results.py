@@ -61,7 +61,7 @@ class Bench:
 
     def known(self, key: TrialKey, sources: dict[str, str] | None = SOURCES) -> Trial | None:
         """What the store knows of a key that is rendered to ``sources`` today."""
-        return self.store.known_outcome(
+        return self.store.known_trial(
             key, self.environment_id, variant_id=VARIANT.id, sources=sources
         )
 

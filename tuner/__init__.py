@@ -1,1 +1,1 @@
-"""Search, verify, measure, store and report; the ``gdn`` command."""
+"""The tuner: searches, verifies, measures, stores and reports; the ``gdn`` command."""

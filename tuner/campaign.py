@@ -1,26 +1,29 @@
-"""Campaign: the problems of a workload tuned one after another, sharing the time."""
+"""Campaign: tunes the problems of a workload one after another, within a shared time."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
-from gdn_ops.tuner.report.progress import Note, ProblemBegan, ProblemEnded
-from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.stage_tuning import share
+from gdn_ops.tuner.search.standing_winner import (
+    is_finished,
+    standing_winner,
+    winner_without_finals,
+)
 from gdn_ops.tuner.search.trial_runner import Context, TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner
 
 
 @dataclass
 class Result:
-    """How a campaign ended: the winner of each problem by its id, and why others have none."""
+    """How a campaign ended: the winner of each problem by id, or why it has none."""
 
     winners: dict[str, StoredWinner] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -41,25 +44,25 @@ def run_campaign(
     interruption: Interruption,
     minutes: float | None,
 ) -> Result:
-    """Tune problems, each within its share of the time that is left.
+    """Tune problems, each within its share of the remaining time.
 
-    An interruption ends the campaign after the best trial so far was made the winner of the
-    problem under way; everything else that was recorded stays, and the next run goes on from it.
+    An interruption ends the campaign: the best trial so far becomes the winner of the current
+    problem. All recorded trials stay, and the next run continues from them.
 
     Args:
-        problems: buckets.
-        minutes: for all of them; None for no limit.
+        problems: buckets, as ``Problem.bucket`` gives them.
+        minutes: for all problems together; None for no limit.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
     result = Result()
     for number, problem in enumerate(problems, start=1):
         runner = TrialRunner(context, problem)
-        if finals.finished(runner) and not options.again:
+        if is_finished(runner) and not options.again:
             _skip(runner, result)
             continue
-        until = share(deadline, len(problems) - number + 1)
+        until = deadline.share(len(problems) - number + 1)
         context.report(
-            ProblemBegan(
+            ProblemStarted(
                 problem_id=problem.id(), number=number, total=len(problems), deadline=until
             )
         )
@@ -73,9 +76,9 @@ def run_campaign(
     return result
 
 
-def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: float | None) -> None:
+def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: Deadline) -> None:
     problem_id = runner.problem.id()
-    why = "no variant is both right and timed: its trials say why; --minutes gives them more time"
+    why = "no variant is both right and timed; its trials say why. --minutes gives them more time"
     try:
         winner = tune_problem(runner, options=options, deadline=deadline)
     except UnsupportedProblem as error:
@@ -86,7 +89,7 @@ def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: fl
 
 
 def _skip(runner: TrialRunner, result: Result) -> None:
-    winner = finals.standing(runner)
+    winner = standing_winner(runner)
     problem_id = runner.problem.id()
     result.add(problem_id, winner, "")
     text = f"{problem_id}: tuned already, --again tunes it further"
@@ -96,5 +99,5 @@ def _skip(runner: TrialRunner, result: Result) -> None:
 def _settle(runner: TrialRunner, result: Result) -> None:
     result.interrupted = True
     runner.context.report(Note(text="interrupted: the best trial so far is kept"))
-    winner = finals.settle(runner)
-    result.add(runner.problem.id(), winner, "interrupted before a variant was measured")
+    winner = winner_without_finals(runner)
+    result.add(runner.problem.id(), winner, "interrupted before any variant was measured")

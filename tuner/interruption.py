@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted at once, acted on where nothing can be lost."""
+"""Ctrl-C and SIGTERM: noted at once, acted on at points where no trial is lost."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system asked for an end.
+    """The user or the system asked the program to end.
 
-    A KeyboardInterrupt, so that no ``except Exception`` on its way takes it for a failed trial.
+    It is a KeyboardInterrupt, so that ``except Exception`` does not take it for a failed trial.
     """
 
 
 class Interruption:
-    """Whether an end was asked for.
+    """Whether the program was asked to end.
 
-    The first signal is only noted, unless the program just waits for a child; the second one
-    ends whatever is going on.
+    The first signal is only noted, to be seen by ``check``, unless the program is waiting for a
+    child process. The second signal raises Interrupted at once.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Interruption:
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Handle the signals inside the block, which must run in the main thread."""
+        """Handle the signals inside the block; must be used in the main thread."""
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
@@ -40,7 +40,7 @@ class Interruption:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A block that a signal may leave at any point."""
+        """Inside the block a signal raises Interrupted at once, because nothing can be lost."""
         self.check()
         self._waiting = True
         try:
@@ -49,7 +49,7 @@ class Interruption:
             self._waiting = False
 
     def check(self) -> None:
-        """Raise Interrupted if an end was asked for."""
+        """Raise Interrupted if a signal was received."""
         if self.requested:
             raise Interrupted
 

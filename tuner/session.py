@@ -1,4 +1,4 @@
-"""A tuning session: everything a campaign needs, opened for a device and a database."""
+"""A tuning session: opens what a campaign needs, for a device and a database, and runs it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.progress import Note, View
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.study_file import studies_beside
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16
 
-WIDEST = 32
-"""Configs asked of a strategy at once: it learns nothing between them."""
-SIEVE = 4
-"""Configs compiled for each that a GPU times: sixteen cores compile eight while it times two."""
+MAX_WIDTH = 32
+"""Most configs that a strategy is asked for at once; it learns nothing from one to the next."""
+COMPILED_PER_TIMED = 4
+"""Configs that are compiled for each one that a GPU times. While the GPU times two configs, 16 CPU
+cores compile eight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,10 @@ class Request:
 
     Args:
         workload: the name under which the run is stored.
-        problems: buckets.
-        device: torch device or ``auto``.
-        minutes: for all problems; None for no limit.
-        threads: of a CPU; None for as many as PyTorch takes.
+        problems: buckets, as ``Problem.bucket`` gives them.
+        device: a torch device, or ``auto`` for the first GPU, else the CPU.
+        minutes: for all problems together; None for no limit.
+        threads: CPU threads; None for PyTorch's default.
     """
 
     workload: str
@@ -56,12 +57,12 @@ class Request:
 
 
 def tune(request: Request, view: View) -> Result:
-    """Run a campaign as requested, shown in a view.
+    """Run a campaign as requested and show its progress in a view.
 
-    Must be called from the main thread, whose SIGINT and SIGTERM it handles meanwhile.
+    Must be called from the main thread, because it handles SIGINT and SIGTERM.
 
     Raises:
-        InvalidInput: the device or the number of threads does not exist here.
+        InvalidInput: this machine does not have the device or as many cores as threads.
         LaunchError: the cache of rendered modules cannot be written.
         ResultsError: the database cannot be opened or written.
     """
@@ -71,10 +72,10 @@ def tune(request: Request, view: View) -> Result:
     threads = thread_count(request.threads)
     torch.set_num_threads(threads)
     target = _target(device)
-    require_room(cache_folder())  # every child would fail by a cache that cannot be written
+    require_room(cache_folder())  # if the cache cannot be written, every child process would fail
     interruption = Interruption()
     with open_database(request.database, create=True) as database, interruption.listen():
-        store = Store(database, note=lambda text: view(Note(text=text)))
+        store = Store(database, warn=lambda text: view(Note(text=text)))
         environment = fingerprint(device, arch=target.arch)
         run = store.start_run(
             request.workload, target.name, seed=request.options.seed, options=_recorded(request)
@@ -93,8 +94,8 @@ def tune(request: Request, view: View) -> Result:
         options = replace(
             request.options,
             studies=studies_beside(request.database),
-            width=min(WIDEST, 2 * cores()) if target.gpu else 1,
-            sieve=SIEVE if target.gpu else 1,
+            width=min(MAX_WIDTH, 2 * cores()) if target.gpu else 1,
+            compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )
         try:
             with view:
@@ -113,7 +114,7 @@ def device_named(name: str) -> str:
     """The torch device of a name; ``auto`` is the first GPU, else the CPU.
 
     Raises:
-        InvalidInput: there is no such device in this machine.
+        InvalidInput: this machine has no such device.
     """
     import torch
 
@@ -125,15 +126,15 @@ def device_named(name: str) -> str:
     if name not in known:
         raise InvalidInput(
             f"device {name!r} is not in this machine, which has {', '.join(known)}; choose one of "
-            "them, or --device auto."
+            "these, or --device auto."
         )
     return name
 
 
 def require_room(folder: Path) -> None:
-    """Raise LaunchError unless some kilobytes can be written to a cache folder and read back.
+    """Raise LaunchError unless 64 KiB can be written to a cache folder and read back.
 
-    A full disk takes an empty file; an earlier run may have left one of any content.
+    Random bytes are written, because a full disk still accepts an empty file.
     """
     ensure_folder(folder)
     written = os.urandom(PROBE_BYTES)
@@ -147,27 +148,29 @@ def require_room(folder: Path) -> None:
     except OSError as error:
         raise LaunchError(
             f"cannot write {PROBE_BYTES} bytes to {folder}, the cache of kernels: {error}; "
-            "free some space there, or set GDN_CACHE_DIR to another folder."
+            "free some space or set GDN_CACHE_DIR to another folder."
         ) from error
     if not sound:
         raise LaunchError(
-            f"{folder} gives back other bytes than were written; its disk is damaged, set "
-            "GDN_CACHE_DIR to a folder on another."
+            f"the bytes read from {folder} are not those that were written: its disk is damaged; "
+            "set GDN_CACHE_DIR to a folder on another disk."
         )
 
 
 def thread_count(wanted: int | None) -> int:
-    """The threads of a CPU measurement: as many as wanted, else as many as PyTorch takes.
+    """The number of threads of a CPU measurement: as wanted, else PyTorch's default.
 
     Raises:
-        InvalidInput: more than there are cores, or fewer than one.
+        InvalidInput: the number is below 1 or above the number of cores.
     """
     import torch
 
     if wanted is None:
         return torch.get_num_threads()
     if not 1 <= wanted <= cores():
-        raise InvalidInput(f"--threads {wanted} is outside 1..{cores()}, the cores here.")
+        raise InvalidInput(
+            f"--threads {wanted} must be >= 1 and <= {cores()}, the number of cores here."
+        )
     return wanted
 
 
@@ -182,7 +185,9 @@ def _target(device: str) -> Target:
 def _recorded(request: Request) -> dict[str, Any]:
     """The options as the run's row keeps them: JSON, and no path of this machine."""
     options = {
-        k: v for k, v in asdict(request.options).items() if k not in ("studies", "width", "sieve")
+        k: v
+        for k, v in asdict(request.options).items()
+        if k not in ("studies", "width", "compiled_per_timed")
     }
     return {
         **options,

@@ -39,7 +39,7 @@ def main() -> None:
             console.say(f"{stage.name}: already done")
             continue
         if why := stage.refuses():
-            console.note(f"{stage.name} is skipped: {why}")
+            console.remark(f"{stage.name} is skipped: {why}")
             continue
         ended = _run(stage, campaign, end - time.monotonic())
         if ended is None:
@@ -50,7 +50,9 @@ def main() -> None:
         if ended.status != "done":
             missing.append(stage.name)
     if missing:
-        console.note(f"not finished: {', '.join(missing)}; run the same command again to continue")
+        console.remark(
+            f"not finished: {', '.join(missing)}; run the same command again to continue"
+        )
     raise SystemExit(1 if missing else 0)
 
 
@@ -58,7 +60,7 @@ def _run(stage: Stage, campaign: Campaign, remaining: float) -> Ended | None:
     """Run a stage within its share of the time; None if too little time remains."""
     seconds = min(remaining, 60 * campaign.minutes * stage.share)
     if remaining < stage.least:
-        console.note(
+        console.remark(
             f"{stage.name} is not started: {max(0.0, remaining):.0f} s remain, it needs "
             f"{stage.least:.0f} s"
         )

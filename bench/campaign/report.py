@@ -18,7 +18,7 @@ from bench.campaign.comparisons import comparisons
 from bench.campaign.spaces import write_spaces
 from bench.campaign.tuning import tuned_problems
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner.cost.judged import judged
+from gdn_ops.tuner.cost.stored_judgements import stored_judgements
 from gdn_ops.tuner.report import console
 
 
@@ -101,7 +101,7 @@ def _tuning(database: Path) -> list[str]:
 
 
 def _model(database: Path) -> list[str]:
-    found = judged([database], note=console.note)
+    found = stored_judgements([database], warn=console.remark)
     rows = [
         (j.problem_id, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
          f"{j.ratio:.2f}")

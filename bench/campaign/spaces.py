@@ -33,7 +33,7 @@ def write_spaces(database: Path, folder: Path) -> int:
     """Write one file per target, problem, plan, stage and interface; return their number."""
     spaces: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
     with open_database(database, create=False, writable=False) as opened:
-        for trial in Store(opened, note=console.note).trials():
+        for trial in Store(opened, warn=console.remark).trials():
             key, interface = trial.key, trial.key.interface.items()
             shared = "-".join(f"{name}{value}" for name, value in interface)
             stage = key.stage or "whole"

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.campaign.stage import Command, Stage
-from gdn_ops.tuner.workers.cores import cores
+from gdn_ops.tuner.cores import cores
 
 TESTERS = 8
 """Parallel test processes; most of a test's time is spent in the compiler."""

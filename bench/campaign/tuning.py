@@ -49,7 +49,7 @@ class TunedProblem:
 def tuned_problems(path: Path) -> Iterator[TunedProblem]:
     """Yield the problems of a database with measured winners, in the order of their tuning."""
     with open_database(path, create=False, writable=False) as database:
-        store = Store(database, note=console.note)
+        store = Store(database, warn=console.remark)
         winners = [w for w in store.winners() if w.provenance == "measured"]
         rows = []
         for winner in winners:

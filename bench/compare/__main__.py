@@ -29,10 +29,10 @@ from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.measure.fingerprint import cpu_model
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.session import device_named
-from gdn_ops.tuner.workers.cores import cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -65,11 +65,11 @@ def main() -> None:
             compiled, cases[len(measured) : count], device=str(device),
             seconds=WARM_SHARE * 60 * arguments.minutes, workers=min(WARMERS, cores()),
         ):  # fmt: skip
-            console.note(f"not compiled in advance: {why}")
+            console.remark(f"not compiled in advance: {why}")
     try:
         for case in cases[len(measured) : count]:
             if time.monotonic() > end:
-                console.note(
+                console.remark(
                     f"out of time after {len(measured)} of {count} cases; run the same command "
                     "again to continue"
                 )
@@ -128,7 +128,7 @@ def _contenders(only: str, plans: str, gradients: bool) -> list[str]:
             raise SystemExit(f"--only has the unknown library {name}; known are {', '.join(PEERS)}")
     for name in wanted:
         if not PEERS[name].installed:
-            console.note(f"{name} is not installed and is skipped: {PEERS[name].install}")
+            console.remark(f"{name} is not installed and is skipped: {PEERS[name].install}")
     return [*our_names, *(name for name in wanted if PEERS[name].installed)]
 
 

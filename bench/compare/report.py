@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.compare.cases import Case
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE
 
 OURS = "ours"
 Measured = Sequence[tuple[Case, Mapping[str, Any]]]
@@ -141,9 +141,9 @@ def _missing(measured: Measured, names: Sequence[str]) -> str:
 
 def _doubts(measured: Measured) -> str:
     """List reasons to doubt the timings: a throttled or shared GPU, a warm cache."""
-    flags = [f for _, a in measured for f in a.get("conditions", {}).get("flags", ())]
+    flags = [f for _, a in measured for f in a.get("conditions", {}).get("warnings", ())]
     return "\n".join(f"- {flags.count(flag)} cases: {flag}" for flag in dict.fromkeys(flags))
 
 
 def _error_text(error: float) -> str:
-    return "NaN" if error >= NO_NUMBER else f"{error:.1e}"
+    return "NaN" if error >= NOT_FINITE else f"{error:.1e}"

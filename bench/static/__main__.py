@@ -16,8 +16,8 @@ from bench.static.launch import Counted
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.report import console
-from gdn_ops.tuner.workers.cores import cores
 
 INSTALL = "pip install --no-deps flash-linear-attention fla-core einops"
 RESULTS = Path(__file__).parents[1] / "results"
@@ -59,12 +59,12 @@ def peer_pairs(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
 def peer_if_there(ops: tuple[str, ...], target: Target) -> dict[str, report.Pair]:
     """Return the peer's counts by op; empty, with a note, if they are not available."""
     if find_spec("fla") is None:
-        console.note(f"{report.PEER} is not installed and is not counted; {INSTALL}")
+        console.remark(f"{report.PEER} is not installed and is not counted; {INSTALL}")
         return {}
     try:
         return peer_pairs(ops, target)
     except RuntimeError as error:
-        console.note(f"{report.PEER} is not counted: {error}")
+        console.remark(f"{report.PEER} is not counted: {error}")
         return {}
 
 

@@ -11,13 +11,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, log2
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
 from gdn_ops.results_path import databases as database_paths
 
@@ -31,11 +32,6 @@ SOURCES_SINCE = 2
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "predicted")
 """How a winner fits a problem, from the best fit to the worst."""
-
-SAME_FACTS = ("op", "gate", "delta", "dtype", "K", "V", "grad")
-SIZE_FACTS = ("tokens", "sequences", "HV", "H")
-FLAG_DISTANCE = 0.25
-"""The distance that one differing flag adds; doubling one size adds 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,29 +175,15 @@ def read_winners(path: Path) -> WinnerTable:
     return WinnerTable(tuple(winners), tuple(skipped))
 
 
-def distance(facts: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
-    """How far two problems are apart, in doublings of a size; None when no winner can be shared.
-
-    Facts that are neither required to be equal nor sizes are flags.
-    """
-    # a flag that a row of an older version lacks, or alone has, is off
-    if any((facts.get(key) or False) != (other.get(key) or False) for key in SAME_FACTS):
-        return None
-    sizes: float = sum(abs(log2(facts[key]) - log2(other[key])) for key in SIZE_FACTS)
-    flags = (facts.keys() | other.keys()) - {*SAME_FACTS, *SIZE_FACTS}
-    differing = [f for f in flags if (facts.get(f) or False) != (other.get(f) or False)]
-    return sizes + FLAG_DISTANCE * len(differing)
-
-
 def _fit(
     winner: Winner, problem_id: str, facts: Mapping[str, Any], target: str, arch: str
 ) -> tuple[int, bool, float] | None:
     """Return the sort key of a winner: rank in ``HOW``, other target, distance; None: no fit."""
     exact = winner.problem_id == problem_id
-    apart = 0.0 if exact else distance(winner.facts, facts)
     same_target = winner.target == target
-    if apart is None or not (same_target or winner.arch == arch):
+    if not (exact or can_share(winner.facts, facts)) or not (same_target or winner.arch == arch):
         return None
+    apart = 0.0 if exact else distance(winner.facts, facts)
     if winner.provenance == "predicted":
         how = "predicted"
     elif same_target:

@@ -43,7 +43,10 @@ class Call:
     dht: torch.Tensor | None = None
 
 
-DIFFERENTIABLE = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "h0")
+TOKEN_INPUTS = ("q", "k", "v", "g", "beta")
+"""Inputs of a call with a value for each token."""
+
+DIFFERENTIABLE = (*TOKEN_INPUTS, "A_log", "dt_bias", "h0")
 """The inputs of a call that have a gradient, named ``d`` and the input's name."""
 
 

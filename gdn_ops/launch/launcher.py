@@ -14,7 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
 from gdn_ops.codegen.tensor import Sizes, segment_tokens
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch.call import DIFFERENTIABLE, Call, check_decay
+from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call, check_decay
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.precision import exact
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
@@ -22,8 +22,6 @@ from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 GIVEN = (*DIFFERENTIABLE, "do", "dht")
 
 ALL = frozenset(RESULTS)
-
-PER_TOKEN = ("q", "k", "v", "g", "beta")
 
 
 Steps = list[tuple[StageLauncher, list[str]]]
@@ -96,7 +94,7 @@ class Launcher:
             return {f"d{name}": torch.zeros_like(getattr(call, name)) for name in names}
         values = self._run(call, given or {}, frozenset(f"d{name}" for name in names))
         for name in names:
-            if name in PER_TOKEN:
+            if name in TOKEN_INPUTS:
                 _clear_tail(call, values[f"d{name}"])
         return {f"d{name}": values[f"d{name}"] for name in names}
 

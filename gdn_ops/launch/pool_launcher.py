@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 
 from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.launch.call import Call
+from gdn_ops.launch.call import TOKEN_INPUTS, Call
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import Workspace
-
-PER_TOKEN = ("q", "k", "v", "g", "beta")
 
 
 class PoolLauncher(Launcher):
@@ -52,7 +50,7 @@ class PoolLauncher(Launcher):
     def _lay_out(self, call: PoolCall, workspace: Workspace) -> None:
         """Add the arguments of a kernel: strided tensors, offsets on the device, outputs."""
         values = workspace.values
-        for name in PER_TOKEN:
+        for name in TOKEN_INPUTS:
             x = getattr(call, name)
             if x is not None:
                 values[name], values[f"stride_{name}"] = _token_rows(x)
@@ -75,7 +73,7 @@ class PoolLauncher(Launcher):
     def _index(self, call: PoolCall, workspace: Workspace) -> None:
         """Add the arguments of plain PyTorch: 64-bit indices, offsets on the host."""
         values = workspace.values
-        values.update({name: getattr(call, name) for name in PER_TOKEN})
+        values.update({name: getattr(call, name) for name in TOKEN_INPUTS})
         for name in ("g", "beta"):
             if values[name] is not None:
                 values[name] = values[name].view(*call.v.shape[:3])

@@ -11,8 +11,8 @@ from gdn_ops.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Packing:
-    """Where the tokens of packed sequences stand.
+class PaddedSequences:
+    """How packed sequences are padded to one length each, and packed again.
 
     Args:
         index: [N, T] long, the packed position of token t of sequence n; padding points anywhere.
@@ -25,7 +25,7 @@ class Packing:
     tokens: int
 
     @classmethod
-    def of(cls, cu_seqlens: Tensor, *, batch: int, tokens: int) -> Packing:
+    def of(cls, cu_seqlens: Tensor, *, batch: int, tokens: int) -> PaddedSequences:
         """Read ``cu_seqlens`` [N+1]; empty sequences and a tail nobody owns are allowed."""
         if batch != 1:
             raise InvalidInput(
@@ -70,7 +70,7 @@ class Rows:
         beta: [R, T, 1], or None without the delta term.
         state: [R, K, V], the initial state.
         heads: HV.
-        packing: how to return to packed tokens; None for a batch.
+        padded: how to return to packed tokens; None for a batch.
     """
 
     q: Tensor
@@ -80,7 +80,7 @@ class Rows:
     beta: Tensor | None
     state: Tensor
     heads: int
-    packing: Packing | None
+    padded: PaddedSequences | None
 
     @classmethod
     def of(  # noqa: PLR0913  (the arguments of the rule)
@@ -102,19 +102,19 @@ class Rows:
         heads, value_dim = v.shape[-2:]
         _check(q, k, v, g, beta, delta=delta)
         dtype = dtype or torch.promote_types(q.dtype, torch.float32)
-        packing = None
+        padded = None
         if cu_seqlens is not None:
-            packing = Packing.of(cu_seqlens, batch=batch, tokens=tokens)
+            padded = PaddedSequences.of(cu_seqlens, batch=batch, tokens=tokens)
 
         def fold(x: Tensor) -> Tensor:  # [B, T, heads, D] -> [R, T, D]
-            x = x.to(dtype) if packing is None else packing.pad(x.to(dtype))
+            x = x.to(dtype) if padded is None else padded.pad(x.to(dtype))
             if x.shape[2] != heads:
                 x = x.repeat_interleave(heads // key_heads, dim=2)
             return x.transpose(1, 2).flatten(0, 1).contiguous()
 
         if delta and beta is None:
             beta = torch.ones_like(v[..., 0])
-        sequences = batch if packing is None else packing.index.shape[0]
+        sequences = batch if padded is None else padded.index.shape[0]
         state_shape = (sequences, heads, key_dim, value_dim)
         if initial_state is None:
             initial_state = torch.zeros(state_shape, dtype=dtype, device=v.device)
@@ -131,13 +131,13 @@ class Rows:
             beta=None if beta is None else fold(beta[..., None]),
             state=initial_state.to(dtype).flatten(0, 1),
             heads=heads,
-            packing=packing,
+            padded=padded,
         )
 
     def outputs(self, o: Tensor) -> Tensor:
         """[R, T, V] -> [B, T, HV, V]."""
         o = o.reshape(len(o) // self.heads, self.heads, *o.shape[1:]).transpose(1, 2)
-        return o if self.packing is None else self.packing.pack(o)
+        return o if self.padded is None else self.padded.pack(o)
 
     def states(self, state: Tensor) -> Tensor:
         """[R, K, V] -> [N, HV, K, V]."""

@@ -22,6 +22,7 @@ from bench.campaign.stages import Campaign, stages_of
 from bench.campaign.tuning import main as check_finals
 from bench.campaign.tuning import tuned_problems
 from bench.compare.cases import GRIDS
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.trial_runner import TrialRunner
@@ -141,8 +142,10 @@ def test_problems_with_and_without_finals_are_told_apart(
     path = tmp_path / "r.db"
     other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
     with toy_plans("pair", "single"), bench(path, RecordedHarness()) as b:
-        tune_problem(TrialRunner(b.context, PROBLEM), options=Options(trials=9), deadline=None)
-        tune_problem(TrialRunner(b.context, other), options=Options(), deadline=time.monotonic())
+        tune_problem(
+            TrialRunner(b.context, PROBLEM), options=Options(trials=9), deadline=NO_DEADLINE
+        )
+        tune_problem(TrialRunner(b.context, other), options=Options(), deadline=Deadline.after(0))
     first, second = tuned_problems(path)
     assert first.problem_id == PROBLEM.id() and first.final and not second.final
     assert first.trials >= first.right > 10 and first.found is not None
@@ -159,7 +162,9 @@ def test_problems_with_and_without_finals_are_told_apart(
 def test_every_trial_is_in_the_recorded_spaces(tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     with toy_plans("pair", "single"), bench(path, RecordedHarness()) as b:
-        tune_problem(TrialRunner(b.context, PROBLEM), options=Options(trials=9), deadline=None)
+        tune_problem(
+            TrialRunner(b.context, PROBLEM), options=Options(trials=9), deadline=NO_DEADLINE
+        )
         trials = b.store.trials()
     count = write_spaces(path, tmp_path / "spaces")
     files = list((tmp_path / "spaces").iterdir())

@@ -123,7 +123,7 @@ def test_no_number_is_no_small_error() -> None:
 
 
 def test_what_the_timer_doubts_is_told() -> None:
-    doubted = {"contenders": {}, "conditions": {"flags": ["throttled GPU: power cap"]}}
+    doubted = {"contenders": {}, "conditions": {"warnings": ["throttled GPU: power cap"]}}
     text = markdown([(TINY["decode"], doubted)] * 2, ["ours"], "#")
     assert "- 2 cases: throttled GPU: power cap" in text
 

@@ -97,7 +97,7 @@ class Recorder(CpuTimer):
     asked: list[bool]
 
     def samplers(
-        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+        self, run: Run, sets: int, *, eager: bool = False, all_methods: bool = True
     ) -> dict[str, Sampler]:
         self.asked.append(eager)
         if not eager:

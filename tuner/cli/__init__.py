@@ -1,4 +1,4 @@
-"""The command ``gdn``: parsing and printing only, one file a command."""
+"""The command ``gdn``: parses and prints; one file per command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 
 COMMANDS = ("tune", "show", "explain", "render", "compile", "predict", "bench", "doctor")
-"""Each is the function of its name in the file of its name, in the order of the help page."""
+"""Commands in the order of the help page; each is a function in the file of the same name."""
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -51,10 +51,10 @@ for _name in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; errors become one line, never a traceback.
+    """Run the command and exit; an error prints one line instead of a traceback.
 
-    Exits with 0 when all went well, 2 for a wrong command line or input, 1 for a failure at run
-    time, 130 for an interruption.
+    Exit codes: 0 for success, 1 for a failure at run time, 2 for a wrong command line or input, 130
+    for an interruption.
     """
     sys.exit(run(arguments))
 
@@ -75,14 +75,14 @@ def run(arguments: list[str] | None = None) -> int:
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.fail("interrupted; what was recorded is kept.")
+        console.fail("interrupted; every recorded trial is kept.")
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of a pipe left, as in `gdn show | head`; nothing more can be told it
+        # the reader of the pipe has left, as in `gdn show | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except Exception as error:
-        # a wrong command line, by what all its classes have: typer is moving them out of click
+        # a wrong command line: its errors have this method in every version of typer and click
         if not hasattr(error, "format_message"):
             raise
         console.fail(f"{first_line(error.format_message(), width=300)} See `gdn --help`.")

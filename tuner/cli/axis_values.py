@@ -1,4 +1,4 @@
-"""Axis values given on the command line as AXIS=VALUE."""
+"""Axis values that the command line gives as AXIS=VALUE."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gdn_ops.codegen.variant import Variant, plan_named
 
 
 def variant_with(plan: str, problem: Problem, settings: Iterable[str]) -> Variant:
-    """The plan's default variant with some axes set, ``BT=64`` or for one stage ``state.BV=32``.
+    """The plan's default variant with some axes set: ``BT=64``, or ``chunk_h.BV=32`` for one stage.
 
     Raises:
-        InvalidInput: a setting is not of that form.
+        InvalidInput: a setting does not have that form.
         UnknownName: the plan, stage or axis does not exist.
         InvalidConfig: the axis has no such value.
     """
@@ -25,7 +25,7 @@ def variant_with(plan: str, problem: Problem, settings: Iterable[str]) -> Varian
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise InvalidInput(f"{shown(setting)} sets nothing; write AXIS=VALUE, e.g. BT=64.")
+            raise InvalidInput(f"{shown(setting)} is not AXIS=VALUE; write e.g. BT=64.")
         stage, _, axis = name.rpartition(".")
         if stage and stage not in homes:
             raise UnknownName.of(f"stage of plan {plan}", stage, homes)
@@ -47,4 +47,6 @@ def _value(axes: Iterable[Axis], name: str, text: str) -> Value:
         if str(value) == text:
             return value
     allowed = ", ".join(map(str, axis.values))
-    raise InvalidConfig(f"{name}={shown(text)} is none of the axis' values: {allowed}.")
+    raise InvalidConfig(
+        f"{name}={shown(text)} is not a value of that axis; choose one of {allowed}."
+    )

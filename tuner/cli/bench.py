@@ -1,4 +1,4 @@
-"""``gdn bench``: what the dispatcher runs here, timed against the reference in one run."""
+"""``gdn bench``: times what the dispatcher runs on this machine against the reference."""
 
 from __future__ import annotations
 
@@ -13,27 +13,34 @@ from gdn_ops.tuner.cli.numbers import above_zero
 
 def bench(
     workload: Annotated[
-        str, typer.Argument(help="A workload of `gdn tune`, or a JSON or TOML file of problems.")
+        str,
+        typer.Argument(help="A workload as for `gdn tune`, or a JSON or TOML file of problems."),
     ] = "quickstart",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds, at least 5.")] = 9,
-    seconds: Annotated[float, typer.Option(help="Time for each problem.")] = 20.0,
-    threads: Annotated[int | None, typer.Option(help="Threads of a CPU.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
+    ] = "auto",
+    rounds: Annotated[int, typer.Option(help="Timings of each variant, at least 5.")] = 9,
+    seconds: Annotated[float, typer.Option(help="Seconds for each problem.")] = 20.0,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; PyTorch's default if left out.")
+    ] = None,
     model: Annotated[
-        bool, typer.Option("--model", help="Judge the cost model by stored rows; times nothing.")
+        bool,
+        typer.Option("--model", help="Check the cost model against stored trials; time nothing."),
     ] = False,
     db: Annotated[
         Path | None,
-        typer.Option(help="With --model: this results database, not your own and the shipped one."),
+        typer.Option(help="With --model: read only this results database."),
     ] = None,
 ) -> int:
-    """Time what runs here against the reference.
+    """Time the kernels that calls run on here.
 
-    Each problem of a workload on the variant it is dispatched to, interleaved with the reference,
-    which is the chunkwise rule in plain PyTorch. Against transformers: `python -m bench`.
+    For each problem of a workload, the variant that the dispatcher chooses is timed in turn with
+    the reference, which is the chunkwise form of the rule in plain PyTorch. To compare with
+    transformers, run `python -m bench`.
 
-    With --model nothing is timed: of every problem with stored trials, whatever its workload, the
-    order that the cost model predicts is compared with the measured one.
+    With --model nothing is timed. Instead, the order of variants that the cost model predicts is
+    compared with the measured order, for every problem with stored trials.
 
     Examples:
 
@@ -44,23 +51,23 @@ def bench(
         gdn bench --model
     """
     if model:
-        return _judge(db, thread_count_of=threads)
+        return _judge(db, threads=threads)
     if db is not None:
-        raise InvalidInput(f"--db {db} goes with --model; without it winners are looked up.")
+        raise InvalidInput(f"--db {db} is only read with --model; leave it out.")
     import torch
 
     from gdn_ops.dispatch.choice import choose
     from gdn_ops.dispatch.device import target_of
     from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named, thread_count
     from gdn_ops.tuner.spaces.workloads import workload_named
-    from gdn_ops.tuner.workers.cores import cores
     from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:
-        raise InvalidInput(f"--rounds {rounds} says little; give at least 5.")
+        raise InvalidInput(f"--rounds {rounds} is too few for an interval; give at least 5.")
     above_zero("--seconds", seconds)
     problems = workload_named(workload).problems
     where = device_named(device)
@@ -100,18 +107,18 @@ def bench(
     return 1 if failed else 0
 
 
-def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
-    """Print predicted against measured orders of every problem with stored trials."""
+def _judge(db: Path | None, *, threads: int | None) -> int:
+    """Compare predicted with measured times of every problem with stored trials."""
     import torch
 
     from gdn_ops.results_path import databases, expanded
-    from gdn_ops.tuner.cost.judged import judged
+    from gdn_ops.tuner.cost.stored_judgements import stored_judgements
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import thread_count
 
-    torch.set_num_threads(thread_count(thread_count_of))
+    torch.set_num_threads(thread_count(threads))
     paths = databases() if db is None else [expanded(db, "--db")]
-    found = judged(paths, note=console.say)
+    found = stored_judgements(paths, warn=console.say)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
@@ -120,10 +127,10 @@ def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
         for j in found
     ]  # fmt: skip
     if not rows:
-        console.fail("no database holds enough trials of whole variants; run `gdn tune` first.")
+        console.fail("no database has enough trials of whole variants; run `gdn tune` first.")
         return 1
     columns = (
-        "problem", "target", "variants>", "rank correlation>", "regret of the first>",
+        "problem", "target", "variants>", "rank correlation>", "first / best>",
         "predicted / measured>",
     )  # fmt: skip
     console.table(columns, rows)
@@ -131,7 +138,7 @@ def _judge(db: Path | None, *, thread_count_of: int | None) -> int:
     mean = sum(j.correlation * j.variants for j in found) / total
     regret = sum(j.regret for j in found) / len(found)
     console.say(
-        f"{total} variants of {len(found)} problems: rank correlation {mean:.2f} in the mean, "
-        f"{regret:.2f}x the best time for the variant predicted first"
+        f"{total} variants of {len(found)} problems: mean rank correlation {mean:.2f}; the variant "
+        f"that is predicted first takes {regret:.2f}x the time of the best one"
     )
     return 0

@@ -1,4 +1,4 @@
-"""``gdn compile``: what kernels need of a GPU that need not be here."""
+"""``gdn compile``: compiles kernels for a GPU, which this machine need not have."""
 
 from __future__ import annotations
 
@@ -11,45 +11,41 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.tuner.cli import problem_options as option
 from gdn_ops.tuner.cli.numbers import above_zero
+from gdn_ops.tuner.cli.problem_options import ProblemOptions, with_problem_options
 from gdn_ops.tuner.workers.offline import CompileRow
 
 
+@with_problem_options
 def compile(
-    target: Annotated[str, typer.Option(help="A GPU by name, e.g. h200, a100, b200, mi300x.")],
-    plan: Annotated[list[str] | None, typer.Option(help="Only this plan; repeatable.")] = None,
-    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; repeatable.")] = None,
-    configs: Annotated[str, typer.Option(help="default, corners or all.")] = "default",
-    jobs: Annotated[int | None, typer.Option(help="Compilers side by side; all cores.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for one config.")] = 60.0,
-    H: option.H = None,
-    HV: option.HV = None,
-    K: option.K = None,
-    V: option.V = None,
-    dtype: option.DType = None,
-    tokens: option.Tokens = None,
-    sequences: option.Sequences = None,
-    decode: option.Decode = False,
-    backward: option.Backward = False,
-    varlen: option.Varlen = False,
-    gate: option.Gate = None,
-    linear: option.Linear = False,
-    initial_state: option.InitialState = False,
-    final_state: option.FinalState = False,
-    raw_gate: option.RawGate = False,
+    target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, mi300x, ...")],
+    plan: Annotated[list[str] | None, typer.Option(help="Only this plan; may be repeated.")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Only this stage; may be repeated.")
+    ] = None,
+    configs: Annotated[
+        str, typer.Option(help="Configs of each stage: default, corners or all.")
+    ] = "default",
+    jobs: Annotated[
+        int | None, typer.Option(help="Compilers that run in parallel; all cores by default.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds after which a compiler is killed.")
+    ] = 60.0,
+    *,
+    given: ProblemOptions,
 ) -> int:
-    """Compile for a GPU that need not be here.
+    """Compile kernels for a GPU, which this machine need not have.
 
-    Shows what each stage needs of it. Each config is compiled in a child process that may be
-    killed. What cannot start on the target is listed with its reason; spills (stack bytes) are
-    ranked down, not banned.
+    Prints the registers, shared memory, occupancy and instructions of each stage. A config that
+    could not be launched on the GPU is listed with the reason. Configs that spill registers to the
+    stack are listed last. Each config is compiled in a child process.
 
     Examples:
 
         gdn compile --target h200
 
-        gdn compile --target b200 --stage state --configs corners
+        gdn compile --target b200 --stage chunk_h --configs corners
     """
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.tuner.report import console
@@ -58,12 +54,7 @@ def compile(
     above_zero("--timeout", timeout)
     if jobs is not None:
         above_zero("--jobs", jobs)
-    facts = option.given_facts(
-        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate, linear=linear,
-    )  # fmt: skip
-    problem = option.problem_from(facts)
+    problem = given.problem()
     row = target_named(target)
     _check_language(problem, plan or (), stage or ())
     rows = compile_variants(
@@ -84,7 +75,7 @@ def compile(
 
 
 def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str]) -> None:
-    """Refuse plans and stages of plain PyTorch, of which there is nothing to compile."""
+    """Refuse plans and stages in plain PyTorch, which are not compiled."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.codegen.variant import plan_named
@@ -106,14 +97,14 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
 
 
 def _traffic(plan: str, problem: Problem, target: Target) -> str:
-    """What the plan's default variant moves through memory; a backward, by what is kept for it."""
+    """Bytes that a plan's default variant moves; of a backward also by what the forward saves."""
     from gdn_ops.codegen.saving_cost import kept_by_choice
     from gdn_ops.codegen.traffic import variant_bytes
     from gdn_ops.codegen.variant import Variant
 
     variant = Variant.default(plan, problem)
     moved = variant_bytes(variant, problem)
-    text = f"plan {plan}, by its defaults: {moved:.0f} bytes a token of a value head"
+    text = f"plan {plan}, by its defaults: {moved:.0f} bytes per token and value head"
     if problem.op != "backward":
         return text
     before = replace(problem, op="forward")

@@ -1,4 +1,4 @@
-"""``gdn doctor``: what is installed, which target this is, which databases are read."""
+"""``gdn doctor``: checks the installation, the devices and the results databases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transforme
 
 
 def doctor() -> int:
-    """Say what is installed and which databases are read.
+    """Check the installation, the devices and the results databases.
 
     Also which target this machine is, and whether rendered kernels can be cached.
 
@@ -45,7 +45,7 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             faults.append(f"{name} is not installed; `pip install 'gdn-ops[tune]'`.")
     for name in PEERS:
         if found := _version(name):
-            yield name, found, "a peer, for comparison only"
+            yield name, found, "optional, to compare with"
 
 
 def _targets() -> Iterator[tuple[str, str, str]]:
@@ -56,7 +56,7 @@ def _targets() -> Iterator[tuple[str, str, str]]:
     cpu = target_of(torch.device("cpu"))
     yield "cpu", cpu.name, f"{torch.get_num_threads()} threads"
     if not torch.cuda.is_available():
-        yield "gpu", "none", "kernels compile for any GPU all the same: gdn compile --target h200"
+        yield "gpu", "none", "`gdn compile --target h200` compiles without one"
         return
     for index in range(torch.cuda.device_count()):
         target = target_of(torch.device("cuda", index))
@@ -70,9 +70,9 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.dispatch.winners import read_winners
     from gdn_ops.results_path import cache_folder, shipped_database, user_database
 
-    for name, path in (("own results", user_database()), ("shipped results", shipped_database())):
+    for name, path in (("your results", user_database()), ("shipped results", shipped_database())):
         if not exists(path):
-            yield name, str(path), "not there yet; `gdn tune` makes your own"
+            yield name, str(path), "does not exist yet; `gdn tune` creates it"
             continue
         try:
             yield name, str(path), f"{len(read_winners(path).winners)} winners"
@@ -87,11 +87,11 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a file can be made in a folder, or in what there is of the path to it."""
+    """Whether a file can be made in a folder, or in its nearest parent that exists."""
     try:
         while not folder.exists():
             folder = folder.parent
-        # asked by doing it: permissions say nothing to root, nor of a read-only disk
+        # try it: permission bits say nothing for root or on a read-only disk
         with NamedTemporaryFile(dir=folder):
             return True
     except OSError:

@@ -1,22 +1,22 @@
-"""Numbers given on the command line, within their limits."""
+"""Checks of numbers that the command line gives."""
 
 from __future__ import annotations
 
 from gdn_ops.codegen.errors import InvalidInput, shown
 
-MOST = 1_000_000
-"""Of whatever is counted; more minutes are a lifetime, and clocks overflow."""
+MAX_NUMBER = 1_000_000
+"""Upper limit of minutes, seconds and counts; far larger times would overflow clocks."""
 
 
 def above_zero(option: str, number: float) -> float:
-    """A number above 0, at most ``MOST``, or InvalidInput."""
-    if not 0 < number <= MOST:
-        raise InvalidInput(f"{option} is {shown(number)}; give more than 0, at most {MOST}.")
+    """Return the number; raise InvalidInput unless it is > 0 and <= ``MAX_NUMBER``."""
+    if not 0 < number <= MAX_NUMBER:
+        raise InvalidInput(f"{option} is {shown(number)}; it must be > 0 and <= {MAX_NUMBER}.")
     return number
 
 
 def not_negative(option: str, number: float) -> float:
-    """A number from 0 to ``MOST``, or InvalidInput."""
-    if not 0 <= number <= MOST:
-        raise InvalidInput(f"{option} is {shown(number)}; give a number from 0 to {MOST}.")
+    """Return the number; raise InvalidInput unless it is >= 0 and <= ``MAX_NUMBER``."""
+    if not 0 <= number <= MAX_NUMBER:
+        raise InvalidInput(f"{option} is {shown(number)}; it must be >= 0 and <= {MAX_NUMBER}.")
     return number

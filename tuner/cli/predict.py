@@ -1,4 +1,4 @@
-"""``gdn predict``: the variants that should win on a GPU that is not here."""
+"""``gdn predict``: predicts the fastest variants for a GPU that this machine does not have."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
 
 def predict(
     workload: Annotated[
-        str, typer.Argument(help="A workload of `gdn tune`, or a JSON or TOML file of problems.")
+        str,
+        typer.Argument(help="A workload as for `gdn tune`, or a JSON or TOML file of problems."),
     ] = "prefill",
-    target: Annotated[str, typer.Option(help="A GPU by name, e.g. h200, a100, b200.")] = "h200",
+    target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, ...")] = "h200",
     configs: Annotated[
-        str, typer.Option(help="Of each stage: default, corners, all, or a search.")
+        str, typer.Option(help="Configs of each stage to compare: default, corners, all or search.")
     ] = "default",
     store: Annotated[
-        bool, typer.Option("--store", help="Keep them as predicted winners, until one is measured.")
+        bool,
+        typer.Option("--store", help="Store the predictions as winners until one is measured."),
     ] = False,
     db: Annotated[
-        Path | None, typer.Option(help="Results database; GDN_RESULTS_DB or your own otherwise.")
+        Path | None, typer.Option(help="Results database; GDN_RESULTS_DB, or your own, by default.")
     ] = None,
 ) -> int:
-    """Predict the fastest variants for a GPU nobody has measured, from the compiled code alone.
+    """Predict the fastest variants for a GPU, from compiled code alone.
 
-    Stages are compiled for the target and timed by the cost model; nothing is run. Predictions that
-    are stored serve calls on that GPU until `gdn tune` has measured something there, and are always
-    marked as predicted.
+    The stages are compiled for the GPU and a cost model estimates their times; nothing is run, so
+    the GPU need not be here. With --store, calls on that GPU use the predicted variants until `gdn
+    tune` has measured winners there. Predicted winners are always marked as such.
 
     Examples:
 
@@ -44,17 +46,17 @@ def predict(
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.cost.model import CostModel
     from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.prediction import predict as predicted
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets, workload_named
-    from gdn_ops.tuner.workers.cores import cores
     from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
     row = target_named(target)
     if not row.gpu:
-        raise InvalidInput(f"{target} is no GPU, and `gdn tune` measures it; name a GPU target.")
+        raise InvalidInput(f"{target} is not a GPU; name a GPU, or measure with `gdn tune`.")
     if configs not in CHOICES:
         raise UnknownName.of("configs", configs, CHOICES)
     problems = buckets(workload_named(workload).problems)
@@ -74,20 +76,22 @@ def predict(
                 for i, p in enumerate(ranked)
             ]  # fmt: skip
             console.say(f"{problem.id()}: {ranked[0].variant.plan}")
-    console.table(("problem", "variant", "predicted>", "of the best>"), rows)
+    console.table(("problem", "variant", "predicted>", "vs best>"), rows)
     for (plan, reason), count in left_out.items():
-        console.note(f"plan {plan} is not predicted for {count} of {len(problems)}: {reason}")
+        console.remark(f"plan {plan} is not predicted for {count} of {len(problems)}: {reason}")
     if store:
         path = (expanded(db, "--db") if db else user_database()).absolute()
         kept = _store(best, row.name, row.arch, path)
-        console.say(f"Stored {kept} of {len(best)} in {path}; measured winners stay as they are.")
+        console.say(
+            f"Stored {kept} of {len(best)} predictions in {path}; no measured winner is replaced."
+        )
     else:
-        console.say("Nothing is stored; --store keeps them as predicted winners.")
+        console.say("Nothing is stored; --store stores these as predicted winners.")
     return 0
 
 
 def _store(best: list[Prediction], target: str, arch: str, path: Path) -> int:
-    """Store the predictions that no measured winner stands against."""
+    """Store the predictions for problems without a measured winner; returns how many."""
     from gdn_ops.tuner.store.db import open_database
     from gdn_ops.tuner.store.records import NewWinner
     from gdn_ops.tuner.store.store import Store

@@ -2,76 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 
-H = Annotated[int | None, typer.Option("--H", help="Query/key heads of one problem.")]
-HV = Annotated[int | None, typer.Option("--HV", help="Value heads, a multiple of H.")]
-K = Annotated[int | None, typer.Option("--K", help="Head dim of queries and keys.")]
-V = Annotated[int | None, typer.Option("--V", help="Head dim of values; K by default.")]
-DType = Annotated[str | None, typer.Option("--dtype", help="bf16, fp16 or fp32.")]
-Tokens = Annotated[int | None, typer.Option(help="Tokens of the whole call.")]
-Sequences = Annotated[int | None, typer.Option(help="Independent sequences.")]
-Decode = Annotated[bool, typer.Option("--decode", help="One token a sequence, not a prefill.")]
-Backward = Annotated[bool, typer.Option("--backward", help="The gradients of a prefill.")]
-Varlen = Annotated[bool, typer.Option("--varlen", help="Packed sequences.")]
-Gate = Annotated[
-    str | None, typer.Option(help="scalar (the default), vector (a decay a key channel) or none.")
-]
-Linear = Annotated[bool, typer.Option("--linear", help="The rule without the delta.")]
-InitialState = Annotated[bool, typer.Option("--initial-state", help="One comes in.")]
-FinalState = Annotated[bool, typer.Option("--final-state", help="One goes out.")]
-RawGate = Annotated[
-    bool, typer.Option("--raw-gate", help="The gate comes raw, with A_log and dt_bias.")
-]
-
 QWEN = {"H": 16, "HV": 32, "K": 128, "V": 128, "dtype": "bf16"}
-"""What a problem is where the command line does not say: a prefill of Qwen3-Next's heads."""
+"""Facts of a problem that the command line leaves out: a prefill with the heads of Qwen3-Next."""
 
 
-def given_facts(
-    *,
-    decode: bool = False,
-    backward: bool = False,
-    varlen: bool = False,
-    initial_state: bool = False,
-    final_state: bool = False,
-    raw_gate: bool = False,
-    linear: bool = False,
-    **sizes: Any,
-) -> dict[str, Any]:
-    """The facts that were given on the command line, HV and V following H and K.
+@dataclass(frozen=True, kw_only=True)
+class ProblemOptions:
+    """The options that describe one problem; each field is the option of its name."""
 
-    Raises:
-        InvalidInput: both --decode and --backward.
+    H: Annotated[int | None, typer.Option("--H", help="Query/key heads.")] = None
+    HV: Annotated[int | None, typer.Option("--HV", help="Value heads, a multiple of H.")] = None
+    K: Annotated[int | None, typer.Option("--K", help="Head dim of queries and keys.")] = None
+    V: Annotated[int | None, typer.Option("--V", help="Head dim of values; K by default.")] = None
+    dtype: Annotated[str | None, typer.Option("--dtype", help="bf16, fp16 or fp32.")] = None
+    tokens: Annotated[int | None, typer.Option(help="Tokens of all sequences together.")] = None
+    sequences: Annotated[int | None, typer.Option(help="Number of independent sequences.")] = None
+    decode: Annotated[
+        bool, typer.Option("--decode", help="One new token per sequence, not a prefill.")
+    ] = False
+    backward: Annotated[bool, typer.Option("--backward", help="The gradients of a prefill.")] = (
+        False
+    )
+    varlen: Annotated[
+        bool, typer.Option("--varlen", help="Sequences of different lengths, packed in one row.")
+    ] = False
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            help="scalar (one decay per head, the default), vector (one per key channel) or none."
+        ),
+    ] = None
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Without the delta rule: (gated) linear attention.")
+    ] = False
+    initial_state: Annotated[
+        bool, typer.Option("--initial-state", help="The call takes an initial state.")
+    ] = False
+    final_state: Annotated[
+        bool, typer.Option("--final-state", help="The call returns the final state.")
+    ] = False
+    raw_gate: Annotated[
+        bool,
+        typer.Option("--raw-gate", help="g is raw: A_log and dt_bias turn it into a log decay."),
+    ] = False
+
+    def facts(self) -> dict[str, Any]:
+        """The facts that were given; HV follows H and V follows K where they were not.
+
+        Raises:
+            InvalidInput: both --decode and --backward were given.
+        """
+        if self.decode and self.backward:
+            raise InvalidInput("--decode and --backward are two problems; give one of them.")
+        sizes = ("H", "HV", "K", "V", "dtype", "tokens", "sequences", "gate")
+        given = asdict(self)
+        facts = {name: given[name] for name in sizes if given[name] is not None}
+        if "H" in facts:
+            facts.setdefault("HV", facts["H"])
+        if "K" in facts:
+            facts.setdefault("V", facts["K"])
+        flags = {
+            "varlen": self.varlen, "initial_state": self.initial_state,
+            "final_state": self.final_state, "gate_in_kernel": self.raw_gate,
+            "dt_bias": self.raw_gate,
+        }  # fmt: skip
+        facts |= {name: True for name, on in flags.items() if on}
+        if self.linear:
+            facts["delta"] = False
+        op = {"op": "decode"} if self.decode else {"op": "backward"} if self.backward else {}
+        return facts | op
+
+    def problem(self) -> Problem:
+        """The problem that the options describe, completed by ``problem_from``."""
+        return problem_from(self.facts())
+
+
+def with_problem_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a problem to a command.
+
+    The command takes them as one parameter ``given`` of type ``ProblemOptions``; Typer sees one
+    option per field in its place.
     """
-    if decode and backward:
-        raise InvalidInput("--decode and --backward are two problems; give one of them.")
-    facts = {name: value for name, value in sizes.items() if value is not None}
-    if "H" in facts:
-        facts.setdefault("HV", facts["H"])
-    if "K" in facts:
-        facts.setdefault("V", facts["K"])
-    flags = {
-        "varlen": varlen, "initial_state": initial_state, "final_state": final_state,
-        "gate_in_kernel": raw_gate, "dt_bias": raw_gate,
-    }  # fmt: skip
-    facts |= {name: True for name, on in flags.items() if on}
-    if linear:
-        facts["delta"] = False
-    op = {"op": "decode"} if decode else {"op": "backward"} if backward else {}
-    return facts | op
+
+    @wraps(command)
+    def with_options(**arguments: Any) -> int:
+        names = {field.name for field in fields(ProblemOptions)}
+        given = ProblemOptions(**{k: v for k, v in arguments.items() if k in names})
+        others = {k: v for k, v in arguments.items() if k not in names}
+        return command(given=given, **others)
+
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name], kind=parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "given"
+    ]
+    types = get_type_hints(ProblemOptions, include_extras=True)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=types[field.name],
+        )
+        for field in fields(ProblemOptions)
+    ]
+    with_options.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
+    return with_options
 
 
 def problem_from(facts: dict[str, Any]) -> Problem:
     """A problem from given facts; the rest is Qwen3-Next's prefill of 2048 tokens, or its decode.
 
     Raises:
-        InvalidInput, UnknownName: a fact is outside the contract.
+        InvalidInput, UnknownName: a fact is not allowed.
     """
     from gdn_ops.tuner.spaces.workloads import problem_of
 

@@ -1,4 +1,4 @@
-"""``gdn render``: a variant's source, as a person would want to read it."""
+"""``gdn render``: prints the source of a variant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.cli import problem_options as option
+from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
 
 USUAL_GPU = "h200"
-"""For which Triton kernels are looked at where no target is named."""
+"""The target for Triton kernels if none is named."""
 
 FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("", {}),
@@ -20,47 +20,41 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--backward", {"op": "backward"}),
     ("--gate vector", {"gate": "vector"}),
 )
-"""Options of problems, and the facts that they give, the plainest first."""
+"""Options that change which stages a problem has, and their facts; the simplest first."""
 
 
+@with_problem_options
 def render(
     name: Annotated[
         str | None,
-        typer.Argument(help="A plan or a stage; without it, what this problem runs on here."),
+        typer.Argument(
+            help="A plan or a stage; if left out, the variant that the problem runs on here."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="AXIS=VALUE, or STAGE.AXIS=VALUE; may be repeated."),
+        typer.Option("--set", help="AXIS=VALUE or STAGE.AXIS=VALUE; may be repeated."),
     ] = None,
-    axes: Annotated[bool, typer.Option("--axes", help="List the axes instead of source.")] = False,
+    axes: Annotated[
+        bool, typer.Option("--axes", help="List the axes instead of the source.")
+    ] = False,
     target: Annotated[
         str | None,
-        typer.Option(help="Without a name: what the problem runs on there; with one: whether."),
+        typer.Option(help="Target to render for instead of this machine."),
     ] = None,
-    H: option.H = None,
-    HV: option.HV = None,
-    K: option.K = None,
-    V: option.V = None,
-    dtype: option.DType = None,
-    tokens: option.Tokens = None,
-    sequences: option.Sequences = None,
-    decode: option.Decode = False,
-    backward: option.Backward = False,
-    varlen: option.Varlen = False,
-    gate: option.Gate = None,
-    linear: option.Linear = False,
-    initial_state: option.InitialState = False,
-    final_state: option.FinalState = False,
-    raw_gate: option.RawGate = False,
+    *,
+    given: ProblemOptions,
 ) -> int:
-    """Print a kernel's source.
+    """Print the source of kernels.
 
-    Of all stages of a plan, or of one, rendered for a problem. What is not given is Qwen3-Next's:
-    16 and 32 heads, K = V = 128, bf16, 2048 tokens.
+    Prints all stages of a plan, or one stage, rendered for a problem.
+
+    Options that are left out are those of Qwen3-Next: 16 and 32 heads, K = V = 128, bf16, 2048
+    tokens.
 
     Examples:
 
-        gdn render state --set BT=64 --set BV=32
+        gdn render chunk_h --set BT=64 --set BV=32
 
         gdn render split --axes
 
@@ -70,12 +64,7 @@ def render(
     from gdn_ops.codegen.render import render as render_stage
     from gdn_ops.tuner.report import console
 
-    facts = option.given_facts(
-        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate, linear=linear,
-    )  # fmt: skip
-    problem = option.problem_from(facts)
+    problem = given.problem()
     variant, stages = _chosen(name, problem, settings or [], target)
     if axes:
         _list_axes(variant, stages)
@@ -98,7 +87,7 @@ def _chosen(
 
     if name is None:
         if settings:
-            raise InvalidInput(f"--set {settings[0]} needs a plan or a stage to set it in.")
+            raise InvalidInput(f"--set {settings[0]} needs a plan or a stage; name one before it.")
         variant = explain(problem, target=target).variant
         return variant, tuple(stage for stage, _ in variant.stages)
     if name in PLANS:
@@ -115,21 +104,21 @@ def _chosen(
 
 
 def _remedy(stage: str, problem: Problem) -> str:
-    """The fewest options that make a problem for which a plan has the stage."""
+    """The simplest options with which a plan has the stage."""
     from gdn_ops.codegen.plans import PLANS
 
     sizes = {name: getattr(problem, name) for name in ("H", "HV", "K", "V", "dtype")}
     for options, facts in FORMS:
-        form = option.problem_from({**sizes, **facts})
+        form = problem_from({**sizes, **facts})
         if any(stage in plan.stages(form) for plan in PLANS.values()):
-            return f"it is with {options}" if facts else "it is with no options but sizes"
-    return "calls of gdn_ops.serving run it, and no option makes one"
+            return f"it is used with {options}" if facts else "it is used without these options"
+    return "only calls of gdn_ops.serving use it, which no option describes"
 
 
 def _note_refusals(
     variant: Variant, stages: tuple[str, ...], problem: Problem, target: str | None
 ) -> None:
-    """Say beside the source why it would not be run; it is printed all the same, to be read."""
+    """Say on standard error why the printed source would not be run on the target."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.codegen.targets import target_named
@@ -142,7 +131,7 @@ def _note_refusals(
         reasons += KERNELS[stage].reasons(problem, variant.config(stage), where)
     if reasons:
         why = "; ".join(dict.fromkeys(reasons))
-        console.note(f"this is never run for {problem.id()} on {where.name}: {why}")
+        console.remark(f"this would not run for {problem.id()} on {where.name}: {why}")
 
 
 def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:

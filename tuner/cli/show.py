@@ -1,4 +1,4 @@
-"""``gdn show``: the winners that are stored."""
+"""``gdn show``: lists the stored winners."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from gdn_ops.dispatch.winners import Winner
 def show(
     target: Annotated[str | None, typer.Option(help="Only this target, e.g. h200.")] = None,
     db: Annotated[
-        Path | None, typer.Option(help="Only this database; your own and the shipped one else.")
+        Path | None,
+        typer.Option(help="Only this database; by default your own and the shipped one."),
     ] = None,
 ) -> int:
     """List the stored winners.
 
-    Each with its variant, its time and the 95 % interval, its speed-up over the reference, and
-    where it comes from. The reference is the chunkwise rule in plain PyTorch, timed in the same
-    run.
+    A winner is the fastest right variant of a problem on a target. The table has its median time
+    with the 95 % interval, its speed-up, and where it was measured or predicted. The speed-up is
+    over the reference, the chunkwise form of the rule in plain PyTorch, timed in the same run.
 
     Examples:
 
@@ -50,7 +51,7 @@ def show(
     if not winners:
         where = ", ".join(str(path) for path in ([db] if db else databases()))
         on = f" for target {target}" if target else ""
-        console.say(f"no winners{on} in {where}; `gdn tune` finds some.")
+        console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
         return 1 if table.faults else 0
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
@@ -65,7 +66,7 @@ def show(
 
 
 def _check_target(name: str, stored: set[str]) -> None:
-    """Refuse a target that is in no table, has no row and is not of this machine either."""
+    """Refuse a target that is neither known, nor stored, nor a device of this machine."""
     if name in TARGETS:
         return
     import torch
@@ -81,10 +82,12 @@ def _check_target(name: str, stored: set[str]) -> None:
 
 
 def raise_missing(path: Path) -> None:
-    """Refuse a database that was named and does not exist."""
+    """Raise ResultsError for a database that was named and does not exist."""
     from gdn_ops.codegen.errors import ResultsError
 
-    raise ResultsError(f"there is no results database at {path}; `gdn tune --db {path}` makes one.")
+    raise ResultsError(
+        f"there is no results database at {path}; `gdn tune --db {path}` creates one."
+    )
 
 
 def _row(winner: Winner) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``gdn tune``: find, verify and store the fastest variants of a workload's problems."""
+"""``gdn tune``: finds, verifies and stores the fastest variants for a workload's problems."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.tuner.cli import problem_options as option
 from gdn_ops.tuner.cli.numbers import not_negative
+from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.campaign import Result
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 LARGEST_SEED = 2**32 - 1
-"""What the sampler's generator takes."""
+"""The largest seed that the sampler's random generator takes."""
 
 KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
-"""For what and for how long the Triton kernels are looked at where there is no GPU."""
+"""Target and time limit of the check of the Triton kernels on a machine without a GPU."""
 
 
 WorkloadName = Annotated[
@@ -36,45 +36,41 @@ WorkloadName = Annotated[
     ),
 ]
 Db = Annotated[
-    Path | None, typer.Option(help="Results database; GDN_RESULTS_DB or your own otherwise.")
+    Path | None, typer.Option(help="Results database; GDN_RESULTS_DB, or your own, by default.")
 ]
-Minutes = Annotated[float | None, typer.Option(help="Time for all problems; 0 for no limit.")]
-Trials = Annotated[int | None, typer.Option(help="New configs tried in each space.")]
-Again = Annotated[bool, typer.Option("--again", help="Tune finished problems further.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Minutes for all problems together; 0 for no limit.")
+]
+Trials = Annotated[int | None, typer.Option(help="Configs tried for each stage of each plan.")]
+Again = Annotated[bool, typer.Option("--again", help="Also tune problems that are finished.")]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
 
 
+@with_problem_options
 def tune(
     workload: WorkloadName = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
+    ] = "auto",
     db: Db = None,
     minutes: Minutes = None,
     trials: Trials = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a CPU.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; PyTorch's default if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     again: Again = False,
     plans: Plans = "",
-    strategy: Annotated[str, typer.Option(help="auto, enumeration or tpe.")] = "auto",
-    H: option.H = None,
-    HV: option.HV = None,
-    K: option.K = None,
-    V: option.V = None,
-    dtype: option.DType = None,
-    tokens: option.Tokens = None,
-    sequences: option.Sequences = None,
-    decode: option.Decode = False,
-    backward: option.Backward = False,
-    varlen: option.Varlen = False,
-    gate: option.Gate = None,
-    linear: option.Linear = False,
-    initial_state: option.InitialState = False,
-    final_state: option.FinalState = False,
-    raw_gate: option.RawGate = False,
+    strategy: Annotated[
+        str, typer.Option(help="Search strategy: auto, enumeration or tpe.")
+    ] = "auto",
+    *,
+    given: ProblemOptions,
 ) -> int:
-    """Find the fastest right kernel variant of each problem and store it.
+    """Find and store the fastest right kernel variant of each problem.
 
-    Every variant is checked against the rule in fp64 before it is timed; every trial is kept.
-    Ctrl-C keeps what is known; the same command goes on from there.
+    Every variant is compared with the rule in fp64 before it is timed, and every trial is stored.
+    After Ctrl-C, the same command continues where it stopped.
 
     Examples:
 
@@ -84,12 +80,7 @@ def tune(
 
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
     """
-    facts = option.given_facts(
-        H=H, HV=HV, K=K, V=V, dtype=dtype, tokens=tokens, sequences=sequences, decode=decode,
-        backward=backward, varlen=varlen, gate=gate, initial_state=initial_state,
-        final_state=final_state, raw_gate=raw_gate, linear=linear,
-    )  # fmt: skip
-    chosen = _workload(workload, facts)
+    chosen = _workload(workload, given.facts())
     options = _options(
         chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
     )
@@ -106,7 +97,7 @@ def _run(
     minutes: float | None,
     threads: int | None,
 ) -> int:
-    """Tune, print what came of it, and return the exit code."""
+    """Tune, print the results and return the exit code."""
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.tuner import session
     from gdn_ops.tuner.report import console
@@ -131,16 +122,17 @@ def _run(
 
 
 def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
-    """The workload that was named, or the one problem that was described."""
+    """The workload of a name, or the one problem that the options describe."""
     from gdn_ops.tuner.spaces.workloads import Workload, workload_named
 
     if name is not None and facts:
         raise InvalidInput(
-            f"the workload {name!r} and a problem ({', '.join(facts)}) are given; leave one out."
+            f"the workload {name!r} and options of a problem ({', '.join(facts)}) are given; leave "
+            "out one of both."
         )
     if not facts:
         return workload_named(name or "quickstart")
-    problem = option.problem_from(facts)
+    problem = problem_from(facts)
     return Workload(problem.id(), "one problem", (problem,), minutes=10.0)
 
 
@@ -154,7 +146,7 @@ def _options(
     if strategy not in (AUTO, *STRATEGIES):
         raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))
     if not 0 <= seed <= LARGEST_SEED:
-        raise InvalidInput(f"--seed {shown(seed)} is outside 0..{LARGEST_SEED}; give one within.")
+        raise InvalidInput(f"--seed {shown(seed)} must be >= 0 and <= {LARGEST_SEED}.")
     names = [name.strip() for name in plans.split(",") if name.strip()]
     return Options(
         trials=chosen.trials if trials is None else int(not_negative("--trials", trials)),
@@ -166,27 +158,27 @@ def _options(
 
 
 def _check_kernels(problems: Sequence[Problem]) -> None:
-    """Show the half of the job that needs no GPU: the Triton kernels interpreted and compiled."""
+    """Check what needs no GPU: run the Triton kernels in the interpreter and compile them."""
     from gdn_ops.codegen.targets import target_named
+    from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.workers.cores import cores
     from gdn_ops.tuner.workers.kernel_check import check_kernels
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()
     problem = max(problems, key=lambda problem: (problem.dtype == "bf16", problem.tokens))
-    console.say(f"No GPU here. The Triton kernels for {target.name}, by their defaults, untimed:")
+    console.say(f"There is no GPU here. The default Triton kernels for {target.name}, not timed:")
     with interruption.listen():
         for checked in check_kernels(
             problem, target, seconds=KERNEL_SECONDS, workers=cores(),
             interruption=interruption,
         ):  # fmt: skip
             console.say(f"  {checked.plan} {checked.stage}: {checked.what}")
-    console.say(f"`gdn compile --target {target.name}` shows more of this.")
+    console.say(f"`gdn compile --target {target.name}` shows more.")
 
 
 def _print(request: Request, result: Result) -> None:
-    """The winners as a table, what failed, and what to do next."""
+    """Print the winners as a table, the failures and what to do next."""
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner.report import console
@@ -212,6 +204,8 @@ def _print(request: Request, result: Result) -> None:
         console.fail(f"{problem_id}: {why}")
     console.say(f"Stored in {request.database}")
     if result.interrupted:
-        console.say("Interrupted; the same command goes on from here.")
+        console.say("Interrupted; the same command continues from here.")
     elif rows:
-        console.say("Next: `gdn show` lists the winners, `gdn explain` says what a call runs on.")
+        console.say(
+            "Next: `gdn show` lists the winners, `gdn explain` says which one a problem runs on."
+        )

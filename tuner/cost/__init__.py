@@ -1,1 +1,1 @@
-"""The cost model: what a variant should take, before anything is timed."""
+"""The cost model: estimates the time of a variant before anything is timed."""

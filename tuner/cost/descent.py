@@ -1,4 +1,4 @@
-"""Descent: a stage's fastest config by predicted seconds, one axis after another."""
+"""Coordinate descent: finds a stage's config with the least predicted time, axis by axis."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.tuner.spaces.space import Point, Space
 
 Descent = Generator[list[Config], list[float], Config]
-"""Asks for configs' seconds, is sent them, and ends with the fastest of them."""
+"""Yields configs, is sent their seconds, and returns the fastest config."""
 
 
 def descend(space: Space, budget: int) -> Descent:
-    """Coordinate descent from a space's first config, until no axis has a faster value.
+    """Change one axis at a time, from the initial config, until no axis has a faster value.
 
-    An axis is moved with the others as they are best so far; of equals the earlier config stays, so
-    that a default is left only for something faster. The configs of one axis are asked for
-    together, to be compiled side by side.
+    While an axis is changed, the others keep their best values so far. Among equally fast configs
+    the earlier one stays, so a default is only left for something faster. The configs of one axis
+    are yielded together, to be compiled side by side.
 
     Args:
         space: of the stage; it must have a valid config.
-        budget: configs that are asked for at the most.
+        budget: most configs that are yielded.
 
     Yields:
-        Valid configs of the stage's own axes, none of them twice; it must be sent the seconds of
-        each, infinite for one that does not compile.
+        Valid configs of the stage's own axes, each at most once. Send their seconds, infinite for a
+        config that does not compile.
 
     Returns:
         The fastest config.
     """
-    best = space.start
+    best = space.initial_config
     (least,) = yield [best]
     seen: set[Point] = {space.point(best)}
     left_at: Config | None = None
     while left_at != best:
         left_at = best
         for axis in space.axes:
-            fresh = {space.point(c): c for c in beside(space, best, axis)}
+            fresh = {space.point(c): c for c in neighbours(space, best, axis)}
             asked = [c for point, c in fresh.items() if point not in seen][: budget - len(seen)]
             if not asked:
                 continue
@@ -48,11 +48,11 @@ def descend(space: Space, budget: int) -> Descent:
     return best
 
 
-def beside(space: Space, config: Config, axis: Axis) -> Iterator[Config]:
-    """The valid configs with another value of an axis.
+def neighbours(space: Space, config: Config, axis: Axis) -> Iterator[Config]:
+    """The valid configs that differ from a config in one axis.
 
-    A value that the rest of the config forbids comes with one other axis put back on its default,
-    such as the pipeline of a loop that a wider tile leaves no passes.
+    If a value is invalid with the rest of the config, it comes with one other axis set back to its
+    default. For instance, a wider tile may leave a loop too few passes for its pipeline depth.
     """
     for value in axis.values:
         if value == config[axis.name]:

@@ -1,4 +1,4 @@
-"""How well the cost model orders what was measured."""
+"""How well the order that the cost model predicts agrees with the measured one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.search.space_search import ranked_seconds
 from gdn_ops.tuner.store.records import Trial
 
-FEWEST = 4
-"""Variants below which an order says nothing."""
+MIN_VARIANTS = 4
+"""With fewer variants their order says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +19,11 @@ class Judgement:
     """Predicted against measured times of one problem on one target.
 
     Args:
-        problem_id, target: whose rows they are.
-        variants: how many were measured and predicted.
-        correlation: Spearman's, of the two orders.
-        regret: time of the variant that was predicted the fastest, over that of the fastest; the
-            mean of those that share the prediction.
-        ratio: predicted over measured time, in the median.
+        variants: number of variants that were both measured and predicted.
+        correlation: Spearman's rank correlation of predicted and measured times.
+        regret: measured time of the variant with the least predicted time, divided by that of the
+            fastest variant. If several share the least predicted time, their mean.
+        ratio: median of predicted over measured time.
     """
 
     problem_id: str
@@ -37,42 +35,42 @@ class Judgement:
 
 
 Predict = Callable[[Problem, Variant], float]
-"""Seconds of a variant."""
+"""Predicts the seconds of a variant."""
 
 
 def judge(
     trials: Iterable[Trial], problems: Mapping[str, Mapping[str, object]], predict: Predict
 ) -> list[Judgement]:
-    """Judge predictions of whole variants, problem by problem; those of few rows are left out.
+    """Judge predictions of whole variants, per problem; problems with few variants are left out.
 
     Args:
-        trials: of one target; the fastest time of each variant counts.
+        trials: of one target; the fastest trial of each variant counts.
         problems: facts by problem id.
-        predict: may raise GdnError where it knows nothing.
+        predict: may raise GdnError for a variant that it cannot predict.
     """
     rows: dict[tuple[str, str], dict[str, tuple[float, Variant]]] = {}
     for trial in trials:
-        seconds = ranked_seconds(trial.outcome)
+        seconds = trial.outcome.ranked_seconds
         facts = problems.get(trial.key.problem_id)
         if seconds is None or facts is None or trial.key.scope != "plan":
             continue
         try:
             variant = _variant(trial, Problem.from_facts(facts))
         except (GdnError, KeyError, TypeError):
-            continue  # axes that are gone
+            continue  # its axes or values no longer exist
         found = rows.setdefault((trial.key.problem_id, trial.key.target), {})
         if variant.id not in found or seconds < found[variant.id][0]:
             found[variant.id] = seconds, variant
     judged = []
     for (problem_id, target), found in rows.items():
         pairs = _pairs(found.values(), Problem.from_facts(problems[problem_id]), predict)
-        if len(pairs) >= FEWEST:
+        if len(pairs) >= MIN_VARIANTS:
             judged.append(_judgement(problem_id, target, pairs))
     return judged
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation; equal values share their mean rank. 0 where one is constant."""
+    """Spearman's rank correlation; equal values share their mean rank. 0 if one is constant."""
     a, b = _ranks(first), _ranks(second)
     mean = (len(a) - 1) / 2
     product = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
@@ -114,5 +112,5 @@ def _variant(trial: Trial, problem: Problem) -> Variant:
 
 def _ranks(values: Sequence[float]) -> list[float]:
     order = sorted(values)
-    # the mean of the first and last place of equal values
+    # equal values get the mean of their first and last rank
     return [(order.index(v) + len(order) - 1 - order[::-1].index(v)) / 2 for v in values]

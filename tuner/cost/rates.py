@@ -1,4 +1,4 @@
-"""Rates: what PyTorch does in a second on a CPU, measured in passing."""
+"""Rates: how fast PyTorch works on this CPU, measured when first needed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 
 REPEATS = 7
 SQUARE = 512
-"""Side of the matrices whose product is timed."""
+"""Rows and columns of the matrices whose product is timed."""
 SHARED = 1 << 16
-"""Elements of a tensor that is small, and yet worth the while of every thread."""
+"""Elements of a tensor that is small, but large enough for PyTorch to use every thread."""
 LARGE, MANY = 1 << 21, 12
-"""Elements of tensors, and how many of them, that push each other out of the caches."""
+"""Elements of each tensor, and their number, so that together they do not fit in the caches."""
 FRESH = 40 << 18
-"""Elements of a tensor too large for the C library to keep its memory."""
+"""Elements of a tensor so large that the C library returns its memory to the system."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What PyTorch reaches with its present number of threads.
+    """What PyTorch reaches with its current number of threads.
 
     Args:
         flops: FLOP/s of matrix products by dtype.
-        moved: bytes/s of elementwise operations on tensors that are in no cache.
-        fresh: bytes/s of writing memory that the process was just given, page faults and all.
-        op: seconds of an operation that is shared among the threads, before its first byte.
+        moved: bytes/s of elementwise operations on tensors that are not in a cache.
+        fresh: bytes/s of writing memory that is new to the process, with its page faults.
+        op: seconds that an operation on all threads takes besides moving its bytes.
     """
 
     flops: dict[torch.dtype, float]
@@ -39,10 +39,10 @@ class Rates:
 
 @cache
 def cpu_rates(threads: int) -> Rates:
-    """Measure this CPU, which takes half a second.
+    """Measure this CPU; takes half a second, once per number of threads.
 
     Args:
-        threads: of PyTorch, to be remembered by; the caller has set them.
+        threads: PyTorch's number of threads, which the caller has set.
     """
     small, fresh = torch.zeros(SHARED), torch.zeros(FRESH)
     large = [torch.zeros(LARGE) for _ in range(MANY)]
@@ -65,7 +65,7 @@ def _product_rate(dtype: torch.dtype) -> float:
 
 
 def _least(run: Callable[[], object], calls: int) -> float:
-    """Seconds a call in the quickest of some batches."""
+    """Seconds per call in the fastest of ``REPEATS`` batches."""
     best = float("inf")
     for _ in range(REPEATS):
         start = time.perf_counter()

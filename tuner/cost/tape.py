@@ -1,4 +1,4 @@
-"""Tape: the operations of a stage in PyTorch, recorded without computing anything."""
+"""Tape: records the operations of a stage in PyTorch without computing anything."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Op:
     """One operation.
 
     Args:
-        name: of PyTorch's schema, e.g. ``aten::bmm``.
-        bytes: of all tensors it reads and writes.
-        fresh: of results it makes room for.
-        flops: of a matrix product, or of a triangular solve.
-        rows: rows of the left operand of one product of a batch.
-        dtype: of a product's operands.
+        name: name in PyTorch's schema, e.g. ``aten::bmm``.
+        bytes: bytes of all tensors that it reads and writes.
+        fresh: bytes of the results that it allocates.
+        flops: FLOPs of a matrix product or triangular solve, else 0.
+        rows: rows of the left operand of one product in a batch.
+        dtype: dtype of a product's operands.
     """
 
     name: str
@@ -34,9 +34,10 @@ class Op:
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Record the operations that run inside, on tensors of the device ``meta``.
+    """Records the operations that run inside, on tensors of the device ``meta``.
 
-    ``ops`` holds those that move bytes, in order; views, and room without content, cost nothing.
+    ``ops`` has the operations that move bytes, in order. Views and uninitialized tensors cost
+    nothing and are left out.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Time of a plan in plain PyTorch on a CPU, from the operations it calls."""
+"""Predicted time of a plan in plain PyTorch on a CPU, from the operations that it calls."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from gdn_ops.tuner.cost.rates import Rates
 from gdn_ops.tuner.cost.tape import Op, Tape
 
 FULL_ROWS = 32
-"""Rows of an operand from which on a product reaches its rate."""
+"""A product with fewer rows does not reach its rate."""
 LARGE = 1 << 20
-"""Bytes from which on a result's memory comes from the system, and goes back to it."""
+"""A result of at least this many bytes gets new memory from the system in every call."""
 
 
 def torch_seconds(problem: Problem, variant: Variant, rates: Rates) -> float:
-    """The sum of a variant's operations: each takes its start, and its FLOPs or its bytes.
+    """The sum over a variant's operations: for each a fixed time, and its FLOPs or its bytes.
 
     Raises:
-        UnsupportedProblem: what it does depends on where packed sequences begin.
+        UnsupportedProblem: packed sequences, because the operations depend on their lengths.
     """
     if problem.varlen:
         raise UnsupportedProblem(
             f"the cost of {problem.id()} in PyTorch depends on the lengths of its packed "
-            "sequences; ask for the same without varlen."
+            "sequences; predict it without varlen."
         )
     tape = Tape()
     with torch.no_grad(), tape:

@@ -1,1 +1,1 @@
-"""Random inputs of problems, distributed as a model's are."""
+"""Random inputs of problems, distributed like those of a model."""

@@ -1,4 +1,4 @@
-"""Calls on a pool of states: random ones, what the rule makes of them, what they leave behind."""
+"""Calls on a pool of states: random calls, their right outputs, and the states that they write."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gdn_ops.tuner.inputs.recipes import normal, uniform
 STATE_SIZE = 0.1
 """Standard deviation of a state's elements."""
 SPARE = 3
-"""Slots that no sequence has."""
+"""Number of slots that no sequence uses."""
 
 
 def without_pool(problem: Problem) -> Problem:
-    """The problem of the same tokens without a pool."""
+    """The forward problem with the same tokens and no pool."""
     return replace(problem, op="forward", initial_state=False, final_state=False, **POOL_FACTS)
 
 
 def on_pool(problem: Problem, call: Call, generator: Generator, *, skipped: int) -> PoolCall:
-    """The call on a pool of random states, its sequences in slots drawn at random.
+    """The call on a pool of random states, with random slots for its sequences.
 
     Args:
         problem: of op ``pool``.
-        call: of ``without_pool(problem)``; what the problem takes raw is made raw.
-        skipped: sequences, from the second one, that have no slot.
+        call: of ``without_pool(problem)``; inputs that the problem takes raw are made raw.
+        skipped: number of sequences, from the second one on, that have no slot.
     """
     B, T = call.q.shape[:2]
     offsets = call.packing.offsets if call.packing else range(0, B * T + 1, T)
@@ -62,10 +62,14 @@ def on_pool(problem: Problem, call: Call, generator: Generator, *, skipped: int)
 
 
 def expected_outputs(problem: Problem, call: PoolCall) -> dict[str, Tensor]:
-    """o, and each state that is written as ``outputs_of`` says, by the recurrence in float64."""
+    """o and the written states, laid out as in ``outputs_of``, by the recurrence in float64."""
     x, first = _activated(problem, call, torch.float64), _first(call)
     o = torch.zeros(call.v.shape, dtype=torch.float64, device=call.v.device)
-    states = _states(problem, call.pool).double().new_zeros(*_room(problem, call), *_block(problem))
+    states = (
+        _states(problem, call.pool)
+        .double()
+        .new_zeros(*_leading_dims(problem, call), *_block(problem))
+    )
     for n, tokens in _sequences(call):
         if first[n] < 0:
             continue
@@ -85,10 +89,10 @@ def expected_outputs(problem: Problem, call: PoolCall) -> dict[str, Tensor]:
 
 
 def outputs_of(launcher: Launcher, call: PoolCall) -> dict[str, Tensor]:
-    """o, and the states that a launcher writes, [M, HV, K, V] fp32; the pool is as before then.
+    """o and the states that a launcher writes, [M, HV, K, V] fp32; the pool is then restored.
 
-    In place they are those of every slot of a sequence (0 where it has none, or no token for it),
-    else those after each token.
+    If states are written in place, these are the states of every slot of every sequence, 0 for a
+    slot that is missing or not written. Otherwise they are the states after each token.
     """
     problem, before = launcher.problem, call.pool.clone()
     o, written = launcher(call)
@@ -108,7 +112,10 @@ def outputs_of(launcher: Launcher, call: PoolCall) -> dict[str, Tensor]:
 
 
 def reference_step(problem: Problem, call: PoolCall) -> None:
-    """The call in plain PyTorch in float32: gather, recurrence, scatter; of the last states."""
+    """The call in plain PyTorch in float32: gather states, run the recurrence, scatter them.
+
+    Only the last state of each sequence is written.
+    """
     first = torch.tensor(_first(call), device=call.pool.device)
     S = _states(problem, call.pool[first]).float()
     _, ht = recurrent_reference(
@@ -122,7 +129,7 @@ def reference_step(problem: Problem, call: PoolCall) -> None:
 def _activated(
     problem: Problem, call: PoolCall, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
-    """q, k, v, g and beta as the rule takes them."""
+    """q, k, v, g and beta, with norms, gate and sigmoid applied."""
     assert call.beta is not None
     q, k, v, beta = (x.to(dtype) for x in (call.q, call.k, call.v, call.beta))
     g = None if call.g is None else call.g.to(dtype)
@@ -138,7 +145,7 @@ def _activated(
 
 
 def _sequences(call: PoolCall) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Each sequence with its tokens as (row, place in it)."""
+    """Each sequence with its tokens as (row, token)."""
     if call.packing is None:
         B, T = call.q.shape[:2]
         yield from ((n, [(n, t) for t in range(T)]) for n in range(B))
@@ -148,7 +155,7 @@ def _sequences(call: PoolCall) -> Iterator[tuple[int, list[tuple[int, int]]]]:
 
 
 def _first(call: PoolCall) -> list[int]:
-    """The slot each sequence begins from."""
+    """The slot of each sequence's initial state."""
     if call.accepted is None:
         return [int(n) for n in call.slots[:, 0].tolist()]
     pairs = zip(call.slots.tolist(), call.accepted.tolist(), strict=True)
@@ -156,7 +163,7 @@ def _first(call: PoolCall) -> list[int]:
 
 
 def _states(problem: Problem, pool: Tensor) -> Tensor:
-    """A pool's states as [slots, HV, K, V]."""
+    """The states of a pool as [slots, HV, K, V]."""
     return pool.mT if problem.state_v_first else pool
 
 
@@ -164,7 +171,7 @@ def _block(problem: Problem) -> tuple[int, int, int]:
     return problem.HV, problem.K, problem.V
 
 
-def _room(problem: Problem, call: PoolCall) -> tuple[int, int]:
-    """How many states ``outputs_of`` gives: slots of every sequence, or tokens."""
+def _leading_dims(problem: Problem, call: PoolCall) -> tuple[int, int]:
+    """First dimensions of the states in ``outputs_of``: sequences, slots or rows, tokens."""
     shape = call.slots.shape if problem.final_state else call.q.shape
     return shape[0], shape[1]

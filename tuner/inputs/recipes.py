@@ -1,4 +1,4 @@
-"""Recipes: how gates, keys and writing strengths of random inputs are distributed."""
+"""Recipes: the distributions of gates, keys and writing strengths in random inputs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CLOSED = -200.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """How inputs are distributed.
+    """The distributions of a call's inputs.
 
     Args:
         gate: a name in ``GATES``.
-        cosine: expected cosine between any two keys of a head; 0 makes them nearly orthogonal.
+        cosine: expected cosine between two keys of a head; with 0 they are nearly orthogonal.
         beta: a name in ``BETAS``.
-        skipped: sequences of a call on a pool that have no slot.
+        skipped: number of sequences without a slot, in a call on a pool.
     """
 
     gate: str = "model"
@@ -37,7 +37,7 @@ class Recipe:
 class RawGate:
     """The parts of g = -A softplus(a + dt_bias): a [B, T, HV], A and dt_bias [HV].
 
-    Of a vector gate a is [B, T, HV, K] and dt_bias [HV, K].
+    For a vector gate a is [B, T, HV, K] and dt_bias [HV, K].
     """
 
     a: Tensor
@@ -46,23 +46,23 @@ class RawGate:
 
 
 def uniform(generator: Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Float32 in low..high on the generator's device."""
+    """Float32, uniform in low..high, on the generator's device."""
     x = torch.rand(shape, generator=generator, device=generator.device)
     return low + (high - low) * x
 
 
 def normal(generator: Generator, *shape: int) -> Tensor:
-    """Float32 standard normal on the generator's device."""
+    """Float32, standard normal, on the generator's device."""
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def filled(generator: Generator, value: float, *shape: int) -> Tensor:
-    """Float32, all of one value, on the generator's device."""
+    """Float32, every element equal to ``value``, on the generator's device."""
     return torch.full(shape, value, device=generator.device)
 
 
 def unit_rows(generator: Generator, *shape: int, cosine: float = 0.0) -> Tensor:
-    """[B, T, heads, D] vectors of length one with an expected cosine between two of a head."""
+    """[B, T, heads, D] unit vectors; ``cosine`` is expected between any two of a head."""
     x = normal(generator, *shape)
     if cosine:
         shared = normal(generator, 1, 1, *shape[2:])
@@ -71,7 +71,7 @@ def unit_rows(generator: Generator, *shape: int, cosine: float = 0.0) -> Tensor:
 
 
 def _model(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
-    """As layers start them; of four heads or more the first keeps and the last forgets all."""
+    """As layers initialize them; the first of four or more keeps all, the last little."""
     A = uniform(generator, HV, high=STRONGEST_RATE)
     dt = uniform(generator, HV, *channels, low=log(SMALLEST_DT), high=log(LARGEST_DT)).exp()
     dt_bias = dt + (-torch.expm1(-dt)).log()  # the inverse of softplus
@@ -81,7 +81,7 @@ def _model(generator: Generator, B: int, T: int, HV: int, *channels: int) -> Raw
 
 
 def _open(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
-    """Log decays of exactly 0: nothing is ever forgotten."""
+    """Log decays of exactly 0: the state keeps everything."""
     a = normal(generator, B, T, HV, *channels)
     return RawGate(a, filled(generator, 0.0, HV), filled(generator, 0.0, HV, *channels))
 
@@ -95,7 +95,7 @@ def _strong(generator: Generator, B: int, T: int, HV: int, *channels: int) -> Ra
 
 
 def _resetting(generator: Generator, B: int, T: int, HV: int, *channels: int) -> RawGate:
-    """Half the tokens decay by exactly nothing, some as a model's, one in 32 forgets nearly all."""
+    """Log decays of exactly 0 for half of the tokens; one in 32 tokens nearly resets the state."""
     gate = _model(generator, B, T, HV, *channels)
     draw = uniform(generator, B, T, HV, *channels)
     a = torch.where(draw < 1 / 2, CLOSED, gate.a)
@@ -108,7 +108,7 @@ def _sigmoid(generator: Generator, B: int, T: int, HV: int) -> Tensor:
 
 
 def _near_two(generator: Generator, B: int, T: int, HV: int) -> Tensor:
-    """The far end of what ``allow_neg_eigval`` gives: I - beta k k^T reflects along k."""
+    """The largest values that ``allow_neg_eigval`` gives: I - beta k k^T is nearly a reflection."""
     return uniform(generator, B, T, HV, low=1.9, high=2.0)
 
 

@@ -1,4 +1,4 @@
-"""Random inputs of a problem, distributed as a model's are."""
+"""Random inputs of a problem, distributed like those of a model."""
 
 from __future__ import annotations
 
@@ -15,29 +15,26 @@ from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import Packing, packing_of
 from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.reference import log_decay
-from gdn_ops.tuner.inputs.pools import on_pool, without_pool
+from gdn_ops.tuner.inputs.pools import STATE_SIZE, on_pool, without_pool
 from gdn_ops.tuner.inputs.recipes import BETAS, GATES, Recipe, normal, unit_rows
-
-STATE_SIZE = 0.1
-"""Standard deviation of an initial state's elements."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The tokens of each sequence; packed in one row there may be ``tail`` tokens behind them."""
+    """The number of tokens of each sequence, and of unused tokens behind packed sequences."""
 
     lengths: tuple[int, ...]
     tail: int = 0
 
     @classmethod
     def of(cls, problem: Problem, *, seed: int = 0) -> Layout:
-        """The problem's sizes; packed sequences are cut at random places, the same for a seed."""
+        """The layout of a problem; packed sequences get random lengths, the same for a seed."""
         N = problem.sequences
-        if not problem.varlen or problem.verify:  # drafts of all sequences are as long
+        if not problem.varlen or problem.verify:  # all sequences have equally many drafts
             return cls((max(1, problem.tokens // N),) * N)
         if problem.tokens < N:
             raise InvalidInput(
-                f"{problem.tokens} tokens for {N} packed sequences; give each a token at least."
+                f"{problem.tokens} tokens for {N} packed sequences; give at least one per sequence."
             )
         generator = torch.Generator().manual_seed(seed)
         cuts = torch.randperm(problem.tokens - 1, generator=generator)[: N - 1] + 1
@@ -53,17 +50,18 @@ def random_call(
     layout: Layout | None = None,
     recipe: Recipe | None = None,
 ) -> Call:
-    """Make the tensors of one call of a problem, the same for the same seed and kind of device.
+    """Make the tensors of one call; they are the same for the same seed and kind of device.
 
-    q and k are unit vectors, v is normal, beta a sigmoid (None without the delta). Log decays are
-    -exp(A_log) softplus(a + dt_bias) with rates exp(A_log) in 0..16, as Mamba-2 (arXiv 2405.21060)
-    and the layers of the gated delta rule start them; of a vector gate each key channel has a and
-    dt_bias of its own, as KDA's (arXiv 2510.26692). Gradients that come in are normal.
+    q and k are unit vectors, v is normal, and beta is a sigmoid (None without the delta rule). Log
+    decays are -exp(A_log) softplus(a + dt_bias) with rates exp(A_log) in 0..16, as Mamba-2 (arXiv
+    2405.21060) and the layers of the gated delta rule initialize them. With a vector gate each key
+    channel has its own a and dt_bias, as in KDA (arXiv 2510.26692). Gradients of outputs are
+    normal.
 
     Args:
-        problem: supplies heads, head dims, dtype, flags and, without ``layout``, the sizes.
-        layout: lengths of the sequences; all equal unless they are packed.
-        recipe: other distributions.
+        problem: gives heads, head dims, dtype, flags and, without ``layout``, the sizes.
+        layout: lengths of the sequences; they must be equal unless the sequences are packed.
+        recipe: distributions that replace the ones above.
 
     Raises:
         InvalidInput: the layout does not fit the problem.
@@ -103,8 +101,8 @@ def _row(problem: Problem, layout: Layout) -> tuple[int, int]:
         return 1, sum(lengths) + layout.tail
     if len(set(lengths)) != 1 or layout.tail:
         raise InvalidInput(
-            f"sequences of {lengths} tokens and a tail of {layout.tail} make no batch; give equal "
-            "lengths without a tail, or make the problem varlen."
+            f"sequences of {lengths} tokens with {layout.tail} unused tokens are not a batch; give "
+            "equal lengths without unused tokens, or make the problem varlen."
         )
     return len(lengths), lengths[0]
 
@@ -112,7 +110,7 @@ def _row(problem: Problem, layout: Layout) -> tuple[int, int]:
 def _gate(
     problem: Problem, generator: torch.Generator, row: tuple[int, int], name: str
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """g, A_log and dt_bias as the problem takes them."""
+    """g, A_log and dt_bias in the form that the problem takes."""
     if problem.rule.gate == "none":
         return None, None, None
     channels = (problem.K,) if problem.rule.gate == "vector" else ()

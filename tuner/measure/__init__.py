@@ -1,1 +1,1 @@
-"""Measuring: timers, interleaving, statistics and the environment of a measurement."""
+"""Measuring: timers, interleaved sampling, statistics and the environment of a measurement."""

@@ -1,4 +1,4 @@
-"""The environment of a measurement: everything besides the config that a time depends on."""
+"""The environment of a measurement: what a time depends on besides the variant."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HARNESS_VERSION = 1
-"""Raised when a change of the harness makes old times incomparable with new ones."""
+"""To be raised when a change of the harness makes old times incomparable with new ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Two times may be compared, and a known failure trusted, only within one environment.
+    """The environment of a trial. Times, and failures, only apply within one environment.
 
-    What the kernels are rendered to is no part of it: each trial says that of its own.
+    The sources of the kernels are not part of it: each trial has their hashes.
 
     Args:
-        device: the model, as CPU or driver name it.
+        device: model name of the CPU or GPU.
         arch: as the target names it, e.g. ``sm_90``.
-        driver: of the GPU; None on a CPU and where NVML is missing.
-        triton: None where it is not installed.
-        platform: system, machine and C library; not the kernel's patch level, which would split
-            the results at every update.
-        threads: of torch on the CPU.
+        driver: version of the GPU driver; None on a CPU or without NVML.
+        triton: None if it is not installed.
+        platform: system, machine and C library. The version of the operating system's kernel is
+            left out, because every update would make all results stale.
+        threads: PyTorch's CPU threads.
     """
 
     device: str
@@ -41,7 +41,7 @@ class Environment:
 
     @property
     def hash(self) -> str:
-        """The content hash by which databases know the environment."""
+        """A hash of the content, by which databases recognize the environment."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -50,8 +50,8 @@ def fingerprint(device: str, *, arch: str) -> Environment:
     """Describe this machine for measurements on a device.
 
     Args:
-        device: a torch device, ``cpu``, ``cuda`` or ``cuda:1``.
-        arch: of the target.
+        device: a torch device, e.g. ``cpu``, ``cuda`` or ``cuda:1``.
+        arch: architecture of the target.
     """
     import torch
 
@@ -71,7 +71,7 @@ def fingerprint(device: str, *, arch: str) -> Environment:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's model name; its machine type where the system does not tell."""
+    """The CPU's model name; if the system does not tell it, the machine type."""
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -81,7 +81,7 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def gpu_driver() -> str | None:
-    """The version of the NVIDIA driver, by NVML; None where there is no NVML."""
+    """The version of the NVIDIA driver, from NVML; None without NVML."""
     if importlib.util.find_spec("pynvml") is None:
         return None
     import pynvml

@@ -1,4 +1,4 @@
-"""Interleaving: sample contenders in turn, so that what drifts meets all of them alike."""
+"""Interleaving: contenders are sampled in turn, so that slow drifts affect all of them alike."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from time import monotonic
 
 from gdn_ops.tuner.measure.timers import Sampler
 
-MOST_ROUNDS = 60
+MAX_ROUNDS = 60
 CUT_AFTER = 2
-"""Samples by which a contender may be found hopeless."""
+"""Samples after which a contender may be cut."""
 CUT_MARGIN = 1.1
-"""A sample this much above the limit is no noise."""
+"""A contender is cut if its samples exceed the limit by this factor, which is more than noise."""
 
 
 def interleaved(
@@ -22,22 +22,22 @@ def interleaved(
     stop_above: Mapping[str, float] | None = None,
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, list[float]]:
-    """Sample every contender once a round, each second round in reverse (A B C C B A).
+    """Sample every contender once per round, in reverse order in every other round (A B C C B A).
 
     Args:
-        rounds: at least this many, whatever they take.
-        seconds: budget; rounds go on until it is used, ``MOST_ROUNDS`` at most.
-        stop_above: seconds a call above which a contender is cut: when its first samples all
-            exceed the limit by ``CUT_MARGIN``, it keeps them and takes no more.
+        rounds: number of rounds, at least, however long they take.
+        seconds: further rounds are taken until this time is used up, at most ``MAX_ROUNDS``.
+        stop_above: limit of a contender's seconds per call. If its first samples all exceed the
+            limit by ``CUT_MARGIN``, it is cut: it gets no more samples.
 
     Returns:
-        The samples of each contender; sample i is of round i.
+        The samples of each contender in seconds; sample i was taken in round i.
     """
     limits = stop_above or {}
     samples: dict[str, list[float]] = {name: [] for name in samplers}
     running = list(samplers)
     end = clock() + seconds
-    for i in range(max(rounds, MOST_ROUNDS)):
+    for i in range(max(rounds, MAX_ROUNDS)):
         if not running or (i >= rounds and clock() >= end):
             break
         for name in reversed(running) if i % 2 else running:
@@ -47,6 +47,6 @@ def interleaved(
 
 
 def is_cut(samples: list[float], limit: float) -> bool:
-    """Whether the first samples put a contender above its limit."""
+    """Whether the first samples are so far above the limit that a contender is cut."""
     first = samples[:CUT_AFTER]
     return len(first) == CUT_AFTER and min(first) > CUT_MARGIN * limit

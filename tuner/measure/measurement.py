@@ -1,4 +1,4 @@
-"""Measure variants side by side: one interleaved run of a worker's job."""
+"""Measuring: the job of a worker that times variants in one interleaved run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from gdn_ops.launch.launcher import Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
-from gdn_ops.tuner.measure.baseline import reference_run
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
+from gdn_ops.tuner.measure.reference_run import reference_run
 from gdn_ops.tuner.measure.statistics import estimate
 from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
 from gdn_ops.tuner.verify.expected import inputs_of
@@ -33,8 +33,9 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
     """Measure the variants of a worker's job.
 
     Args:
-        job: problem (facts), variants (JSON), stage (a name, or None for end to end), reference,
-            device, threads, rounds, seconds, stop_above (seconds a call, or None), eager.
+        job: problem (facts), variants (JSON), stage (a name, or None for the whole plan),
+            reference, device, threads, rounds, seconds, stop_above (seconds per call, or None) and
+            eager.
 
     Raises:
         GdnError: problem or variant cannot be read, rendered, compiled or launched.
@@ -75,24 +76,23 @@ def measure(
     """Time variants, or one stage of each, on random inputs in one interleaved run.
 
     Args:
-        stage: time this stage alone, on what the first variant's earlier stages computed; the
-            variants must share their interface config.
-        reference: also time the chunkwise form in plain PyTorch (token by token for decode), of a
-            backward problem with its gradients by autograd.
-        eager: also time eager calls of the variants, where a CUDA graph's times rank them.
+        stage: time only this stage, on what the first variant's earlier stages computed. The
+            variants must have the same interface config.
+        reference: also time the reference; see ``reference_run``.
+        eager: if CUDA graphs are timed, also time eager calls of the variants.
 
     Returns:
-        ``rows``: of each variant ``id``, ``method``, ``samples`` (seconds a call), ``median``,
-        ``low``, ``high``, ``cut`` (it was hopeless) and, beside a CUDA graph's times, ``eager``,
-        those of eager calls; ``reference``, such a row or None; ``method`` of all variants;
-        ``conditions``.
+        ``rows`` has for each variant ``id``, ``method``, ``samples`` (seconds per call),
+        ``median``, ``low``, ``high``, ``cut`` (whether it was cut for being too slow) and, if CUDA
+        graphs were timed, ``eager`` with the times of eager calls. ``reference`` is such a row or
+        None, ``method`` that of all variants, ``conditions`` what the timer reports.
 
     Raises:
-        InvalidConfig: the variants do not share what a stage's timing needs.
+        InvalidConfig: the variants of a stage have different interface configs.
         CaptureError: a variant's calls cannot be captured in a CUDA graph; end this process.
-        UnknownName: they have no such stage.
+        UnknownName: the variants have no such stage.
     """
-    begin = monotonic()
+    start = monotonic()
     timer = timer_of(device, threads=threads)
     launchers = {variant.id: bind(problem, variant) for variant in variants}
     with torch.no_grad(), _no_collection():
@@ -103,13 +103,13 @@ def measure(
             else _stage_runs(list(launchers.values()), calls, stage)
         )
         samplers = {
-            name: timer.samplers(each, len(calls), beside=eager) for name, each in runs.items()
+            name: timer.samplers(each, len(calls), all_methods=eager) for name, each in runs.items()
         }
         if reference:
-            baseline = reference_run(problem, calls)
-            # it may wait for the GPU, so it is in no graph; it is no rival of the variants
-            samplers[REFERENCE] = timer.samplers(baseline, len(calls), eager=True)
-        spent = monotonic() - begin
+            run_reference = reference_run(problem, calls)
+            # it may wait for the GPU, so no graph can hold it; it is not ranked with the variants
+            samplers[REFERENCE] = timer.samplers(run_reference, len(calls), eager=True)
+        spent = monotonic() - start
         rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent))
     return {
         "rows": [rows[name] for name in runs],
@@ -120,9 +120,10 @@ def measure(
 
 
 def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dict[str, Any], str]:
-    """Rows by contender, and the method of the variants' samples, which is one for all.
+    """Rows by contender, and the method of the variants' samples, which all of them share.
 
-    The reference's own row names its method. Beside it variants have their second method's times.
+    The reference's row names its own method. Variants that were not cut are also sampled with their
+    second method, if they have one.
     """
     variants = [name for name in samplers if name != REFERENCE] or [REFERENCE]
     method, *others = samplers[variants[0]]
@@ -130,8 +131,8 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
     used = {name: next(iter(own)) for name, own in samplers.items()}
     if mixed := {used[name] for name in variants} - {method}:
         raise InvalidConfig(
-            f"variants timed by {method} and by {', '.join(sorted(mixed))} do not compare; "
-            "measure them apart."
+            f"times by {method} and by {', '.join(sorted(mixed))} do not compare; measure these "
+            "variants in separate runs."
         )
     samples = interleaved(
         {name: own[used[name]] for name, own in samplers.items()},
@@ -157,7 +158,7 @@ def _summary(samples: list[float]) -> dict[str, Any]:
 
 
 def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
-    """Argument sets of the same lengths and other values."""
+    """Argument sets with the same lengths and different values."""
     layout = Layout.of(problem)
     first = random_call(problem, device=device, layout=layout)
     inputs = sum(x.nbytes for x in inputs_of(first).values())
@@ -168,21 +169,21 @@ def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
 
 
 def _run_of(launcher: Launcher, calls: list[Call]) -> Run:
-    """What one sample of a whole variant repeats."""
+    """A function that runs a whole variant on an argument set."""
     if launcher.problem.op == "backward":
         return lambda i: launcher.gradients(calls[i])
     return lambda i: launcher(calls[i])
 
 
 def _stage_runs(launchers: list[Launcher], calls: list[Call], stage: str) -> dict[str, Run]:
-    """A stage of each launcher on the same workspaces."""
+    """For each launcher a function that runs one stage, on workspaces that all of them share."""
     first = launchers[0]
     for launcher in launchers:
         variant = launcher.variant
         if (variant.plan, variant.interface) != (first.variant.plan, first.variant.interface):
             raise InvalidConfig(
                 f"stage {stage} of {variant.id} ({variant}) and of {first.variant.id} "
-                f"({first.variant}) read different tensors; measure one interface at a time."
+                f"({first.variant}) have different interfaces; measure one interface at a time."
             )
     names = [each.name for each in first.stages]
     if stage not in names:
@@ -209,7 +210,7 @@ def _launch(stage: StageLauncher, workspaces: list[Workspace], i: int) -> None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector out of the samples."""
+    """Turn off the garbage collector while samples are taken."""
     gc.collect()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Medians with bootstrap intervals, and whether two variants can be told apart."""
+"""Medians with bootstrap intervals, and whether the times of two variants differ."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gdn_ops.codegen.errors import InvalidInput
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-LEAST_ROUNDS = 3
-"""Rounds below which nothing separates two variants."""
+MIN_ROUNDS = 3
+"""With fewer rounds two variants always count as tied."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median with the bounds of its interval."""
+    """A median with the bounds of its 95 % interval."""
 
     median: float
     low: float
@@ -32,41 +32,41 @@ def estimate(samples: Sequence[float], *, seed: int = 0) -> Estimate:
     """Return the median of timings and its 95 % percentile-bootstrap interval.
 
     Args:
-        samples: at least one time, in seconds (or any positive unit).
-        seed: of the resampling; the same samples and seed give the same interval.
+        samples: times in seconds, at least one.
+        seed: seed of the resampling; the same samples and seed give the same interval.
 
     Raises:
-        InvalidInput: there is no sample, or one is not a positive finite number.
+        InvalidInput: there is no sample, or one is not finite and > 0.
     """
-    values = np.sort(_checked(samples))  # so that their order does not matter
+    values = np.sort(_checked(samples))  # so that the order of samples does not matter
     low, high = _interval(values, np.asarray, seed)
     return Estimate(float(np.median(values)), low, high)
 
 
 def ratio(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Estimate:
-    """Return how many times longer ``a`` takes than ``b``, with its interval.
+    """Return the median ratio of the times ``a`` over ``b``, with its interval.
 
-    Sample i of both is round i of one interleaved run, so the ratio is taken round by round: what
-    slows a whole round (another process, a warm machine) cancels. Rounds that only one of the two
-    has are left out.
+    Sample i of both was taken in round i of one interleaved run. The ratio is taken round by round,
+    so whatever slows a whole round, such as another process, cancels. Rounds that only one of the
+    two has are left out.
 
     Raises:
         InvalidInput: as ``estimate``.
     """
     rounds = min(len(a), len(b))
-    # in logs the ratio of b to a is exactly the inverse of that of a to b
+    # with logs the ratio of b to a is exactly the inverse of the ratio of a to b
     logs = np.log(_checked(a)[:rounds]) - np.log(_checked(b)[:rounds])
     low, high = _interval(logs, np.exp, seed)
     return Estimate(float(np.exp(np.median(logs))), low, high)
 
 
 def tied(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> bool:
-    """Whether an interleaved run cannot tell which of two variants is the faster one.
+    """Whether an interleaved run does not show which of two variants is faster.
 
-    They are tied when the interval of their ratio holds 1, or when they share fewer than
-    ``LEAST_ROUNDS`` rounds.
+    They are tied if the interval of their ratio contains 1, or if they have fewer than
+    ``MIN_ROUNDS`` common rounds.
     """
-    if min(len(a), len(b)) < LEAST_ROUNDS:
+    if min(len(a), len(b)) < MIN_ROUNDS:
         return True
     between = ratio(a, b, seed=seed)
     return between.low <= 1.0 <= between.high
@@ -75,12 +75,12 @@ def tied(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> bool:
 def _checked(samples: Sequence[float]) -> Array:
     values = np.asarray(samples, dtype=np.float64)
     if values.size == 0:
-        raise InvalidInput("0 samples have no median; time at least one round.")
+        raise InvalidInput("there are no samples; time at least one round.")
     lowest, highest = float(values.min()), float(values.max())
     if not (isfinite(lowest) and lowest > 0 and highest < inf):
         raise InvalidInput(
-            f"samples from {lowest} to {highest} are no timings; every one must be finite and "
-            "above 0 seconds, so time more calls a sample."
+            f"samples range from {lowest} to {highest} seconds; every one must be finite and > 0, "
+            "so time more calls per sample."
         )
     return values
 
@@ -88,8 +88,8 @@ def _checked(samples: Sequence[float]) -> Array:
 def _interval(values: Array, finish: Callable[[Array], Array], seed: int) -> tuple[float, float]:
     """The percentile-bootstrap interval of the median (Efron, 1979), after ``finish``.
 
-    Quantiles are taken at observed medians ("lower", "higher"): between two clusters of timings no
-    time was seen, so no bound is put there.
+    The bounds are observed medians ("lower", "higher") and not interpolated ones, so that no bound
+    lies in a gap between two clusters of times.
     """
     draws = np.random.default_rng(seed).integers(values.size, size=(RESAMPLES, values.size))
     medians = np.median(values[draws], axis=1)

@@ -1,1 +1,1 @@
-"""What a person sees: progress, tables and errors in the terminal."""
+"""Output to the terminal: progress, tables and errors."""

@@ -1,4 +1,4 @@
-"""The terminal: live progress, tables, errors. The only file that imports rich."""
+"""The terminal: live progress, tables and errors. No other file imports rich."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from gdn_ops.tuner.report.progress import (
     Event,
     LinesView,
     Note,
-    ProblemBegan,
     ProblemEnded,
+    ProblemStarted,
     SpaceTally,
     Tally,
     TrialEnded,
     View,
     WinnerStored,
     line_of,
-    time_left,
 )
 
 RECENT = 3
-"""Trials shown below the table."""
+"""Number of latest trials that are shown below the table."""
 
 
 def say(text: str = "") -> None:
-    """Print a line as it is, without control characters."""
+    """Print a line without markup and control characters."""
     _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -43,15 +42,15 @@ def fail(text: str) -> None:
     _on_stderr(text, style="red")
 
 
-def note(text: str) -> None:
-    """Print a remark as one line on standard error, so that it is not in what is piped on."""
+def remark(text: str) -> None:
+    """Print a remark as one line on standard error, so that a pipe does not get it."""
     _on_stderr(text, style="")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table; columns whose heading ends in ``>`` are numbers, set to the right.
+    """Print a table; a column whose heading ends in ``>`` is right-aligned.
 
-    A pipe gets the whole width that the rows need, a terminal its own.
+    In a terminal it is as wide as the terminal; elsewhere as wide as the rows need.
     """
     shown = Table(title=title or None, title_justify="left", header_style="bold", box=None)
     for column in columns:
@@ -71,7 +70,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 
 
 def source(code: str, *, language: str = "python") -> None:
-    """Print code, with colours on a terminal and untouched elsewhere."""
+    """Print code: with colours in a terminal, unchanged elsewhere."""
     if sys.stdout.isatty():
         _console().print(Syntax(code, language, background_color="default"))
     else:
@@ -79,12 +78,12 @@ def source(code: str, *, language: str = "python") -> None:
 
 
 def progress_view() -> View:
-    """The view that fits standard output: live on a terminal, else a line an event."""
+    """A live view if standard output is a terminal, else a view with one line per event."""
     return LiveView(_console()) if sys.stdout.isatty() else LinesView()
 
 
 class LiveView:
-    """A table of the searches of the problem under way, redrawn a few times a second."""
+    """A table of the searches of the current problem, redrawn four times a second."""
 
     def __init__(self, console: Console) -> None:
         self._tally = Tally()
@@ -111,7 +110,7 @@ class LiveView:
             if event.fresh:
                 line = line_of(event, self._tally).strip()
                 self._recent = [*self._recent, line][-RECENT:]
-        elif isinstance(event, ProblemBegan):
+        elif isinstance(event, ProblemStarted):
             self._recent = []
         elif isinstance(event, WinnerStored):
             if event.final:
@@ -120,14 +119,14 @@ class LiveView:
             self._keep(line_of(event, self._tally).strip())
 
     def _keep(self, line: str) -> None:
-        """Print a line that stays above what is redrawn."""
+        """Print a line above the table; it stays when the table is redrawn."""
         self._live.console.print(Text(printable(line)))
 
     def _render(self) -> RenderableType:
         problem = self._tally.problem
         if problem is None:
-            return Text("looking at what is known")
-        left = "" if problem.deadline is None else f", {time_left(problem.deadline)} left for it"
+            return Text("reading earlier results")
+        left = f", {problem.deadline} left" if problem.deadline.limited else ""
         head = f"problem {problem.number} of {problem.total}: {problem.problem_id}{left}"
         parts: list[RenderableType] = [Text(head, style="bold"), self._spaces()]
         if self._tally.finals:
@@ -152,7 +151,7 @@ def _row(tally: SpaceTally) -> tuple[str, ...]:
         tally.space,
         str(tally.tried),
         str(tally.configs) if tally.configs else "",
-        str(tally.valid),
+        str(tally.ok),
         str(tally.failed),
         seconds_text(tally.best),
         tally.best_text or ("the defaults" if tally.best is not None else ""),

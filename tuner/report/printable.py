@@ -1,4 +1,4 @@
-"""Text that is safe to print: what a database or a driver says may hold a terminal's commands."""
+"""Text that is safe to print: a text from a database or a driver may contain terminal commands."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _CONTROLS = {
 
 
 def printable(text: str) -> str:
-    """A text without control characters, but for ends of lines and tabs."""
+    """The text without control characters other than newlines and tabs."""
     return text.translate(_CONTROLS)

@@ -1,4 +1,4 @@
-"""What a campaign reports while it runs, and the plain-text view of it."""
+"""The events that a campaign reports while it runs, and the view that prints them as lines."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
-EVERY_SECONDS = 5.0
-"""Between two lines about known trials, which come by the hundred in a moment."""
+KNOWN_TRIALS_SECONDS = 5.0
+"""Seconds between two lines about known trials, of which there may be hundreds."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProblemBegan:
-    """``deadline`` is when its share of the time ends, on the monotonic clock."""
+class ProblemStarted:
+    """The tuning of a problem starts; ``deadline`` is when its share of the time ends."""
 
     problem_id: str
     number: int
     total: int
-    deadline: float | None
+    deadline: Deadline
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchBegan:
-    """A search through ``configs`` valid configs, of which ``trials`` new ones may be tried."""
+class SearchStarted:
+    """A search of a space with ``configs`` valid configs, at most ``trials`` of them new."""
 
     space: str
     configs: int
@@ -40,7 +41,7 @@ class SearchBegan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded:
-    """A trial stands in the database; one that is not ``fresh`` was there before this run."""
+    """A trial was recorded; if not ``fresh``, it was in the database before this run."""
 
     space: str
     trial: Trial
@@ -49,15 +50,15 @@ class TrialEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalsBegan:
-    """The best variants are timed once more, interleaved."""
+class FinalsStarted:
+    """The best variants are timed once more, in turn."""
 
     variants: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerStored:
-    """A winner stands in the database; one that is not ``final`` did not go through finals."""
+    """A winner was stored; if not ``final``, it was not timed in finals."""
 
     winner: StoredWinner
     text: str
@@ -66,7 +67,7 @@ class WinnerStored:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemEnded:
-    """``outcome`` says in a line how; ``ok`` whether a winner stands."""
+    """The tuning of a problem ended; ``outcome`` says how, ``ok`` whether it has a winner."""
 
     problem_id: str
     outcome: str
@@ -75,15 +76,19 @@ class ProblemEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
+    """A line of text."""
+
     text: str
 
 
-Event = ProblemBegan | SearchBegan | TrialEnded | FinalsBegan | WinnerStored | ProblemEnded | Note
+Event = (
+    ProblemStarted | SearchStarted | TrialEnded | FinalsStarted | WinnerStored | ProblemEnded | Note
+)
 Report = Callable[[Event], None]
 
 
 class View(Protocol):
-    """Shows events while a campaign runs; used as a context."""
+    """Shows events while a campaign runs; used as a context manager."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -99,7 +104,7 @@ class View(Protocol):
 
 @dataclass
 class SpaceTally:
-    """How far the search of one space is."""
+    """Counts of the trials in one space, and the best of them."""
 
     space: str
     configs: int
@@ -115,15 +120,15 @@ class SpaceTally:
         return self.statuses.total()
 
     @property
-    def valid(self) -> int:
+    def ok(self) -> int:
         return self.statuses["ok"]
 
     @property
     def failed(self) -> int:
-        return self.tried - self.valid
+        return self.tried - self.ok
 
     def add(self, event: TrialEnded) -> bool:
-        """Count a trial once; whether it is the best so far."""
+        """Count a trial once; return whether it is the best so far."""
         outcome = event.trial.outcome
         if event.trial.id in self.seen:
             return False
@@ -139,17 +144,17 @@ class SpaceTally:
 
 @dataclass
 class Tally:
-    """The state of a campaign, built from its events; what both views show."""
+    """The state of a campaign, collected from its events for the views."""
 
-    problem: ProblemBegan | None = None
+    problem: ProblemStarted | None = None
     spaces: dict[str, SpaceTally] = field(default_factory=dict)
     current: str = ""
     finals: int = 0
 
     def add(self, event: Event) -> None:
-        if isinstance(event, ProblemBegan):
+        if isinstance(event, ProblemStarted):
             self.problem, self.spaces, self.current, self.finals = event, {}, "", 0
-        elif isinstance(event, SearchBegan):
+        elif isinstance(event, SearchStarted):
             self.current = event.space
             self.spaces.setdefault(
                 event.space,
@@ -157,12 +162,12 @@ class Tally:
             )
         elif isinstance(event, TrialEnded):
             self.spaces.setdefault(event.space, SpaceTally(event.space, 0, 0, "")).add(event)
-        elif isinstance(event, FinalsBegan):
+        elif isinstance(event, FinalsStarted):
             self.finals = len(event.variants)
 
 
 class LinesView:
-    """A line an event, for logs and pipes."""
+    """Prints one line per event, for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -185,11 +190,11 @@ class LinesView:
         self._tally.add(event)
         if isinstance(event, TrialEnded) and not event.fresh:
             self._known += 1
-            if time.monotonic() - self._spoke < EVERY_SECONDS:
+            if time.monotonic() - self._spoke < KNOWN_TRIALS_SECONDS:
                 return
         if self._known and (isinstance(event, TrialEnded) or self._known > 1):
             known, self._known = self._known, 0
-            self._say(f"    {known} earlier trials taken over")
+            self._say(f"    {known} known trials of earlier runs")
         if not isinstance(event, TrialEnded) or event.fresh:
             self._say(line_of(event, self._tally))
 
@@ -199,19 +204,19 @@ class LinesView:
 
 
 def line_of(event: Event, tally: Tally) -> str:
-    """An event in one line."""
+    """The line that describes an event."""
     match event:
-        case ProblemBegan():
-            left = "" if event.deadline is None else f", {time_left(event.deadline)} for it"
+        case ProblemStarted():
+            left = f", {event.deadline} for it" if event.deadline.limited else ""
             return f"problem {event.number} of {event.total}: {event.problem_id}{left}"
-        case SearchBegan():
+        case SearchStarted():
             return (
                 f"  {event.space}: {event.configs} configs, {event.strategy}, "
                 f"at most {event.trials} new trials"
             )
         case TrialEnded():
             return _trial_line(event, tally.spaces[event.space])
-        case FinalsBegan():
+        case FinalsStarted():
             return f"  finals: {len(event.variants)} variants and the reference, interleaved"
         case WinnerStored():
             return f"  winner{'' if event.final else ' so far'}: {event.text}"
@@ -231,12 +236,6 @@ def _trial_line(event: TrialEnded, tally: SpaceTally) -> str:
 
 
 def first_line(text: str, width: int = 100) -> str:
-    """The first line of a message, cut to a width."""
+    """The first line of a message, cut to a number of characters."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def time_left(deadline: float) -> str:
-    """Time until a moment of the monotonic clock, e.g. ``1:05``."""
-    left = max(0, round(deadline - time.monotonic()))
-    return f"{left // 60}:{left % 60:02d}"

@@ -1,1 +1,1 @@
-"""Searching for the fastest variant of a problem, stage by stage."""
+"""Search for the fastest variant of a problem, stage by stage."""

@@ -1,21 +1,22 @@
-"""Tuning of one problem: the default of every plan, a search of each, the finals."""
+"""Tuning of one problem: time the default of every plan, search each plan, hold the finals."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK
 from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.readiness import Readiness
-from gdn_ops.tuner.search.space_search import Found, Options, late, ranked_seconds, search
-from gdn_ops.tuner.search.stage_tuning import StageTuning, share
+from gdn_ops.tuner.search.space_search import Found, Options, search
+from gdn_ops.tuner.search.stage_tuning import StageTuning
+from gdn_ops.tuner.search.standing_winner import standing_winner, winner_without_finals
 from gdn_ops.tuner.search.trial_runner import TrialRunner
-from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for, refusals
+from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for, why_no_plan
 from gdn_ops.tuner.store.records import StoredWinner
 
 Interfaces = Sequence[StageSpaces]
@@ -23,27 +24,27 @@ Candidates = list[tuple[float, Variant]]
 """Variants with their seconds."""
 
 FINALS_SHARE = 0.3
-"""Of a problem's time is kept for the finals, within bounds: what they time takes ``ASIDE`` times
-their own seconds, with the proof of the winner."""
-ASIDE = 3.0
+"""Share of a problem's time that is kept for the finals."""
+FINALS_FACTOR = 3.0
+"""Time kept for the finals, at most, over that of their samples: it also covers the checks."""
 
-OUTCLASSED = 8.0
-"""A plan whose default is this many times slower than another's is not searched."""
+SKIP_FACTOR = 8.0
+"""A plan is not searched if its default is this many times slower than the fastest default."""
 
-TOGETHER = 4
-"""Interfaces whose stages are compiled side by side, ahead of the timing of their defaults."""
+INTERFACES_AT_ONCE = 4
+"""Interfaces whose stages are compiled side by side before their defaults are timed."""
 
 
 def tune_problem(
-    runner: TrialRunner, *, options: Options, deadline: float | None
+    runner: TrialRunner, *, options: Options, deadline: Deadline
 ) -> StoredWinner | None:
     """Find the fastest right variant of a problem and store it.
 
-    The defaults of all plans come first, and the best of them is stored at once: from then on
-    whatever happens leaves a usable winner.
+    The defaults of all plans are timed first and the best of them is stored at once, so that an
+    interruption at any later point leaves a usable winner.
 
     Args:
-        deadline: on the monotonic clock; the last trial and the finals may end a little after it.
+        deadline: the last trial and the finals may end a little after it.
 
     Returns:
         None if no variant is right.
@@ -56,55 +57,55 @@ def tune_problem(
     if not plans:
         raise UnsupportedProblem(
             f"no plan runs {problem.id()} on {target.name}: "
-            + "; ".join(refusals(problem, target, options.plans))
+            + "; ".join(why_no_plan(problem, target, options.plans))
         )
-    until = _search_deadline(runner, deadline)
-    seconds = _defaults(runner, plans, until)
-    if finals.standing(runner) is None:
-        finals.settle(runner)
+    search_deadline = _search_deadline(runner, deadline)
+    seconds = _time_defaults(runner, plans, search_deadline)
+    if standing_winner(runner) is None:
+        winner_without_finals(runner)
     candidates: Candidates = []
-    searched = _not_outclassed(runner, plans, seconds)
+    searched = _worth_searching(runner, plans, seconds)
     for i, plan in enumerate(searched):
-        until_plan = share(until, len(searched) - i)
-        candidates += _tune_plan(runner, plans[plan], options=options, deadline=until_plan)
+        until = search_deadline.share(len(searched) - i)
+        candidates += _tune_plan(runner, plans[plan], options=options, deadline=until)
     ranked = [variant for _, variant in sorted(candidates, key=lambda item: item[0])]
-    if late(deadline):
-        text = "  time is up before the finals: the best trial so far is kept, tune again to go on"
+    if deadline.passed:
+        text = "  no time is left for the finals: the best trial so far is kept; run again to go on"
         runner.context.report(Note(text=text))
-        return finals.settle(runner)
+        return winner_without_finals(runner)
     chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
     return finals.hold_finals(runner, chosen, deadline=deadline)
 
 
-def _defaults(
-    runner: TrialRunner, plans: Mapping[str, Interfaces], deadline: float | None
+def _time_defaults(
+    runner: TrialRunner, plans: Mapping[str, Interfaces], deadline: Deadline
 ) -> dict[str, float]:
     """Seconds of the default variant of each plan, where it is right."""
     seconds: dict[str, float] = {}
-    variants = {plan: _default(interfaces[0]) for plan, interfaces in plans.items()}
+    variants = {plan: _initial_variant(interfaces[0]) for plan, interfaces in plans.items()}
     runner.prepare_variants(list(variants.values()))
     for plan, variant in variants.items():
-        if seconds and late(deadline):
+        if seconds and deadline.passed:
             break
         trial = runner.run_variant(variant, label="defaults of the plans")
-        timed = ranked_seconds(trial.outcome)
+        timed = trial.outcome.ranked_seconds
         if timed is not None:
             seconds[plan] = timed
     return seconds
 
 
-def _not_outclassed(
+def _worth_searching(
     runner: TrialRunner, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
 ) -> list[str]:
-    """The plans worth searching, known before the time is shared among them."""
+    """The plans to search; known before any search, so that they can share the time."""
     found = []
     for plan in plans:
         if runner.context.target.gpu and plan == FALLBACK and plan not in seconds:
-            # it may wait for the GPU, so that no graph holds it; as the fallback it needs no time
-            text = f"  plan {plan} is left: its default was not timed"
+            # it may wait for the GPU, so no CUDA graph can time it; as fallback it needs no time
+            text = f"  plan {plan} is skipped: its default could not be timed"
             runner.context.report(Note(text=text))
-        elif plan in seconds and seconds[plan] > OUTCLASSED * min(seconds.values()):
-            text = f"  plan {plan} is left: its default takes {seconds_text(seconds[plan])}"
+        elif plan in seconds and seconds[plan] > SKIP_FACTOR * min(seconds.values()):
+            text = f"  plan {plan} is skipped: its default takes {seconds_text(seconds[plan])}"
             runner.context.report(Note(text=text))
         else:
             found.append(plan)
@@ -112,59 +113,62 @@ def _not_outclassed(
 
 
 def _tune_plan(
-    runner: TrialRunner, interfaces: Interfaces, *, options: Options, deadline: float | None
+    runner: TrialRunner, interfaces: Interfaces, *, options: Options, deadline: Deadline
 ) -> Candidates:
-    """The best variants of a plan with their seconds; of single-stage plans the best few."""
+    """The best variant of each interface of a plan; the best few of a plan with one stage."""
 
-    def run(space: Space, until: float | None) -> Found | None:
+    def run(space: Space, until: Deadline) -> Found | None:
         return search(space, runner, options=options, deadline=until)
 
     if not interfaces[0][0].timed_separately:
         for i, (space,) in enumerate(interfaces):
-            if i == 0 or not late(deadline):
-                run(space, share(deadline, len(interfaces) - i))
+            if i == 0 or not deadline.passed:
+                run(space, deadline.share(len(interfaces) - i))
         return _best_of(runner, interfaces)
     readiness = Readiness(runner)
-    timed = _by_default(runner, interfaces, readiness, share(deadline, 4))
-    stages = StageTuning(first=lambda space: _first_of(runner, space), search=run)
+    timed = _by_initial_seconds(runner, interfaces, readiness, deadline.share(4))
+    stages = StageTuning(time_initial=lambda space: _initial_of(runner, space), search=run)
     ordered = [spaces for _, spaces in timed]
-    sums = stages.tune(ordered, ready=readiness.of, deadline=deadline)
+    sums = stages.tune(ordered, ready=readiness.ready, deadline=deadline)
     summed = {total.variant.interface for total in sums}
-    defaults = [(seconds, _default(spaces)) for seconds, spaces in timed if seconds < float("inf")]
+    initial = [(s, _initial_variant(spaces)) for s, spaces in timed if s < float("inf")]
     return [
         *((total.seconds, total.variant) for total in sums),
-        *((seconds, variant) for seconds, variant in defaults if variant.interface not in summed),
+        *((seconds, variant) for seconds, variant in initial if variant.interface not in summed),
     ]
 
 
-def _by_default(
-    runner: TrialRunner, interfaces: Interfaces, readiness: Readiness, deadline: float | None
+def _by_initial_seconds(
+    runner: TrialRunner, interfaces: Interfaces, readiness: Readiness, deadline: Deadline
 ) -> list[tuple[float, StageSpaces]]:
-    """Interfaces with the seconds of their default variant, the fastest first.
+    """Interfaces with the seconds of their initial variant, the fastest first.
 
-    What does not compile is left out; what fails or comes too late is last, of infinite seconds.
+    An interface that does not compile is left out. One that fails, or that the time did not
+    suffice for, comes last with infinite seconds.
     """
     timed: list[tuple[float, StageSpaces]] = []
     for i, spaces in enumerate(interfaces):
-        if i and late(deadline):
+        if i and deadline.passed:
             timed.append((float("inf"), spaces))
             continue
-        if i % TOGETHER == 1:
-            readiness.check(interfaces[i : i + TOGETHER])
-        usable = readiness.of(spaces)
+        if i % INTERFACES_AT_ONCE == 1:
+            readiness.compile(interfaces[i : i + INTERFACES_AT_ONCE])
+        usable = readiness.ready(spaces)
         if usable is not None:
-            variant = _default(usable)
+            variant = _initial_variant(usable)
             trial = runner.run_variant(variant, label=f"interfaces of {variant.plan}")
-            seconds = ranked_seconds(trial.outcome)
+            seconds = trial.outcome.ranked_seconds
             timed.append((float("inf") if seconds is None else seconds, usable))
     return sorted(timed, key=lambda item: item[0])
 
 
-def _first_of(runner: TrialRunner, space: Space) -> Found | None:
-    """The best config known of a stage; of one nothing is known of, what it begins with, timed."""
-    known = runner.known(space) or [(space.start, runner.run(space, space.start, best=None))]
+def _initial_of(runner: TrialRunner, space: Space) -> Found | None:
+    """The best known config of a stage; if none is known, the initial config is timed."""
+    known = runner.known(space) or [
+        (space.initial_config, runner.run(space, space.initial_config, best=None))
+    ]
     timed = [(seconds, config) for config, trial in known
-             if (seconds := ranked_seconds(trial.outcome)) is not None]  # fmt: skip
+             if (seconds := trial.outcome.ranked_seconds) is not None]  # fmt: skip
     if not timed:
         return None
     seconds, config = min(timed, key=lambda item: item[0])
@@ -172,37 +176,37 @@ def _first_of(runner: TrialRunner, space: Space) -> Found | None:
 
 
 def _best_of(runner: TrialRunner, interfaces: Interfaces) -> Candidates:
+    """The fastest variants of a plan with one stage."""
     found = []
     for (space,) in interfaces:
         for config, trial in runner.known(space):
-            seconds = ranked_seconds(trial.outcome)
+            seconds = trial.outcome.ranked_seconds
             if seconds is not None:
                 found.append((seconds, space.variant(config)))
     return sorted(found, key=lambda item: item[0])[: finals.FINALISTS]
 
 
-def _default(spaces: StageSpaces) -> Variant:
-    """An interface with what each stage begins with: its default where that is valid."""
-    return spaces[0].variant(spaces[0].start)
+def _initial_variant(spaces: StageSpaces) -> Variant:
+    """The variant of an interface with the initial config of each stage."""
+    return spaces[0].variant(spaces[0].initial_config)
 
 
 def _incumbents(
     runner: TrialRunner, plans: Mapping[str, Interfaces], seconds: Mapping[str, float]
 ) -> list[Variant]:
-    """What must be beaten: the default of the best plan, and the winner that stands."""
+    """Variants that a new winner must beat: the fastest plan's default and the standing winner."""
     variants = []
     if seconds:
         best = min(seconds, key=seconds.__getitem__)
-        variants.append(_default(plans[best][0]))
-    winner = finals.standing(runner)
-    if winner is not None:  # and so of today's axes
+        variants.append(_initial_variant(plans[best][0]))
+    winner = standing_winner(runner)
+    if winner is not None:  # its axes and values exist, so it can be read
         variants.append(Variant.from_json(winner.variant, runner.problem))
     return variants
 
 
-def _search_deadline(runner: TrialRunner, deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
-    most = ASIDE * finals.seconds_for(runner)
-    left = deadline - time.monotonic()
-    return deadline - min(most, max(finals.LEAST_SECONDS, FINALS_SHARE * left))
+def _search_deadline(runner: TrialRunner, deadline: Deadline) -> Deadline:
+    """When the search ends, so that the finals have their share of the time."""
+    most = FINALS_FACTOR * finals.max_seconds(runner)
+    share = FINALS_SHARE * deadline.remaining
+    return deadline.earlier(min(most, max(finals.MIN_SECONDS, share)))

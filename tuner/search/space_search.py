@@ -1,45 +1,45 @@
-"""Search: one space, one strategy, until trials, configs or time run out."""
+"""Search: one strategy in one space, until trials, configs or time run out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.report.progress import SearchBegan
+from gdn_ops.tuner.deadline import Deadline
+from gdn_ops.tuner.report.progress import SearchStarted
 from gdn_ops.tuner.search.batches import Batches
 from gdn_ops.tuner.search.trial_runner import TrialRunner
-from gdn_ops.tuner.search.warm_start import neighbours
+from gdn_ops.tuner.search.warm_start import nearest_best_configs
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space
-from gdn_ops.tuner.store.records import Outcome, Trial
-from gdn_ops.tuner.strategies import AUTO, Start, Strategy, start, strategy_for
-
-EAGER_BESIDE_GRAPHS = ("cuda-eager",)
-"""Methods of which a device has a better one; see ``Timer.samplers``."""
+from gdn_ops.tuner.store.records import Trial
+from gdn_ops.tuner.strategies import AUTO, Strategy, StrategySetup, make_strategy, strategy_for
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a search is run.
+    """How spaces are searched.
 
     Args:
-        trials: new configs tried in each space; known ones count, too, unless ``again``.
+        trials: configs tried in each space. Configs that were tried in earlier runs count, unless
+            ``again``.
         strategy: a name in ``STRATEGIES``, or ``auto``.
+        seed: of the strategy.
         width: configs compiled side by side.
-        sieve: configs compiled for each that is timed, where a space has more than ``trials``.
+        compiled_per_timed: configs compiled for each one that is timed, in a space that has more
+            configs than ``trials``.
         plans: names of the plans to search; empty for all.
         studies: file of Optuna's studies; None keeps them in memory.
-        again: tune problems that are finished, and search on from where they stand.
+        again: also tune finished problems, with ``trials`` further configs in each space.
     """
 
     trials: int = 40
     strategy: str = AUTO
     seed: int = 0
     width: int = 1
-    sieve: int = 1
+    compiled_per_timed: int = 1
     plans: tuple[str, ...] = ()
     studies: Path | None = None
     again: bool = False
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Found:
-    """The best right config of a space."""
+    """The best right config of a space and its seconds."""
 
     space: Space
     config: Config
@@ -55,12 +55,12 @@ class Found:
 
 
 def search(
-    space: Space, runner: TrialRunner, *, options: Options, deadline: float | None
+    space: Space, runner: TrialRunner, *, options: Options, deadline: Deadline
 ) -> Found | None:
-    """Search a space and return the best config it has seen, also in earlier runs.
+    """Search a space and return the best config of this run and of earlier ones.
 
     Args:
-        deadline: on the monotonic clock; no trial begins after it.
+        deadline: no trial starts after it.
 
     Returns:
         None if no config is right.
@@ -69,39 +69,24 @@ def search(
     budget = options.trials - (0 if options.again else len(known))
     name = strategy_for(options.strategy, space, trials=budget + len(known))
     runner.context.report(
-        SearchBegan(
+        SearchStarted(
             space=space.label, configs=len(space.configs), trials=max(0, budget), strategy=name
         )
     )
     for _, trial in known:
         runner.report_trial(space.label, trial, fresh=False)
     best = _Best(known)
-    if budget > 0 and not late(deadline):
-        begin = _beginning(space, runner, known, options)
-        strategy = start(name, begin)
+    if budget > 0 and not deadline.passed:
+        setup = _setup(space, runner, known, options)
+        strategy = make_strategy(name, setup)
         covered = len(space.configs) <= budget
         batches = Batches(
             strategy, space, runner,
-            first=begin.first, width=options.width, sieve=1 if covered else options.sieve,
+            first=setup.first, width=options.width,
+            compiled_per_timed=1 if covered else options.compiled_per_timed,
         )  # fmt: skip
         _run(batches, strategy, space, runner, best=best, budget=budget, deadline=deadline)
     return None if best.config is None else Found(space, best.config, best.seconds)
-
-
-def ranked_seconds(outcome: Outcome) -> float | None:
-    """The seconds by which an outcome is ranked among others.
-
-    None if it is not right, or if it was timed eagerly on a device whose others are graphs: the
-    time of launches is in one and not in the other.
-    """
-    if outcome.status != "ok" or outcome.method in EAGER_BESIDE_GRAPHS:
-        return None
-    return outcome.median
-
-
-def late(deadline: float | None) -> bool:
-    """Whether a moment of the monotonic clock has passed; None never does."""
-    return deadline is not None and time.monotonic() >= deadline
 
 
 class _Best:
@@ -114,17 +99,17 @@ class _Best:
             self.see(config, trial)
 
     def see(self, config: Config, trial: Trial) -> None:
-        seconds = ranked_seconds(trial.outcome)
+        seconds = trial.outcome.ranked_seconds
         if seconds is not None and seconds < self.seconds:
             self.config, self.seconds = config, seconds
 
 
 def _run(
     batches: Batches, strategy: Strategy, space: Space, runner: TrialRunner, *,
-    best: _Best, budget: int, deadline: float | None,
+    best: _Best, budget: int, deadline: Deadline,
 ) -> None:  # fmt: skip
     for config in batches.configs(budget):
-        if late(deadline):
+        if deadline.passed:
             return
         limit = None if best.config is None else best.seconds
         trial = runner.run(space, config, best=limit)
@@ -133,22 +118,23 @@ def _run(
 
 
 def _source(space: Space) -> str | None:
-    """Of the first config: what a study learnt of another source is of no use."""
-    sources = sources_of(space.problem, space.variant(space.start))
+    """The hash of the stage's source with its initial config; None if it does not render."""
+    sources = sources_of(space.problem, space.variant(space.initial_config))
     return None if sources is None else sources[space.stage]
 
 
-def _beginning(
+def _setup(
     space: Space, runner: TrialRunner, known: Sequence[tuple[Config, Trial]], options: Options
-) -> Start:
-    first = [space.start, *neighbours(space, runner.store)]
+) -> StrategySetup:
+    first = [space.initial_config, *nearest_best_configs(space, runner.store)]
     context = runner.context
+    # outcomes in another environment, or of other axes or another source, belong to another study
     study = "/".join(
         (space.target.name, space.problem.id(), space.plan, space.label,
          f"environment {context.environment}", f"axes {space.axes_hash}",
          f"source {_source(space)}")
     )  # fmt: skip
-    return Start(
+    return StrategySetup(
         space=space,
         seed=options.seed,
         first=tuple(first),

@@ -1,144 +1,133 @@
-"""Stage tuning: the stages of a plan tuned apart, for each interface they may share.
+"""Stage tuning: the stages of a plan are tuned apart, for each interface they may share.
 
-Stages run one after another, so their times add: the best variant of an interface is the best
-config of every stage, and a product of spaces is searched as a sum. What a stage begins with is
-timed first, so that there is a sum however few of the stages are searched in time.
+Stages run one after another, so their times add up. The best variant of an interface is therefore
+the best config of every stage, and instead of the product of the stages' spaces only their sum is
+searched. The initial config of every stage is timed first, so that an interface has a total time
+even if the time does not suffice to search all of its stages.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.search.space_search import Found, late
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
+from gdn_ops.tuner.search.space_search import Found
 from gdn_ops.tuner.spaces.space import Space, StageKey, StageSpaces
 
-SearchSpace = Callable[[Space, float | None], Found | None]
-"""Searches a space until a moment of the monotonic clock."""
-TimeFirst = Callable[[Space], Found | None]
-"""Times what a space begins with, or knows better; None if it is not right."""
+SearchSpace = Callable[[Space, Deadline], Found | None]
+"""Searches a space until a deadline."""
+TimeInitial = Callable[[Space], Found | None]
+"""Gives the best known config of a space, or times its initial config; None if it is not right."""
 MakeReady = Callable[[StageSpaces], StageSpaces | None]
-"""The interface as it can be run, None if it cannot."""
+"""Gives the interface with configs that compile; None if a stage has none."""
 
-LEAST_SECONDS = 20.0
-"""A stage's share of the time, if the stages of its interface can all have it; when time is short,
-fewer interfaces are tuned."""
+MIN_STAGE_SECONDS = 20.0
+"""Least time for the search of a stage, if all stages of its interface can have as much. When time
+is short, fewer interfaces are tuned."""
 
-HOPELESS = 1.1
-"""An interface is left when its searched stages alone take this much of the best whole sum."""
+GIVE_UP_FACTOR = 1.1
+"""An interface is given up once its searched stages alone take this much of the best total."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A variant put together from stages timed apart, and the sum of their times."""
+    """A variant put together from stages that were timed apart, and the sum of their times."""
 
     variant: Variant
     seconds: float
 
 
 class StageTuning:
-    """The best config known of each stage and what of the interface it reads.
+    """Tunes the stages of a plan and remembers the best config of each.
+
+    A stage is searched once for all interfaces that agree in the axes it reads.
 
     Args:
-        first: times what a stage begins with.
-        search: searches a stage; a stage that reads the same of two interfaces is searched once.
+        time_initial: times the initial config of a stage.
+        search: searches the space of a stage.
     """
 
-    def __init__(self, *, first: TimeFirst, search: SearchSpace) -> None:
-        self._first, self._search = first, search
+    def __init__(self, *, time_initial: TimeInitial, search: SearchSpace) -> None:
+        self._initial, self._search = time_initial, search
         self._found: dict[StageKey, Found | None] = {}
         self._searched: set[StageKey] = set()
 
     def tune(
-        self, interfaces: Sequence[StageSpaces], *, ready: MakeReady, deadline: float | None
+        self, interfaces: Sequence[StageSpaces], *, ready: MakeReady, deadline: Deadline
     ) -> list[Sum]:
         """Tune every stage under every interface and return the sums, best first.
 
-        A sum has the time of what a stage begins with where time did not allow to search it.
+        A stage that the time did not suffice to search counts with its initial config.
 
         Args:
             interfaces: the most promising first.
-            deadline: on the monotonic clock; interfaces that come too late are left out.
+            deadline: interfaces that would be tuned after it are left out.
         """
         sums: list[Sum] = []
         for i, spaces in enumerate(interfaces):
-            if late(deadline):
+            if deadline.passed:
                 break
             usable = ready(spaces)
             if usable is None:
                 continue
-            # of the first interface a sum is worth being a little late
-            if not self._time_first(usable, deadline if sums else None):
+            # the sum of the first interface is worth passing the deadline for
+            if not self._time_initial(usable, deadline if sums else NO_DEADLINE):
                 break
             best = min((total.seconds for total in sums), default=float("inf"))
             ahead = {space.stage_key for others in interfaces[i:] for space in others}
-            self._search_stages(usable, ahead, limit=HOPELESS * best, deadline=deadline)
+            self._search_stages(usable, ahead, limit=GIVE_UP_FACTOR * best, deadline=deadline)
             stages = [found for space in usable if (found := self._found[space.stage_key])]
-            if len(stages) == len(usable) and not self._hopeless(usable, HOPELESS * best):
+            if len(stages) == len(usable) and not self._too_slow(usable, GIVE_UP_FACTOR * best):
                 sums.append(Sum(_variant(usable[0], stages), sum(s.seconds for s in stages)))
         return sorted(sums, key=lambda total: total.seconds)
 
-    def _time_first(self, spaces: StageSpaces, deadline: float | None) -> bool:
-        """Time what the stages of an interface begin with; whether all were in time."""
+    def _time_initial(self, spaces: StageSpaces, deadline: Deadline) -> bool:
+        """Time the initial configs of an interface; returns whether the time sufficed for all."""
         for space in spaces:
             if space.stage_key not in self._found:
-                if late(deadline):
+                if deadline.passed:
                     return False
-                self._found[space.stage_key] = self._first(space)
+                self._found[space.stage_key] = self._initial(space)
         return True
 
     def _search_stages(
-        self, spaces: StageSpaces, ahead: set[StageKey], *, limit: float, deadline: float | None
+        self, spaces: StageSpaces, ahead: set[StageKey], *, limit: float, deadline: Deadline
     ) -> None:
-        """Search the stages of an interface, the slowest first, until it is late or hopeless."""
+        """Search the stages of an interface, slowest first, until it is too late or too slow.
+
+        Args:
+            ahead: stages of this interface and of those after it.
+            limit: seconds above which the interface is given up.
+        """
         waiting = sorted(
             (space for space in spaces if space.stage_key not in self._searched),
-            key=self._first_seconds,
+            key=self._initial_seconds,
             reverse=True,
         )
         for i, space in enumerate(waiting):
-            if late(deadline) or self._hopeless(spaces, limit):
+            if deadline.passed or self._too_slow(spaces, limit):
                 return
             here, everywhere = len(waiting) - i, len(ahead - self._searched)
-            until = stage_share(deadline, here=here, everywhere=everywhere)
+            least = min(MIN_STAGE_SECONDS, deadline.remaining / here)
+            until = deadline.share(everywhere, least=least)
             self._searched.add(space.stage_key)
             self._found[space.stage_key] = (
                 self._search(space, until) or self._found[space.stage_key]
             )
 
-    def _first_seconds(self, space: Space) -> float:
+    def _initial_seconds(self, space: Space) -> float:
         found = self._found[space.stage_key]
         return float("inf") if found is None else found.seconds
 
-    def _hopeless(self, spaces: StageSpaces, limit: float) -> bool:
-        """Whether the searched stages of an interface alone take too long, or are never right."""
+    def _too_slow(self, spaces: StageSpaces, limit: float) -> bool:
+        """Whether the searched stages of an interface alone exceed a limit, or one is not right."""
         done = [
             self._found[space.stage_key] for space in spaces if space.stage_key in self._searched
         ]
         seconds = [float("inf") if found is None else found.seconds for found in done]
         return float("inf") in seconds or sum(seconds) > limit
-
-
-def share(deadline: float | None, parts: int, *, least: float = 0.0) -> float | None:
-    """When the next of some parts should end, so that all have the same time, or ``least``."""
-    if deadline is None:
-        return None
-    now = time.monotonic()
-    return min(deadline, now + max(least, (deadline - now) / max(1, parts)))
-
-
-def stage_share(deadline: float | None, *, here: int, everywhere: int) -> float | None:
-    """When the search of the next stage should end.
-
-    Args:
-        here, everywhere: stages left to search of the interface, and of all interfaces.
-    """
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    return share(deadline, everywhere, least=min(LEAST_SECONDS, left / here))
 
 
 def _variant(space: Space, stages: Sequence[Found]) -> Variant:

@@ -1,4 +1,4 @@
-"""TrialRunner: one config after another is looked up, compiled, verified, measured and recorded."""
+"""TrialRunner: looks a config up, compiles, verifies, measures and records it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.workers.harness import Effort, Harness, Measured, Verdict
 
-SCREENING = Effort(rounds=3, seconds=0.8)
-"""Of each config during a search; the finals time the best ones again."""
+SEARCH_EFFORT = Effort(rounds=3, seconds=0.8)
+"""How much is measured of each config during a search; the finals time the best ones again."""
 
-GPU_SCREENING = Effort(rounds=5, seconds=0.1)
-"""The same on a GPU: replays of a graph differ by a percent or so, and its time is dear."""
+GPU_SEARCH_EFFORT = Effort(rounds=5, seconds=0.1)
+"""The same on a GPU, where CUDA graph replays vary by about a percent and time is expensive."""
 
-FIRST_ROUNDS = 2
-"""Of the first config, with which the reference is timed."""
+REFERENCE_ROUNDS = 2
+"""Samples of the first config, which is timed together with the slow reference."""
 
-SLOW = 2.0
-"""A config this many times slower than the best is left after its first samples."""
+STOP_FACTOR = 2.0
+"""A config this many times slower than the best one gets no more samples after its first ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class Context:
     """What all trials of a run share.
 
     Args:
-        environment: row of the environment, ``run``: of the run.
+        environment, run: their rows in the database.
+        report: is called with each event.
     """
 
     store: Store
@@ -51,12 +52,12 @@ class Context:
 
 
 class TrialRunner:
-    """Tries the configs of one problem; a trial is in the database before anything follows it."""
+    """Tries configs of one problem; each trial is in the database before anything else happens."""
 
     def __init__(self, context: Context, problem: Problem) -> None:
         self.context, self.problem = context, problem
         self.store, self.harness = context.store, context.harness
-        self._screening = GPU_SCREENING if context.target.gpu else SCREENING
+        self._search_effort = GPU_SEARCH_EFFORT if context.target.gpu else SEARCH_EFFORT
         self.store.add_problem(problem.id(), problem.facts())
         self.verdicts = VerdictCache(
             self.harness,
@@ -75,28 +76,28 @@ class TrialRunner:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial of the problem in this environment, of whatever source, the newest last."""
+        """Every trial of the problem in this environment, whatever its source, the newest last."""
         return tuple(self._trials)
 
-    def holds(self, trial: Trial, variant: Variant) -> bool:
-        """Whether a trial's outcome is also that of a variant as it is rendered today."""
-        return trial.holds(variant.id, sources_of(self.problem, variant))
+    def applies_to(self, trial: Trial, variant: Variant) -> bool:
+        """Whether a trial's outcome still applies to a variant, given the source it has today."""
+        return trial.applies_to(variant.id, sources_of(self.problem, variant))
 
     def known(self, space: Space) -> list[tuple[Config, Trial]]:
-        """The latest trial that holds of each config of a space tried in this environment."""
+        """Each tried config of a space with its latest trial whose outcome still applies."""
         found: dict[Any, tuple[Config, Trial]] = {}
         for trial in self._trials:
             config = space.config_of(trial.key)
-            if config is not None and self.holds(trial, space.variant(config)):
+            if config is not None and self.applies_to(trial, space.variant(config)):
                 found[space.point(config)] = (config, trial)
         return list(found.values())
 
     def prepare(self, space: Space, configs: Sequence[Config]) -> Callable[[], list[Config]]:
-        """Begin to compile configs side by side, before they are tried.
+        """Start to compile configs side by side, before they are tried.
 
         Returns:
-            What waits for that and then gives the configs, those first that the cost model takes
-            for the fastest; of those it cannot tell apart, the ones that spill least.
+            A function that waits for the compilers and returns the configs in the order of their
+            predicted times; where these are equal, those that spill fewer bytes come first.
         """
         full = [{**dict(space.interface), **config} for config in configs]
         work = [(space.plan, space.stage, config) for config in full]
@@ -125,8 +126,10 @@ class TrialRunner:
                 self._compiled[variant.id] = failed
 
     def run(self, space: Space, config: Config, *, best: float | None) -> Trial:
-        """Try a config of a space; one slower than ``SLOW`` times ``best`` is left early."""
-        effort = replace(self._screening, stop_above=None if best is None else SLOW * best)
+        """Try a config of a space; it stops early if slower than ``STOP_FACTOR`` * ``best``."""
+        effort = replace(
+            self._search_effort, stop_above=None if best is None else STOP_FACTOR * best
+        )
         return self._try(
             space.key(config),
             space.variant(config),
@@ -138,13 +141,13 @@ class TrialRunner:
     def run_variant(self, variant: Variant, *, label: str) -> Trial:
         """Try a whole variant, end to end."""
         key = plan_key(self.problem, self.context.target, variant)
-        return self._try(key, variant, stage=None, label=label, effort=self._screening)
+        return self._try(key, variant, stage=None, label=label, effort=self._search_effort)
 
     def _try(
         self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
     ) -> Trial:
-        """What is known is not run again, a known hang least of all."""
-        known = self.store.known_outcome(
+        """Return the known trial of a variant, or run it. So a known hang is never run again."""
+        known = self.store.known_trial(
             key,
             self.context.environment,
             variant_id=variant.id,
@@ -159,8 +162,8 @@ class TrialRunner:
         if not verdict.ok:
             return self.record(key, failure(verdict), variant, label=label)
         if self.reference is None:
-            # a first idea of it is enough here: it may be many times slower, the finals time it
-            effort = replace(effort, reference=True, rounds=FIRST_ROUNDS)
+            # a rough time is enough: the reference may be many times slower, and the finals time it
+            effort = replace(effort, reference=True, rounds=REFERENCE_ROUNDS)
         measured = self.harness.measure(self.problem, [variant], stage=stage, effort=effort)
         if measured.reference is not None:
             self.reference = measured.reference.median
@@ -186,9 +189,9 @@ class TrialRunner:
         self.context.report(TrialEnded(space=label, trial=trial, fresh=fresh, text=text))
 
     def _earlier_reference(self) -> float | None:
-        """The reference's seconds, if a winner or a trial of this environment knows them.
+        """The reference's seconds, if a winner or a trial of this environment has them.
 
-        A run that ended before its first winner leaves them with its first trial alone.
+        A run that ended before its first winner has stored them with its first trial only.
         """
         winner = self.store.winner(self.problem.id(), self.context.target.name)
         if winner is not None and winner.environment_id == self.context.environment:
@@ -201,12 +204,12 @@ class TrialRunner:
 
 
 def _expected(space: Space, config: Config, verdict: Verdict) -> float:
-    """Seconds that the cost model expects of a compiled config of a space."""
+    """Seconds that the cost model predicts for a compiled config of a space."""
     return expected_seconds(space.stage, space.problem, config, space.target, verdict.resources)
 
 
 def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcome:
-    """The outcome of a variant that is right and was measured, well or not."""
+    """The outcome of a right variant whose measurement succeeded or failed."""
     timing = measured.timings.get(variant.id)
     if measured.status != "ok" or timing is None:
         return Outcome(status=measured.status, message=measured.message, errors=verdict.errors)
@@ -226,7 +229,7 @@ def outcome_of(variant: Variant, verdict: Verdict, measured: Measured) -> Outcom
 
 
 def failure(verdict: Verdict) -> Outcome:
-    """The outcome of a variant that is not right or did not come that far."""
+    """The outcome of a variant that was not measured: it failed to compile or is not right."""
     return Outcome(
         status=verdict.status,
         message=verdict.message,
@@ -236,7 +239,7 @@ def failure(verdict: Verdict) -> Outcome:
 
 
 def config_text(key: TrialKey) -> str:
-    """What differs from the axes' defaults, of a stage or of a whole plan."""
+    """The axis values of a stage or a whole plan that differ from the defaults."""
     if key.stage is not None:
         return differing(key.config, defaults(KERNELS[key.stage].axes))
     parts = [differing(key.interface, defaults(PLANS[key.plan].axes))]

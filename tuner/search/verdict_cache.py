@@ -1,4 +1,4 @@
-"""The accuracy gate as a tuning session asks it: each variant once, whatever the sizes."""
+"""The verdicts of the accuracy gate, remembered: each variant is checked once, for all sizes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.workers.harness import Harness, Verdict
 
 Identity = tuple[str, frozenset[tuple[str, str]]]
-"""A variant's id and the hashes of its sources: what a verdict is about."""
+"""A variant's id and the hashes of its sources; a verdict holds for these."""
 
 REPEATS = 2
-"""Runs that must agree bitwise before a config is timed."""
+"""Runs that must give the same bits before a config is timed."""
 
 WINNER_REPEATS = 30
-"""Bitwise equal runs that a winner needs."""
+"""Runs that must give the same bits before a variant becomes the winner."""
 
-REPEATED = "bitwise_repeats"
-"""Under this name the resources of a trial say how many repeats its variant passed."""
+REPEATS_PASSED = "bitwise_repeats"
+"""Key in a trial's resources: how many runs of its variant gave the same bits."""
 
 FINALISTS_TIMED = "finalists"
-"""Under this name the resources of a trial say in how large finals it was timed."""
+"""Key in a trial's resources: how many finalists it was timed with."""
 
 REFERENCE_TIMED = "reference"
-"""Under this name the resources of a trial keep the reference's seconds, timed along with it."""
+"""Key in a trial's resources: seconds of the reference, timed in the same run."""
 
-OF_ONE_TRIAL = (FINALISTS_TIMED, REFERENCE_TIMED, "conditions", "eager")
-"""Resources that say how a trial was timed, and nothing of its variant."""
+ABOUT_ONE_TRIAL = (FINALISTS_TIMED, REFERENCE_TIMED, "conditions", "eager")
+"""Keys in a trial's resources that describe how it was timed, not its variant."""
 
-NOT_ABOUT_SIZES = ("wrong", "nondeterministic")
-"""Failures of the gate itself. It holds its own sizes, so they hold for every size."""
+FAILURES_AT_ANY_SIZE = ("wrong", "nondeterministic")
+"""Failures that apply to every size: the gate's cases have sizes of their own."""
 
 
 class VerdictCache:
-    """Remembers what the accuracy gate said of the variants of a problem, at any size."""
+    """Remembers the gate's verdicts on the variants of a problem, whatever its sizes.
+
+    It starts with the verdicts in the trials of earlier runs in the same environment.
+    """
 
     def __init__(
         self, harness: Harness, store: Store, problem: Problem, *, target: str, environment: int
@@ -53,19 +56,19 @@ class VerdictCache:
                 self._learn(trial)
 
     def verdict(self, variant: Variant) -> Verdict:
-        """Whether a variant is right."""
+        """Whether a variant is right, as a variant must be before it is timed."""
         identity = self._identity(variant)
         if identity not in self._verdicts:
             verdict = self._harness.verify(self._problem, variant, repeats=REPEATS)
             self._verdicts[identity] = verdict
         return self._verdicts[identity]
 
-    def proof(self, variant: Variant) -> Verdict:
-        """Whether a variant is right and repeats as often as a winner must."""
-        if not proven(self.verdict(variant).resources):
+    def winner_verdict(self, variant: Variant) -> Verdict:
+        """Whether a variant is right and gives the same bits as often as a winner must."""
+        if not proven_repeatable(self.verdict(variant).resources):
             verdict = self._harness.verify(self._problem, variant, repeats=WINNER_REPEATS)
             if verdict.ok:
-                resources = {**verdict.resources, REPEATED: WINNER_REPEATS}
+                resources = {**verdict.resources, REPEATS_PASSED: WINNER_REPEATS}
                 verdict = replace(verdict, resources=resources)
             self._verdicts[self._identity(variant)] = verdict
         return self.verdict(variant)
@@ -76,31 +79,31 @@ class VerdictCache:
 
     def _learn(self, trial: Trial) -> None:
         outcome = trial.outcome
-        if trial.variant_id is None or outcome.status not in ("ok", *NOT_ABOUT_SIZES):
+        if trial.variant_id is None or outcome.status not in ("ok", *FAILURES_AT_ANY_SIZE):
             return
         if trial.sources is None:
             return
         identity = trial.variant_id, frozenset(trial.sources.items())
         before = self._verdicts.get(identity)
-        if before is None or not proven(before.resources) or outcome.status != "ok":
+        if before is None or not proven_repeatable(before.resources) or outcome.status != "ok":
             self._verdicts[identity] = Verdict(
                 status=outcome.status,
                 message=outcome.message,
                 errors=outcome.errors,
-                resources={k: v for k, v in outcome.resources.items() if k not in OF_ONE_TRIAL},
+                resources={k: v for k, v in outcome.resources.items() if k not in ABOUT_ONE_TRIAL},
             )
 
 
-def proven(resources: Mapping[str, Any]) -> bool:
-    """Whether a trial's resources say that a winner's repeats were passed."""
-    return number(resources.get(REPEATED)) >= WINNER_REPEATS
+def proven_repeatable(resources: Mapping[str, Any]) -> bool:
+    """Whether a trial's resources say that its variant repeated as often as a winner must."""
+    return number(resources.get(REPEATS_PASSED)) >= WINNER_REPEATS
 
 
 def number(value: object) -> float:
-    """A number out of a trial's resources; 0 for anything else that may stand there."""
+    """A number from a trial's resources; 0 for any other kind of value."""
     return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _without_sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A problem's facts but its tokens and sequences."""
+    """A problem's facts without its tokens and sequences."""
     return {name: fact for name, fact in facts.items() if name not in ("tokens", "sequences")}

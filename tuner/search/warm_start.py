@@ -1,24 +1,25 @@
-"""Where to look first: what was best for the nearest problems, on this target or another."""
+"""Warm start: a search first tries what was best for the nearest problems, here or elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import log2
 from typing import Any
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.problem import Problem
+from gdn_ops.dispatch.distance import can_share, distance, has_sizes
 from gdn_ops.tuner.spaces.space import Space
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.store.store import Store
 
-MOST = 3
+MAX_NEIGHBOURS = 3
+"""Configs of other problems that a search tries first."""
 
 
-def neighbours(space: Space, store: Store) -> list[Config]:
-    """The best config of the stage for each of the nearest problems, nearest first.
+def nearest_best_configs(space: Space, store: Store) -> list[Config]:
+    """The best config of the space's stage for each of the nearest problems, nearest first.
 
-    They are tried here again: a time from elsewhere says nothing, that a config was best does.
+    Problems on the same target come first, then those that could share a winner with this one,
+    then by ``distance``. Times measured elsewhere do not compare with times here, so only the
+    configs are taken over, to be tried again.
     """
     best: dict[tuple[str, str], Trial] = {}
     for trial in store.trials(status="ok", stage=space.stage if space.timed_separately else None):
@@ -31,32 +32,20 @@ def neighbours(space: Space, store: Store) -> list[Config]:
         before = best.get((key.target, key.problem_id))
         if before is None or _seconds(trial) < _seconds(before):
             best[key.target, key.problem_id] = trial
-    facts = store.problems()
-    known = [trial for trial in best.values() if trial.key.problem_id in facts]
+    own, facts = space.problem.facts(), store.problems()
+    known = [t for t in best.values() if has_sizes(facts.get(t.key.problem_id, {}))]
 
-    def order(trial: Trial) -> tuple[bool, float]:
+    def order(trial: Trial) -> tuple[bool, bool, float]:
         away = trial.key.target != space.target.name
-        return away, distance(space.problem, facts[trial.key.problem_id])
+        other = facts[trial.key.problem_id]
+        return away, not can_share(own, other), distance(own, other)
 
     configs = (_config(space, trial) for trial in sorted(known, key=order))
     found: dict[Any, Config] = {}
     for config in configs:
         if config is not None:
             found.setdefault(space.point(config), config)
-    return list(found.values())[:MOST]
-
-
-def distance(problem: Problem, facts: Mapping[str, Any]) -> float:
-    """How unlike two problems are: doublings of sizes, and four for a fact that differs."""
-    own = problem.facts()
-    total = 0.0
-    for name, value in own.items():
-        other = facts.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and isinstance(other, int):
-            total += abs(log2(max(1, value)) - log2(max(1, other)))
-        elif value != other:
-            total += 4.0
-    return total
+    return list(found.values())[:MAX_NEIGHBOURS]
 
 
 def _config(space: Space, trial: Trial) -> Config | None:

@@ -1,1 +1,1 @@
-"""What there is to search: workloads, problems and the configs of each stage."""
+"""What is searched: workloads, their problems, and the configs of each stage."""

@@ -1,4 +1,4 @@
-"""Which configs of a stage to look at: the default, the corners of its space, or all of it."""
+"""Sets of configs of a stage: the default, the corners of its space, or all of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from gdn_ops.codegen.target import Target
 
 
 def default_configs(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
-    """The problem's default config alone."""
+    """Only the default config for the problem."""
     yield {**defaults(plan.axes), **spec.default(problem)}
 
 
 def corner_candidates(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
-    """The default config, then each axis the stage reads at each extreme, the others as they are.
+    """The default config, then each axis at each of its extremes, the others at their defaults.
 
-    An axis of numbers has two extremes; of a choice without an order every value is one.
+    The axes are those that the stage reads. An axis of numbers has two extremes; every value of any
+    other axis counts as one.
     """
     (default,) = default_configs(spec, problem, plan)
     yield default
@@ -46,7 +47,7 @@ CONFIG_SETS = {"default": default_configs, "corners": corner_candidates, "all": 
 def corner_configs(
     spec: KernelSpec, problem: Problem, plan: Plan, target: Target
 ) -> list[dict[str, Value]]:
-    """The corner candidates that the stage does not refuse."""
+    """The corner candidates that plan and stage can run."""
     candidates = corner_candidates(spec, problem, plan)
     return [config for config in candidates if not refusals(spec, problem, plan, config, target)]
 
@@ -54,7 +55,7 @@ def corner_configs(
 def refusals(
     spec: KernelSpec, problem: Problem, plan: Plan, config: Config, target: Target
 ) -> list[str]:
-    """Why plan or stage refuse a config; empty when both can run it."""
+    """Why the plan or the stage cannot run a config; empty if both can."""
     interface = {axis.name: config[axis.name] for axis in plan.axes}
     return plan.reasons(problem, interface, target) + spec.reasons(problem, config, target)
 

@@ -1,4 +1,4 @@
-"""Sources: what a variant is rendered to today, as stored trials remember it."""
+"""Hashes of the sources that a variant renders to today, to compare with those of stored trials."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gdn_ops.codegen.variant import Variant
 
 
 def sources_of(problem: Problem, variant: Variant) -> dict[str, str] | None:
-    """The hash of each stage's source; None where one does not render, of which nothing is known.
+    """The hash of each stage's source, by stage; None if a stage does not render.
 
-    A worker that is given such a variant says why it does not render.
+    The error is not raised here: the worker that verifies the variant reports it.
     """
     try:
         return source_hashes(problem, variant)

@@ -1,4 +1,4 @@
-"""Space: the configs of one stage under one interface, minus what cannot run."""
+"""Space: the valid configs of one stage, under one interface config of its plan."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.tuner.store.records import TrialKey
 
 Point = tuple[Value, ...]
-"""A config of a space as its values alone, in the order of its axes: hashable."""
+"""The values of a config in the order of the space's axes; hashable."""
 StageKey = tuple[str | tuple[str, Value], ...]
-"""A plan's stage with what it reads of the interface: hashable."""
+"""A plan, one of its stages and the interface values that the stage reads; hashable."""
 StageSpaces = tuple["Space", ...]
-"""The spaces of a plan's stages under one interface, in the order the stages run."""
+"""The spaces of a plan's stages under one interface config, in the order the stages run."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """The configs of one stage of a plan for a problem on a target, its interface fixed.
+    """The configs of one stage of a plan, for a problem on a target, with a fixed interface.
 
-    The stage of a plan with a single stage is the plan: its trials are of scope ``plan``. A stage
-    among others is timed alone, scope ``stage``.
+    If the plan has a single stage, a trial runs the whole plan and its scope is ``plan``. A stage
+    of several is timed alone and its trials have the scope ``stage``.
 
     Args:
         interface: a value for every interface axis of the plan, as pairs.
-        around: a config for each stage of the plan, as pairs: what the others run with while
-            this one is searched, and what this one begins with; see ``surrounded``.
+        stage_configs: a config for each stage of the plan, as pairs. The other stages run with
+            theirs while this one is searched; this one's is where its search starts.
     """
 
     problem: Problem
@@ -43,7 +43,7 @@ class Space:
     plan: str
     interface: tuple[tuple[str, Value], ...]
     stage: str
-    around: tuple[tuple[str, tuple[tuple[str, Value], ...]], ...] = ()
+    stage_configs: tuple[tuple[str, tuple[tuple[str, Value], ...]], ...] = ()
 
     @property
     def spec(self) -> KernelSpec:
@@ -55,14 +55,14 @@ class Space:
 
     @cached_property
     def timed_separately(self) -> bool:
-        """Whether the stage is one among others, so that it is timed apart from them."""
+        """Whether the plan has several stages, so that this one is timed alone."""
         return len(PLANS[self.plan].stages(self.problem)) > 1
 
     @property
     def shared(self) -> dict[str, Value]:
-        """The interface as far as this stage reads it.
+        """The interface values that this stage reads.
 
-        Interfaces that agree in it share this stage's trials.
+        Interfaces with the same values share the trials of this stage.
         """
         if not self.timed_separately:
             return dict(self.interface)
@@ -70,17 +70,17 @@ class Space:
 
     @property
     def stage_key(self) -> StageKey:
-        """What tells the stage's searches apart: equal where interfaces share its trials."""
+        """Identifies a search of the stage; equal for interfaces that share its trials."""
         return (self.plan, self.stage, *self.shared.items())
 
     @property
     def label(self) -> str:
-        """The stage and its interface, e.g. ``solve BT=64 store=io``."""
+        """The stage and the interface values it reads, e.g. ``solve BT=64 store=io``."""
         return " ".join([self.stage, *(f"{name}={value}" for name, value in self.shared.items())])
 
     @property
     def axes_hash(self) -> str:
-        """Of the axes' names and values: what is remembered of other axes is of no use."""
+        """Hash of the axes' names and values; a study of other axes cannot be continued."""
         text = repr([(axis.name, axis.values) for axis in self.axes])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -91,19 +91,20 @@ class Space:
 
     @cached_property
     def nearest_valid(self) -> Config | None:
-        """The default config if it is valid, else the valid one nearest to it; None without any."""
+        """The default config if it is valid, else the nearest valid one; None if none is valid."""
         return next(self.nearest(), None)
 
     @property
-    def start(self) -> Config:
-        """The config a search begins with: the stage's own of those around it, else ``first``."""
-        around = {stage: dict(pairs) for stage, pairs in self.around}
-        return around.get(self.stage) or self.nearest_valid or self.default
+    def initial_config(self) -> Config:
+        """The config that a search starts with: from ``stage_configs``, else ``nearest_valid``."""
+        configs = {stage: dict(pairs) for stage, pairs in self.stage_configs}
+        return configs.get(self.stage) or self.nearest_valid or self.default
 
     def nearest(self) -> Iterator[Config]:
-        """The valid configs, those that differ from the default in fewest axes first.
+        """The valid configs, those first that differ from the default in the fewest axes.
 
-        Of two that differ in as many axes, the one that takes fewer steps along them.
+        Among configs that differ in the same number of axes, those come first that are fewer steps
+        away along the axes' values.
         """
         default = self.default
         for count in range(len(self.axes) + 1):
@@ -112,7 +113,7 @@ class Space:
                     yield config
 
     def _differing(self, count: int) -> Iterator[dict[str, Value]]:
-        """The configs that differ from the default in as many axes."""
+        """The configs that differ from the default in this number of axes."""
         default = self.default
         for axes in combinations(self.axes, count):
             others = [[v for v in axis.values if v != default[axis.name]] for axis in axes]
@@ -121,7 +122,7 @@ class Space:
                 yield {**default, **changes}
 
     def _steps(self, config: Config, default: Config) -> int:
-        """Steps between two configs along the axes' values."""
+        """Number of steps along the axes' values from one config to another."""
         return sum(
             abs(axis.values.index(config[axis.name]) - axis.values.index(default[axis.name]))
             for axis in self.axes
@@ -129,7 +130,7 @@ class Space:
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:
-        """Every valid config, ``first`` first, the others in the axes' order."""
+        """Every valid config: ``nearest_valid`` first, the others in the order of the axes."""
         valid = [config for config in self._product() if not self.reasons(config)]
         return tuple(sorted(valid, key=lambda config: config != self.nearest_valid))
 
@@ -142,32 +143,35 @@ class Space:
     def _by_point(self) -> dict[Point, Config]:
         return {self.point(config): config for config in self.configs}
 
-    def holds(self, config: Config) -> bool:
-        """Whether a config can run."""
+    def is_valid(self, config: Config) -> bool:
+        """Whether a config is one of this space and can run."""
         return self.point(config) in self._by_point
 
     def reasons(self, config: Config) -> list[str]:
-        """Why a config cannot run; the one predicate is the stage's."""
+        """Why the stage cannot run with a config; empty if it can."""
         return self.spec.reasons(self.problem, {**dict(self.interface), **config}, self.target)
 
     def point(self, config: Config) -> Point:
         return tuple(config[axis.name] for axis in self.axes)
 
     def adopt(self, config: Config) -> Config | None:
-        """A config of another space of the stage, if it is one of this space too."""
+        """A config of another space of this stage, if it is valid in this space too.
+
+        Axes that it lacks get their default, and values of axes that are gone are dropped.
+        """
         known = {axis.name for axis in self.axes}
         own = {**self.default, **{k: v for k, v in config.items() if k in known}}
         return self._by_point.get(self.point(own))
 
     def variant(self, config: Config) -> Variant:
-        """The plan with this config of the stage, the others as they are around it."""
-        others = {stage: dict(pairs) for stage, pairs in self.around}
+        """The whole plan with this config of the stage and ``stage_configs`` of the others."""
+        others = {stage: dict(pairs) for stage, pairs in self.stage_configs}
         return Variant.of(
             self.plan, self.problem, dict(self.interface), {**others, self.stage: config}
         )
 
     def key(self, config: Config) -> TrialKey:
-        """By which the store knows the trial of a config."""
+        """The key under which the store has the trials of a config."""
         return TrialKey(
             target=self.target.name,
             arch=self.target.arch,
@@ -180,7 +184,7 @@ class Space:
         )
 
     def config_of(self, key: TrialKey) -> Config | None:
-        """The config of a stored trial, None if the trial is not of this space."""
+        """The config of a stored trial; None if the trial is not of this space."""
         if (key.plan, key.interface) != (self.plan, self.shared):
             return None
         if key.stage != (self.stage if self.timed_separately else None):
@@ -191,14 +195,14 @@ class Space:
         return self._by_point.get(self.point(config))
 
 
-def surrounded(spaces: StageSpaces, configs: Mapping[str, Config]) -> StageSpaces:
-    """The spaces of an interface, each with these configs of the stages around it."""
-    around = tuple((stage, tuple(config.items())) for stage, config in configs.items())
-    return tuple(replace(space, around=around) for space in spaces)
+def with_stage_configs(spaces: StageSpaces, configs: Mapping[str, Config]) -> StageSpaces:
+    """The spaces of an interface, with these configs for the plan's stages."""
+    pairs = tuple((stage, tuple(config.items())) for stage, config in configs.items())
+    return tuple(replace(space, stage_configs=pairs) for space in spaces)
 
 
 def plan_key(problem: Problem, target: Target, variant: Variant) -> TrialKey:
-    """By which the store knows the trial of a whole variant."""
+    """The key under which the store has the trials of a whole variant."""
     stages = {name: dict(config) for name, config in variant.stages}
     return TrialKey(
         target=target.name, arch=target.arch, problem_id=problem.id(), scope="plan",
@@ -212,8 +216,9 @@ def plans_for(
     """The plans that can run a problem on a target, with the spaces of each interface config.
 
     Returns:
-        By plan a list with one entry an interface config, the default first: the spaces of the
-        plan's stages in the order they run. A plan none of whose interfaces can run is left out.
+        By plan name a list with one entry per interface config, the default first. An entry has
+        the spaces of the plan's stages in the order they run. A plan is left out if none of its
+        interfaces can run.
 
     Raises:
         UnknownName: a wanted plan does not exist.
@@ -223,8 +228,8 @@ def plans_for(
     return {name: interfaces for name, interfaces in found.items() if interfaces}
 
 
-def refusals(problem: Problem, target: Target, wanted: Iterable[str] = ()) -> list[str]:
-    """Why no plan can run a problem on a target, by the default variant of each."""
+def why_no_plan(problem: Problem, target: Target, wanted: Iterable[str] = ()) -> list[str]:
+    """Why no plan can run a problem on a target: the reasons of each plan's default variant."""
     reasons = []
     for name in tuple(wanted) or PLANS:
         reasons += Variant.default(name, problem).reasons(problem, target)
@@ -249,5 +254,5 @@ def _interfaces(name: str, problem: Problem, target: Target) -> list[StageSpaces
         )
         if all(space.nearest_valid is not None for space in spaces):
             configs = {space.stage: space.nearest_valid or space.default for space in spaces}
-            found.append(surrounded(spaces, configs))
+            found.append(with_stage_configs(spaces, configs))
     return found

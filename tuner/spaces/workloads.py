@@ -1,4 +1,4 @@
-"""Workloads: named lists of problems to tune, and problems that a user gives."""
+"""Workloads: named lists of problems to tune, and problems that a user describes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Workload:
     """Problems that are tuned together.
 
     Args:
-        minutes: time all its problems share, unless the user says otherwise.
-        trials: new configs tried in each space.
-        check_kernels: without a GPU, show in the end that the Triton kernels are right, too.
+        minutes: default time for all problems together.
+        trials: default number of configs tried in each space.
+        check_kernels: on a machine without a GPU, also check the Triton kernels at the end.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Workload:
 
 
 def prefill(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: Any) -> Problem:
-    """A prefill of one head geometry, Qwen3-Next's and Qwen3.5's if nothing else is said."""
+    """A prefill; by default with the heads of Qwen3-Next and Qwen3.5."""
     geometry = {"H": 16, "HV": 32, "K": 128, "V": 128, "final_state": True}
     return Problem(
         op="forward", tokens=tokens, sequences=sequences, dtype=dtype, **(geometry | facts)
@@ -41,14 +41,14 @@ def prefill(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: An
 
 
 def training(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: Any) -> Problem:
-    """The gradients of a training batch, which carries no state in or out."""
+    """The gradients of a training batch, without initial and final states."""
     return prefill(
         tokens=tokens, sequences=sequences, dtype=dtype, final_state=False, **facts
     ).backward(final_state=False)
 
 
 def decode(*, sequences: int, dtype: str = "bf16", **facts: Any) -> Problem:
-    """One token for each of some sequences, which carry their state."""
+    """One token per sequence, with initial and final states."""
     geometry = {"H": 16, "HV": 32, "K": 128, "V": 128, "initial_state": True, "final_state": True}
     return Problem(
         op="decode", tokens=sequences, sequences=sequences, dtype=dtype, **(geometry | facts)
@@ -56,10 +56,11 @@ def decode(*, sequences: int, dtype: str = "bf16", **facts: Any) -> Problem:
 
 
 def pool(*, sequences: int, drafts: int = 0, dtype: str = "bf16", **facts: Any) -> Problem:
-    """What an engine decodes with: raw tokens on a V-first pool of states, all in one kernel.
+    """Decode as serving engines do it: raw inputs, and a V-first pool of states.
 
     Args:
-        drafts: tokens of a sequence to verify beside its own; they are packed, as engines do it.
+        drafts: draft tokens to verify per sequence, besides its own token. With drafts the
+            sequences are packed.
     """
     geometry: dict[str, Any] = {"H": 16, "HV": 32, "K": 128, "V": 128, "state_dtype": "bf16"}
     flags = (
@@ -75,10 +76,10 @@ def pool(*, sequences: int, drafts: int = 0, dtype: str = "bf16", **facts: Any) 
 KDA: dict[str, Any] = {
     "rule": Rule("vector"), "H": 32, "HV": 32, "gate_in_kernel": True, "dt_bias": True,
 }  # fmt: skip
-"""Kimi delta attention as Kimi-Linear-48B-A3B has it, with a raw gate a key channel."""
+"""Kimi delta attention of Kimi-Linear-48B-A3B, with a raw gate per key channel."""
 
 QWEN35_HEADS = ((16, 64), (16, 32), (16, 48), (16, 16))
-"""H and HV of Qwen3.5: 397B and 122B; 35B, 9B and 4B; 27B; 2B and 0.8B."""
+"""(H, HV) of the Qwen3.5 models: 397B and 122B; 35B, 9B and 4B; 27B; 2B and 0.8B."""
 
 _TINY: dict[str, Any] = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32"}
 
@@ -145,7 +146,7 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload(
             "kda",
-            "prefill, decode and gradients of Kimi delta attention, a gate a key channel",
+            "prefill, decode and gradients of Kimi delta attention, with a gate per key channel",
             (
                 *(prefill(tokens=tokens, **KDA) for tokens in (1024, 8192)),
                 prefill(tokens=8192, sequences=8, varlen=True, **KDA),
@@ -155,7 +156,7 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload(
             "tiny",
-            "two problems that tune in seconds, to see the machinery work",
+            "two problems that are tuned in seconds, to try the tuner",
             (prefill(tokens=64, **_TINY), decode(sequences=2, **_TINY)),
             minutes=0.5,
             trials=6,
@@ -168,8 +169,8 @@ def workload_named(name: str) -> Workload:
     """The workload of a name, or of a JSON or TOML file of problems.
 
     Raises:
-        UnknownName: there is neither a workload nor a file of that name.
-        InvalidInput: the file does not hold problems.
+        UnknownName: it is neither the name of a workload nor that of a JSON or TOML file.
+        InvalidInput: the file does not contain problems.
     """
     if name in WORKLOADS:
         return WORKLOADS[name]
@@ -180,22 +181,22 @@ def workload_named(name: str) -> Workload:
 
 
 def read_workload(path: Path) -> Workload:
-    """Read a file of problems: a list (JSON) or a table ``problems`` (JSON, TOML).
+    """Read a file of problems: a list (JSON), or a list named ``problems`` (JSON or TOML).
 
-    Each problem has the facts of ``Problem``; op, sequences, gate and flags may be left out.
+    Each problem has facts of ``Problem``; op, sequences, gate and flags may be left out.
     """
     data = _parsed(path)
     rows = data.get("problems") if isinstance(data, Mapping) else data
     if not isinstance(rows, list) or not rows:
-        raise InvalidInput(f"{path} holds no list of problems; see `gdn tune --help`.")
+        raise InvalidInput(f"{path} has no list of problems; see `gdn tune --help`.")
     return Workload(path.stem, f"problems of {path}", tuple(problem_of(row) for row in rows))
 
 
 def problem_of(given: Any) -> Problem:
-    """A problem from facts a user gave; what is left out is a scalar-gated prefill.
+    """A problem from facts that a user gave; by default a prefill with a scalar gate.
 
     Raises:
-        InvalidInput: a fact is missing, of the wrong type, or outside the contract.
+        InvalidInput: a fact is missing, has the wrong type, or is not allowed.
         UnknownName: a fact does not exist.
     """
     if not isinstance(given, Mapping):
@@ -208,11 +209,11 @@ def problem_of(given: Any) -> Problem:
         if name not in kinds:
             raise UnknownName.of("fact of a problem", name, kinds)
         if type(value).__name__ != kinds[name]:
-            raise InvalidInput(f"{name}={shown(value)} of a problem is no {kinds[name]}.")
+            raise InvalidInput(f"{name}={shown(value)} of a problem is not of type {kinds[name]}.")
         if type(value) is int and value > LARGEST:
             raise InvalidInput(
-                f"{name}={shown(value)} of a problem is over {LARGEST}, and kernels count in 32 "
-                "bits; make it smaller."
+                f"{name}={shown(value)} of a problem must be <= {LARGEST}, because kernels "
+                "use 32-bit indices."
             )
     facts = {"op": "forward", "gate": "scalar", "delta": True, "sequences": 1, **given}
     if facts["op"] in ("decode", "pool"):
@@ -220,7 +221,7 @@ def problem_of(given: Any) -> Problem:
     needed = ("H", "HV", "K", "V", "dtype", "tokens")
     if missing := [name for name in needed if name not in facts]:
         raise InvalidInput(
-            f"the problem {shown(dict(given))} lacks {', '.join(missing)}; add them."
+            f"the problem {shown(dict(given))} has no {', '.join(missing)}; add them."
         )
     problem = Problem.from_facts(facts)
     _check_sizes(problem)
@@ -229,11 +230,11 @@ def problem_of(given: Any) -> Problem:
 
 
 LARGEST = 2**30
-"""Of any size: it and the power of two above it fit in 32 bits."""
+"""Largest size of a problem: the next power of two still fits in 32 bits."""
 
 
 def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The buckets of some problems, each once: what is tuned, for raw sizes are never a key."""
+    """The buckets of some problems, each once. Buckets are tuned, not problems with exact sizes."""
     return tuple(dict.fromkeys(problem.bucket() for problem in problems))
 
 
@@ -241,7 +242,9 @@ def _parsed(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read the workload {path}: {error}; check the path.") from error
+        raise InvalidInput(
+            f"cannot read the workload file {path}: {error}; check the path."
+        ) from error
     if path.suffix == ".json":
         try:
             return json.loads(text)
@@ -263,23 +266,23 @@ def _check_sizes(problem: Problem) -> None:
         raise InvalidInput(f"{tokens} tokens in {sequences} sequences: give at least 1 of each.")
     if problem.op == "decode" and tokens != sequences:
         raise InvalidInput(
-            f"decode has one token a sequence, not {tokens} tokens in {sequences} sequences; "
-            "leave tokens out."
+            f"decode has one token per sequence, not {tokens} tokens in {sequences} sequences; "
+            "leave out tokens."
         )
     if not problem.varlen and tokens % sequences:
         raise InvalidInput(
-            f"{tokens} tokens do not divide into {sequences} equal sequences; change either, or "
-            "pack them with varlen."
+            f"{tokens} tokens cannot be divided into {sequences} equal sequences; change one of "
+            "them, or pack the sequences with varlen."
         )
 
 
 def _check_gate(problem: Problem) -> None:
     if problem.gate_in_kernel and problem.rule.gate == "none":
         raise InvalidInput(
-            f"a raw gate is asked of a rule without a gate ({problem.rule.name}); leave out "
-            "gate_in_kernel (--raw-gate), or the gate none."
+            f"gate_in_kernel (--raw-gate) is given for a rule without a gate, {problem.rule.name}; "
+            "leave it out, or choose another gate."
         )
     if problem.dt_bias and not problem.gate_in_kernel:
         raise InvalidInput(
-            "dt_bias is part of a raw gate and gate_in_kernel is not given; give both or neither."
+            "dt_bias belongs to a raw gate, but gate_in_kernel is not given; give both or neither."
         )

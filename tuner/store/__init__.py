@@ -1,1 +1,1 @@
-"""The results database: tables, migrations, records in and out."""
+"""The results database: tables, migrations, and the records it stores."""

@@ -1,4 +1,4 @@
-"""A results database, opened: its engine, its transactions, its upgrade."""
+"""Opening a results database: its engine, transactions and schema upgrade."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _BEGIN = "gdn_begin"
 
 @dataclass(frozen=True)
 class Database:
-    """An open results database. ``read`` and ``write`` are its only ways in.
+    """An open results database, used through ``read`` and ``write``.
 
-    Every error of SQLite leaves both as a ResultsError that names the file and the remedy.
+    Both turn errors of SQLite into a ResultsError that names the file and the remedy.
     """
 
     path: Path
@@ -49,18 +49,18 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction: durable once the block is left, undone when the block raises.
+        """A transaction: on the disk once the block is left, undone if the block raises.
 
-        It takes the write lock at its begin, for a transaction that first reads and then writes
-        could otherwise fail at once, without waiting, when another process wrote in between.
+        It takes the write lock when it starts. A transaction that reads first and writes later
+        fails without waiting if another process has written in between.
         """
         engine = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
         with results_errors(self.path), Session(engine) as session, session.begin():
-            session.connection()  # a session begins with its first statement, which may never come
+            session.connection()  # otherwise the transaction starts with the first statement
             yield session
 
     def faults(self) -> list[str]:
-        """What SQLite's integrity check finds wrong; empty for a sound database."""
+        """What the integrity checks of SQLite find; empty if the database is not damaged."""
         with self.read() as session:
             connection = session.connection()
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
@@ -69,7 +69,7 @@ class Database:
         return [text for text in found if text != "ok"] + rows
 
     def close(self) -> None:
-        """Give the file back; the last one to close it folds the write-ahead log into it."""
+        """Close the file; when the last process closes it, SQLite merges the write-ahead log."""
         self.engine.dispose()
 
     def __enter__(self) -> Database:
@@ -85,19 +85,19 @@ class Database:
 
 
 def open_database(path: Path | str, *, create: bool, writable: bool = True) -> Database:
-    """Open a results database, upgraded to the newest schema where it may be written.
+    """Open a results database; a writable one is upgraded to the newest schema.
 
-    WAL mode lets layers read while a tuner writes. ``synchronous=FULL`` syncs the log at each
-    commit: a kill needs less, but a power cut then loses no finished trial either, and a trial
-    takes a thousand times longer than the sync.
+    WAL mode lets other processes read while the tuner writes. ``synchronous=FULL`` syncs the log at
+    each commit, so that even a power cut loses no finished trial. A trial takes a thousand times
+    longer than the sync.
 
     Args:
-        create: make the file and its folders when they are missing.
-        writable: False opens what is there, never touches it and never upgrades it.
+        create: create the file and its folders if they do not exist.
+        writable: False opens the file read-only and does not upgrade it.
 
     Raises:
-        ResultsError: the file is missing, corrupt, another program's, newer than this version,
-            locked, not writable, or the shipped database opened to be written.
+        ResultsError: the file is missing, corrupt, another program's, of a newer version, locked or
+            not writable; or it is the shipped database, opened to be written.
     """
     path = Path(path).expanduser().absolute()
     if not writable:
@@ -122,9 +122,9 @@ def open_database(path: Path | str, *, create: bool, writable: bool = True) -> D
 
 
 def publish(source: Path | str, destination: Path | str) -> None:
-    """Write a compact copy of a database that reads anywhere, also from read-only media.
+    """Write a compact copy of a database that can also be read from read-only media.
 
-    This is how the shipped ``results.db`` is made. The destination is replaced in one step.
+    The shipped ``results.db`` is made this way. The destination is replaced in one step.
 
     Raises:
         ResultsError: the source cannot be read or the destination cannot be written.
@@ -134,7 +134,7 @@ def publish(source: Path | str, destination: Path | str) -> None:
     part = destination.with_name(f"{destination.name}.part")
     with results_errors(destination), read_only(source) as connection:
         part.unlink(missing_ok=True)
-        # VACUUM leaves WAL mode behind: its side files could not be made in site-packages
+        # VACUUM drops WAL mode, whose side files could not be created in site-packages
         connection.execute("VACUUM INTO ?", (str(part),))
         part.replace(destination)
 
@@ -162,14 +162,14 @@ def _require_current(path: Path) -> None:
         found = schema_version(connection, path)
     if found < SCHEMA_VERSION:
         raise ResultsError(
-            f"{path} has the older schema version {found}, this gdn-ops reads {SCHEMA_VERSION}; "
-            "copy it to a folder of your own and open the copy with `gdn tune --db COPY`."
+            f"{path} has schema version {found}; this gdn-ops reads {SCHEMA_VERSION}. Copy it to a "
+            "folder of your own and open the copy with `gdn tune --db COPY`, which upgrades it."
         )
 
 
 def _upgrade(path: Path) -> None:
     from gdn_ops.tuner.store.migrations import (
-        upgrade,  # Alembic is slow to import and rarely needed
+        upgrade,  # imported here, because Alembic is slow to import and rarely needed
     )
 
     connect = _connector(path, mode="rwc", foreign_keys=False)
@@ -180,7 +180,7 @@ def _upgrade(path: Path) -> None:
 def _refuse_shipped(path: Path) -> None:
     if path.resolve() == shipped_database().resolve():
         raise ResultsError(
-            f"{path} ships with gdn-ops and is read-only by rule; write to your own database, "
+            f"{path} ships with gdn-ops and must not be written; use your own database, "
             f"{user_database()}, or {ELSEWHERE}."
         )
 
@@ -190,8 +190,8 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(
-            f"the folder {folder} of the results database cannot be made ({error.strerror}); "
-            f"make it yourself or {ELSEWHERE}."
+            f"the folder {folder} of the results database cannot be created ({error.strerror}); "
+            f"create it yourself or {ELSEWHERE}."
         ) from error
 
 
@@ -204,7 +204,7 @@ def _connector(path: Path, *, mode: str, foreign_keys: bool = True) -> Callable[
             check_same_thread=False,
             isolation_level=None,
         )
-        # a damaged text must cost one row, not the whole read
+        # a damaged text should only lose its own row
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         if mode != "ro":
@@ -220,7 +220,7 @@ def _engine(path: Path, connect: Callable[[], Any], pool: type[Pool]) -> Engine:
         "sqlite+pysqlite://", creator=connect, poolclass=pool, json_serializer=to_json
     )
 
-    # The sqlite3 module begins no transaction before DDL by itself, so we begin them all.
+    # the sqlite3 module starts no transaction before DDL by itself, so all are started here
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         kind = connection.get_execution_options().get(_BEGIN, "DEFERRED")

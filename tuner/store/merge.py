@@ -1,4 +1,4 @@
-"""Merging: what another results database holds is brought into this one, and nothing is lost."""
+"""Merging: copies the rows of another results database into this one; no row is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Row = TypeVar("Row", EnvironmentRow, RunRow, TrialRow)
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """How many rows a merge brought that were not there before."""
+    """How many new rows a merge added."""
 
     environments: int
     problems: int
@@ -43,24 +43,25 @@ class Merged:
 
 
 def merge(database: Database, other: Path) -> Merged:
-    """Bring in every row of another database; a second merge of the same one brings nothing.
+    """Copy every row of another database that this one lacks; merging it again adds nothing.
 
-    Rows are known again by ``uid``. Where both have a current winner of a problem on a target, a
-    measured one stands before a predicted one, then the newer one: times of two machines are not
-    comparable, so the faster one would be no better choice. The other becomes history.
+    Rows are recognized by their ``uid``. If both databases have a current winner of a problem on a
+    target, a measured one is preferred to a predicted one, then the newer one; the other one is
+    superseded. The faster one would not be a better choice, because times of two machines do not
+    compare.
 
     Raises:
-        ResultsError: the other database is missing, corrupt or newer, or this one cannot be
-            written; then this one is as it was.
+        ResultsError: the other database is missing, corrupt or of a newer version, or this one
+            cannot be written. This one is then unchanged.
     """
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "other.db"
         _copy(other, copy)
-        # a copy may be upgraded, and the other database is left untouched
+        # a copy is upgraded where needed, so that the other database stays unchanged
         with open_database(copy, create=True) as source:
             if faults := source.faults():
                 raise ResultsError(
-                    f"{other} is not sound ({len(faults)} faults, the first: {faults[0]}) and was "
+                    f"{other} is damaged ({len(faults)} faults, the first: {faults[0]}) and was "
                     "not merged; repair it (`sqlite3 FILE .recover` may save rows) and try again."
                 )
             with source.read() as there, database.write() as here:
@@ -99,7 +100,7 @@ def _bring(
     identity: str,
     links: dict[str, Ids] | None = None,
 ) -> tuple[Ids, int]:
-    """Copy the rows that are new here; returns their ids, there to here, and how many were new."""
+    """Copy new rows; returns the ids here by the ids there, and how many rows were new."""
     key = getattr(table, identity)
     ids = {row[0]: row[1] for row in here.execute(select(key, table.id))}
     known = len(ids)
@@ -127,7 +128,7 @@ def _bring_problems(there: Session, here: Session) -> int:
 
 
 def _end_runs(there: Session, here: Session) -> None:
-    """A run that was brought while it went on may have ended since."""
+    """Update runs that were running when they were merged and have ended since."""
     for row in here.scalars(select(RunRow).where(RunRow.status == "running")):
         other = there.scalar(select(RunRow).where(RunRow.uid == row.uid))
         if other is not None:
@@ -150,7 +151,7 @@ def _bring_winners(there: Session, here: Session, links: dict[str, Ids]) -> int:
 
 
 def _enter(here: Session, new: WinnerRow) -> None:
-    """Add a winner, and let it or the current one be history if both claim to be current."""
+    """Add a winner; if there is a current one already, supersede the one that is not preferred."""
     if new.superseded is None:
         current = here.scalar(
             select(WinnerRow)

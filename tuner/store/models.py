@@ -32,17 +32,17 @@ TRIAL_STATUSES = (
 )  # fmt: skip
 PROVENANCES = ("measured", "predicted")
 
-DEEPEST = 16
-"""Levels of the JSON in a column; what was written has 4 at most."""
+MAX_NESTING = 16
+"""Most levels of nesting in a JSON column; the tuner writes at most 4."""
 
 
 def to_json(value: object) -> str:
-    """JSON that every reader knows: NaN and infinities become texts, which ``float`` reads back."""
+    """Standard JSON: NaN and infinities become strings, which ``float`` can read."""
     return json.dumps(_finite(value), allow_nan=False)
 
 
 def canonical_json(value: object) -> str:
-    """The same text for the same content, whatever the order of its keys."""
+    """JSON that is the same for the same content, whatever the order of keys."""
     return json.dumps(_finite(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -60,13 +60,13 @@ def _finite(value: object) -> object:
 
 @dataclass(frozen=True)
 class Malformed:
-    """What is read of a value that cannot be of its column; a value of one row, not an error."""
+    """Stands for a value that its column cannot have, so that reading the other rows goes on."""
 
     reason: str
 
 
 class UtcTime(TypeDecorator[Any]):
-    """A moment as ISO 8601 text in UTC of fixed width, which sorts as time and reads anywhere."""
+    """A moment, stored as ISO 8601 text in UTC. The text has a fixed width, so it sorts by time."""
 
     impl = String
     cache_ok = True
@@ -82,7 +82,7 @@ class UtcTime(TypeDecorator[Any]):
         try:
             moment = datetime.fromisoformat(value)
         except (ValueError, TypeError):
-            return Malformed(f"{value!r:.60} is no moment in ISO 8601")
+            return Malformed(f"{value!r:.60} is not a moment in ISO 8601")
         return moment if moment.tzinfo else Malformed(f"{value!r:.60} has no time zone")
 
     @property
@@ -112,8 +112,8 @@ def _parsed(text: Any) -> Any:
     try:
         value = None if text is None else json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        return Malformed(f"{text!r:.60} is no JSON: {error}")
-    return Malformed(f"{text!r:.60} is nested too deep") if _deep(value, DEEPEST) else value
+        return Malformed(f"{text!r:.60} is not JSON: {error}")
+    return Malformed(f"{text!r:.60} is nested too deeply") if _deep(value, MAX_NESTING) else value
 
 
 def _deep(value: object, levels: int) -> bool:
@@ -140,15 +140,16 @@ class Base(DeclarativeBase):
 
 
 def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    """Hold a text column to a list of words."""
+    """A constraint that allows only these words in a text column."""
     words = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({words})", name=column)
 
 
 class EnvironmentRow(Base):
-    """Everything besides config and source that a time depends on.
+    """What a time depends on besides config and source.
 
-    ``template_hash``, of all templates together, is of rows from before trials had ``sources``.
+    ``template_hash`` is the hash of all templates; only rows from before trials had ``sources``
+    have it.
     """
 
     __tablename__ = "environments"
@@ -177,7 +178,7 @@ class ProblemRow(Base):
 
 
 class RunRow(Base):
-    """One ``gdn tune``; ``uid`` names it in every database it was merged into."""
+    """One run of ``gdn tune``; its ``uid`` is the same in every database it was merged into."""
 
     __tablename__ = "runs"
     __table_args__ = (one_of("status", RUN_STATUSES),)
@@ -194,9 +195,9 @@ class RunRow(Base):
 
 
 class TrialRow(Base):
-    """One attempt at a config; failures are kept. ``median``, ``low``, ``high`` are seconds.
+    """One trial of a config, ok or failed. ``median``, ``low`` and ``high`` are seconds.
 
-    ``sources``: hash of what each stage of the variant was rendered to, None if not known.
+    ``sources`` is the hash of each stage's source, None if not known.
     """
 
     __tablename__ = "trials"
@@ -237,7 +238,7 @@ class TrialRow(Base):
 
 
 class WinnerRow(Base):
-    """A winner; the one that is not superseded is current, the others are its history."""
+    """A winner; the one of a problem and target that is not superseded is current."""
 
     __tablename__ = "winner_rows"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What goes into the store and what comes out of it: plain frozen records. Times are seconds."""
+"""The records that the store takes and returns. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from gdn_ops.tuner.store.models import (
     canonical_json,
 )
 
+UNRANKED_METHODS = ("cuda-eager",)
+"""Timing methods whose times are not ranked: on a GPU only CUDA graphs are; see ``Timer``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One ``gdn tune``: ``status`` is running, finished or interrupted."""
+    """One run of ``gdn tune``; its status is running, finished or interrupted."""
 
     id: int
     workload: str
@@ -43,11 +46,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialKey:
-    """What was tried: a stage alone (scope ``stage``) or a plan end to end (scope ``plan``).
+    """What was tried: one stage alone (scope ``stage``) or a whole plan (scope ``plan``).
 
     Args:
-        interface: the values of the plan's interface axes.
-        config: the stage's own values; of a plan those of every stage, by stage.
+        interface: the values of the plan's interface axes; of a stage those that it reads.
+        config: the stage's config; of a plan the config of every stage, by stage.
     """
 
     target: str
@@ -70,7 +73,7 @@ class TrialKey:
 
     @property
     def config_hash(self) -> str:
-        """By which the store finds every trial of the same thing; the order of axes is free."""
+        """A hash that all trials of the same thing share; the order of axes does not matter."""
         facts = (
             self.target, self.problem_id, self.scope, self.plan, self.stage,
             self.interface, self.config,
@@ -80,16 +83,17 @@ class TrialKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial went.
+    """How a trial ended.
 
     Args:
-        status: one of ``TRIAL_STATUSES``; only ``ok`` must have times. ``fault`` is the
-            environment's, such as a full disk, and says nothing of what was tried.
-        median, low, high: with the bounds of the bootstrap 95 % interval.
-        samples: every raw time.
+        status: one of ``TRIAL_STATUSES``. An ``ok`` trial must have times. A ``fault`` is the
+            environment's, such as a full disk, and says nothing about what was tried.
+        median, low, high: median seconds and the bounds of its bootstrap 95 % interval.
+        samples: every measured time.
         method: how it was timed, e.g. ``cpu-eager`` or ``cuda-graph``.
-        errors: accuracy figure of each output; may be NaN or infinite.
-        resources: registers, stack and shared bytes ..., as the compiler told.
+        errors: RMS error ratio of each output; may be NaN or infinite.
+        resources: registers, bytes of stack and shared memory etc., as the compiler reports them,
+            and how the trial was timed.
         message: why it failed.
     """
 
@@ -107,8 +111,19 @@ class Outcome:
         if self.status not in TRIAL_STATUSES:
             raise UnknownName.of("trial status", self.status, TRIAL_STATUSES)
         if self.status == "ok" and self.median is None:
-            raise InvalidInput("an ok trial has no median; a trial without a time is not ok.")
+            raise InvalidInput("an ok trial has no median time; give its times or another status.")
         require_seconds(median=self.median, low=self.low, high=self.high)
+
+    @property
+    def ranked_seconds(self) -> float | None:
+        """The seconds by which this outcome is ranked among others; None if it has no rank.
+
+        It has none if the variant is not right, or if only eager calls were timed on a device that
+        ranks by CUDA graphs: eager times include the launches and do not compare with graphs'.
+        """
+        if self.status != "ok" or self.method in UNRANKED_METHODS:
+            return None
+        return self.median
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,16 +139,16 @@ class Trial:
     created: datetime
     sources: Mapping[str, str] | None = None
 
-    def holds(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
-        """Whether the outcome is also that of what was tried as it is rendered today.
+    def applies_to(self, variant_id: str | None, sources: Mapping[str, str] | None) -> bool:
+        """Whether the outcome still applies to a variant, given the source it has today.
 
-        A fault of the environment never is. A stage's time is its own; its failure may be another
-        stage's, for a variant is run as a whole before a stage of it is timed. The other stages of
-        another variant can not be compared.
+        A fault of the environment never does. An ok trial of a stage applies if the source of that
+        stage is unchanged. A failed trial of a stage also needs the other stages unchanged if it is
+        of the same variant, because the whole variant is run before its stage is timed.
 
         Args:
-            variant_id: of today's variant.
-            sources: of today's variant; None where it does not render.
+            variant_id: id of today's variant.
+            sources: hash of each stage's source of today's variant; None if it does not render.
         """
         if self.outcome.status == FAULT or self.sources is None or sources is None:
             return False
@@ -144,10 +159,10 @@ class Trial:
 
     @classmethod
     def of(cls, row: TrialRow) -> Trial:
-        """Read a row.
+        """The trial of a row.
 
         Raises:
-            ValueError, TypeError: it does not make a trial.
+            ValueError, TypeError: the row is malformed.
         """
         _require_configs(row)
         outcome = _values(row, Outcome) | {
@@ -172,8 +187,8 @@ class NewWinner:
 
     Args:
         variant: as ``Variant.to_json()`` gives it; ``variant_id`` is its ``id``.
-        reference: seconds of the reference baseline in the same run; None when predicted.
-        trial_id: the ok trial, of scope ``plan``, that measured it; None when predicted.
+        reference: seconds of the reference, timed in the same run; None if predicted.
+        trial_id: the ok trial of the whole plan that measured it; None if predicted.
     """
 
     problem_id: str
@@ -196,19 +211,19 @@ class NewWinner:
         parts = (self.reference, self.trial_id, self.environment_id)
         if self.provenance == "measured" and None in parts:
             raise InvalidInput(
-                f"the measured winner {self.variant_id} of {self.problem_id} lacks its reference, "
+                f"the measured winner {self.variant_id} of {self.problem_id} has no reference, "
                 "trial or environment; give all three, or mark it 'predicted'."
             )
 
     @property
     def speedup(self) -> float | None:
-        """How many times faster than the reference; None where no reference was measured."""
+        """How many times faster than the reference; None if the reference was not measured."""
         return None if self.reference is None else self.reference / self.median
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWinner(NewWinner):
-    """A stored winner; one that is ``superseded`` is history."""
+    """A stored winner; it is the current one unless ``superseded`` has a date."""
 
     id: int
     created: datetime
@@ -220,25 +235,25 @@ class StoredWinner(NewWinner):
 
 
 def _require_configs(row: TrialRow) -> None:
-    """Raise InvalidInput unless interface and configs map axes to values, and stages to hashes."""
+    """Raise InvalidInput unless interface and configs map axes to values and sources are hashes."""
     configs = row.config if row.scope == "plan" else {"config": row.config}
     for name, config in {"interface": row.interface, **configs}.items():
         if not isinstance(config, dict) or any(isinstance(v, dict | list) for v in config.values()):
-            raise InvalidInput(f"{name} is {config!r:.60}; a config is an object of axis values.")
+            raise InvalidInput(f"{name} is {config!r:.60}; it must be an object of axis values.")
     if not all(isinstance(source, str) for source in (row.sources or {}).values()):
-        raise InvalidInput(f"sources is {row.sources!r:.60}; a source is known by its hash.")
+        raise InvalidInput(f"sources is {row.sources!r:.60}; each source must be a hash.")
 
 
 def require_seconds(**times: float | None) -> None:
-    """Raise InvalidInput unless every given time is a number of seconds above 0."""
+    """Raise InvalidInput unless every given time is finite and > 0."""
     for name, seconds in times.items():
         if seconds is not None and not (isfinite(seconds) and seconds > 0):
             raise InvalidInput(
-                f"{name} is {seconds} seconds; a time is finite and above 0, leave out what was "
-                "not measured."
+                f"{name} is {seconds} seconds; it must be finite and > 0. Leave out a time "
+                "that was not measured."
             )
 
 
 def _values(row: Base, record: type) -> dict[str, Any]:
-    """What a row holds of the fields of a record."""
+    """The values of a row for the fields of a record."""
     return {item.name: getattr(row, item.name) for item in fields(record)}

@@ -1,4 +1,4 @@
-"""Rows of a database that anybody may have written to, read one by one."""
+"""Reading rows one by one, because other programs may have written to the database."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from gdn_ops.tuner.store.models import Base, Malformed
 
 Row = TypeVar("Row", bound=Base)
 Record = TypeVar("Record")
-Note = Callable[[str], object]
+Warn = Callable[[str], object]
 
 
 class RowReader:
-    """Makes records of rows; a row that makes none is left out, and noted once.
+    """Turns rows into records; a malformed row is skipped with one warning.
 
     Args:
-        note: takes the sentence that names the row.
+        warn: is called with a sentence that names the row and the fault.
     """
 
-    def __init__(self, note: Note) -> None:
-        self._note = note
+    def __init__(self, warn: Warn) -> None:
+        self._warn = warn
         self._noted: set[str] = set()
 
     def read(self, rows: Iterable[Row], record: Callable[[Row], Record]) -> Iterator[Record]:
-        """The record of each row that makes one."""
+        """Yield the record of each row that is not malformed."""
         for row in rows:
             found = self.one(row, record)
             if found is not None:
                 yield found
 
     def one(self, row: Row | None, record: Callable[[Row], Record]) -> Record | None:
-        """The record of a row; None if there is no row, or if it makes none."""
+        """The record of a row; None if there is no row or it is malformed."""
         if row is None:
             return None
         try:
@@ -43,12 +43,12 @@ class RowReader:
             text = f"skipped {name_of(row)}, which is malformed: {error}"
             if text not in self._noted:
                 self._noted.add(text)
-                self._note(text)
+                self._warn(text)
             return None
 
 
 def require_sound(row: Base) -> None:
-    """Raise ValueError for the first value of a row that cannot be of its column."""
+    """Raise ValueError if a value of a row does not have the type of its column."""
     for attribute in inspect(type(row)).column_attrs:
         value = getattr(row, attribute.key)
         column = attribute.columns[0]
@@ -58,7 +58,7 @@ def require_sound(row: Base) -> None:
 
 
 def name_of(row: Base) -> str:
-    """Table and key of a row, e.g. ``row 12 of trials``."""
+    """The table and key of a row, e.g. ``row 12 of trials``."""
     (key,) = inspect(row).identity or ("?",)
     return f"row {key} of {row.__tablename__}"
 
@@ -69,7 +69,7 @@ def _fault(kind: type[Any], value: object, *, nullable: bool) -> str | None:
     if value is None:
         return None if nullable else "it is missing"
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        return f"{value!r:.60} is no {kind.__name__}"
+        return f"{value!r:.60} is not a {kind.__name__}"
     if isinstance(value, list) and not all(isinstance(item, int | float) for item in value):
-        return f"{value!r:.60} is no list of numbers"
+        return f"{value!r:.60} is not a list of numbers"
     return None

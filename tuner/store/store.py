@@ -1,4 +1,4 @@
-"""The store: records in, records out, each call one transaction of the results database."""
+"""The store of a results database: takes and returns records, one transaction per call."""
 
 from __future__ import annotations
 
@@ -26,26 +26,25 @@ from gdn_ops.tuner.store.models import (
     utc_now,
 )
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
-from gdn_ops.tuner.store.rows import Note, RowReader
+from gdn_ops.tuner.store.rows import RowReader, Warn
 
 
 class Store:
     """Runs, trials and winners of one results database.
 
-    Each method that writes has its rows on the disk when it returns; nothing that was stored is
-    ever deleted. A row that is malformed counts as missing. Raises ResultsError as ``Database``
-    does.
+    When a method that writes returns, its rows are on the disk. Nothing that was stored is ever
+    deleted. A malformed row counts as missing. Methods raise ResultsError as ``Database`` does.
 
     Args:
-        note: takes the sentence that names such a row.
+        warn: is called with a sentence that names a malformed row.
     """
 
-    def __init__(self, database: Database, *, note: Note = warnings.warn) -> None:
+    def __init__(self, database: Database, *, warn: Warn = warnings.warn) -> None:
         self.database = database
-        self._rows = RowReader(note)
+        self._rows = RowReader(warn)
 
     def add_environment(self, environment: Environment) -> int:
-        """The row of an environment, made if it is new."""
+        """The row of an environment; it is added if it is new."""
         with self.database.write() as session:
             known = select(EnvironmentRow.id).where(EnvironmentRow.hash == environment.hash)
             found = session.scalar(known)
@@ -65,7 +64,7 @@ class Store:
             return Environment(**{key: getattr(row, key) for key in Environment.__annotations__})
 
     def add_problem(self, problem_id: str, facts: Mapping[str, Any]) -> None:
-        """Make a problem bucket known; newer facts about it replace the older ones."""
+        """Add a problem bucket, or replace its facts by these."""
         with self.database.write() as session:
             session.merge(ProblemRow(id=problem_id, facts=dict(facts)))
 
@@ -78,7 +77,7 @@ class Store:
     def start_run(
         self, workload: str, target: str, *, seed: int, options: Mapping[str, Any]
     ) -> int:
-        """Begin a run; earlier ones of this workload and target that never ended were killed."""
+        """Add a run; earlier runs of its workload and target that never ended are interrupted."""
         now = utc_now()
         with self.database.write() as session:
             session.execute(
@@ -121,10 +120,11 @@ class Store:
         variant_id: str | None = None,
         sources: Mapping[str, str] | None = None,
     ) -> int:
-        """Keep a trial, whatever its outcome; the same thing may be tried again and all stay.
+        """Add a trial, whatever its outcome; earlier trials of the same thing stay.
 
         Args:
-            sources: hash of each stage's source; without it the trial is kept, and never known.
+            sources: hash of each stage's source; a trial without them is never found again by
+                ``known_trial``.
         """
         row = TrialRow(
             uid=uuid4().hex, run_id=run_id, environment_id=environment_id,
@@ -142,7 +142,7 @@ class Store:
             session.flush()
             return row.id
 
-    def known_outcome(
+    def known_trial(
         self,
         key: TrialKey,
         environment_id: int,
@@ -150,13 +150,13 @@ class Store:
         variant_id: str | None = None,
         sources: Mapping[str, str] | None,
     ) -> Trial | None:
-        """The latest trial of the same thing, of the same source, in the same environment.
+        """The latest trial in an environment whose outcome still applies.
 
-        A config that hung or crashed here is thereby known and never run again; see
-        ``Trial.holds`` for the arguments.
+        So a config that hung or crashed here is never run again. ``Trial.applies_to`` describes the
+        arguments.
 
         Returns:
-            None if it was never tried.
+            None if there is no such trial.
         """
         latest = (
             select(TrialRow)
@@ -166,7 +166,7 @@ class Store:
         )
         with self.database.read() as session:
             trials = self._rows.read(session.scalars(latest), Trial.of)
-            return next((t for t in trials if t.holds(variant_id, sources)), None)
+            return next((t for t in trials if t.applies_to(variant_id, sources)), None)
 
     def trial(self, trial_id: int) -> Trial:
         """The trial of a row."""
@@ -185,7 +185,7 @@ class Store:
         status: str | None = None,
         run_id: int | None = None,
     ) -> list[Trial]:
-        """Every trial that fits, the newest last."""
+        """Every trial that matches, the newest last."""
         wanted = {
             TrialRow.target: target, TrialRow.problem_id: problem_id, TrialRow.stage: stage,
             TrialRow.status: status, TrialRow.run_id: run_id,
@@ -198,10 +198,10 @@ class Store:
             return list(self._rows.read(session.scalars(query), Trial.of))
 
     def set_winner(self, winner: NewWinner) -> int:
-        """Make a winner the current one of its problem and target; the old one becomes history.
+        """Make a winner the current one of its problem and target; the old one is superseded.
 
         Raises:
-            ResultsError: its trial is not ok, or it is a prediction and a measured winner stands.
+            ResultsError: its trial is not ok, or it is predicted and the current one is measured.
         """
         now = utc_now()
         with self.database.write() as session:
@@ -212,7 +212,7 @@ class Store:
                     raise ResultsError(
                         f"{winner.problem_id} on {winner.target} has the measured winner "
                         f"{current.variant_id}; the prediction {winner.variant_id} cannot replace "
-                        "it: measure it first."
+                        "it; measure the variant first."
                     )
                 current.superseded = now
                 session.flush()
@@ -223,7 +223,7 @@ class Store:
             return row.id
 
     def retire_winner(self, winner_id: int) -> None:
-        """Make a winner that did not prove itself history, without another in its place."""
+        """Supersede a winner that is no longer right, without a new one."""
         with self.database.write() as session:
             row = session.get(WinnerRow, winner_id)
             if row is None:
@@ -238,7 +238,7 @@ class Store:
     def winners(
         self, *, target: str | None = None, problem_id: str | None = None, history: bool = False
     ) -> list[StoredWinner]:
-        """The current winners that fit, with ``history`` also those they replaced, newest last."""
+        """The current winners that match, newest last; with ``history`` also superseded ones."""
         query = select(WinnerRow).order_by(WinnerRow.created, WinnerRow.id)
         if target is not None:
             query = query.where(WinnerRow.target == target)
@@ -250,7 +250,7 @@ class Store:
             return list(self._rows.read(session.scalars(query), StoredWinner.of))
 
     def merge(self, other: Path | str) -> Merged:
-        """Bring in what another database holds, e.g. one tuned on another machine."""
+        """Copy what another database has into this one, e.g. one tuned on another machine."""
         return merge(self.database, Path(other))
 
     def _require_ok_trial(self, session: Session, winner: NewWinner) -> None:
@@ -263,13 +263,13 @@ class Store:
         if done != ("ok", winner.problem_id, winner.target):
             raise ResultsError(
                 f"trial {trial.id} ({', '.join(done)}) cannot make {winner.variant_id} the winner "
-                f"of {winner.problem_id} on {winner.target}; that takes an ok trial of the same."
+                f"of {winner.problem_id} on {winner.target}; an ok trial of these is needed."
             )
 
     def _no_row(self, kind: str, row: int) -> ResultsError:
         return ResultsError(
-            f"{self.database.path} has no {kind} {row}; rows are numbered in each database anew, "
-            "look it up with `gdn show`."
+            f"{self.database.path} has no {kind} {row}; every database numbers its rows anew, "
+            "`gdn show` lists them."
         )
 
 

@@ -1,4 +1,4 @@
-"""Every search strategy by name; a new one is a module with ``start``, and a line here."""
+"""The search strategies by name; a new one is a module with ``make`` and a line here."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ AUTO = "auto"
 
 
 class Strategy(Protocol):
-    """A search that is asked for configs and told how they did.
+    """Suggests configs of a space and is told their outcomes.
 
-    Every answer is a valid config of the space that was neither asked nor known before.
+    Every suggestion is a valid config that was neither suggested before nor known at the start.
     """
 
     def ask(self) -> Config | None:
-        """The next config; None when all were asked."""
+        """The next config to try; None if there are no more."""
 
     def tell(self, config: Config, outcome: Outcome) -> None:
-        """How a config did."""
+        """Tell the outcome of a suggested config."""
 
     def drop(self, config: Config) -> None:
-        """A config that was asked will not be tried."""
+        """Tell that a suggested config will not be tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """What a strategy begins with.
+class StrategySetup:
+    """What a strategy needs for one search.
 
     Args:
-        first: configs to try before any other, e.g. the default and what won elsewhere.
+        first: configs to suggest before any other, e.g. the default and winners of other problems.
         known: configs that were tried before, with their outcomes.
-        studies: file that Optuna keeps its studies in; None keeps them in memory.
-        study: name that sets this search apart from others in the file.
+        studies: file of Optuna's studies; None keeps them in memory.
+        study: name of this search's study in the file.
     """
 
     space: Space
@@ -56,7 +56,8 @@ class Start:
 
 
 def strategy_for(name: str, space: Space, *, trials: int) -> str:
-    """The strategy of a name; ``auto`` enumerates a space that ``trials`` cover, else samples.
+    """The name of the strategy to use; ``auto`` enumerates a space of at most ``trials`` configs,
+    and samples a larger one with TPE.
 
     Raises:
         UnknownName: the strategy does not exist.
@@ -68,7 +69,7 @@ def strategy_for(name: str, space: Space, *, trials: int) -> str:
     return name
 
 
-def start(name: str, begin: Start) -> Strategy:
-    """Begin a strategy of ``STRATEGIES``."""
-    strategy: Strategy = import_module(STRATEGIES[name]).start(begin)
+def make_strategy(name: str, setup: StrategySetup) -> Strategy:
+    """Make a strategy of ``STRATEGIES``."""
+    strategy: Strategy = import_module(STRATEGIES[name]).make(setup)
     return strategy

@@ -1,4 +1,4 @@
-"""Enumeration: every config of a space once, in random order after the first ones."""
+"""Enumeration: suggests every config of a space once, in random order after the first ones."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from collections.abc import Iterable
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.spaces.space import Point, Space
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import Start
+from gdn_ops.tuner.strategies import StrategySetup
 
 
-def start(begin: Start) -> Enumeration:
-    """Enumerate the configs that are not known yet."""
-    known = [begin.space.point(config) for config, _ in begin.known]
-    enumeration = Enumeration(begin.space, seed=begin.seed, first=begin.first, asked=known)
-    for config, outcome in begin.known:
+def make(setup: StrategySetup) -> Enumeration:
+    """An enumeration of the configs that are not known yet."""
+    known = [setup.space.point(config) for config, _ in setup.known]
+    enumeration = Enumeration(setup.space, seed=setup.seed, first=setup.first, asked=known)
+    for config, outcome in setup.known:
         enumeration.tell(config, outcome)
     return enumeration
 
 
 class Enumeration:
-    """The configs of a space that were not asked yet.
+    """The configs of a space that were not suggested yet.
 
-    The order is random, so that a search cut short by time has seen a fair sample; ``nearest``
-    turns it to the neighbours of a config.
+    The order is random, so that a search that runs out of time has seen a fair sample.
+    ``nearest_to`` reorders what is left.
+
+    Args:
+        first: configs that come first.
+        asked: configs that are left out.
     """
 
     def __init__(
@@ -43,19 +47,19 @@ class Enumeration:
         self._left = {point: config for point, config in ordered.items() if point not in done}
 
     def ask(self) -> Config | None:
-        """The next config in order."""
+        """The next config; None if there are no more."""
         if not self._left:
             return None
         return self._left.pop(next(iter(self._left)))
 
     def tell(self, config: Config, outcome: Outcome) -> None:
-        """Outcomes do not change the order."""
+        """Do nothing: outcomes do not change the order."""
 
     def drop(self, config: Config) -> None:
-        """Nor does what is left out."""
+        """Do nothing: dropped configs do not change the order."""
 
-    def nearest(self, best: Config) -> None:
-        """Ask from now on in the order of how many axes differ from ``best``."""
+    def nearest_to(self, best: Config) -> None:
+        """Suggest next the configs that differ from ``best`` in the fewest axes."""
         target = self._space.point(best)
 
         def distance(point: Point) -> int:

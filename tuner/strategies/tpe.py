@@ -1,8 +1,8 @@
-"""TPE: Optuna's tree-structured Parzen estimator over the configs of one space.
+"""TPE: samples the configs of one space with Optuna's tree-structured Parzen estimator.
 
-Optuna suggests a config again that it was told about, and suggests failed ones forever; so
-duplicates are answered here with what is known, failures are told as violated constraints, and
-once suggestions hold nothing new the rest of the space is enumerated around the best config.
+Optuna may suggest a config that it already knows, and goes on suggesting failed ones. So a repeated
+suggestion is answered here with the known outcome, and a failure is told as a violated constraint.
+If the suggestions contain nothing new, the rest of the space is enumerated around the best config.
 """
 
 from __future__ import annotations
@@ -20,48 +20,49 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.tuner.search.study_file import storage_of, study_errors
 from gdn_ops.tuner.spaces.space import Point
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import Start
+from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.enumeration import Enumeration
+from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 
-FRUITLESS = 24
-"""Suggestions in a row without a new valid config, after which the rest is enumerated."""
+MAX_FRUITLESS = 24
+"""Suggestions in a row without a new valid config after which the rest is enumerated."""
 
-STARTUP = 6
-"""Random suggestions before the estimator takes over; trials are dear, spaces small."""
+RANDOM_SUGGESTIONS = 6
+"""Random suggestions before the estimator is used; few, because trials are expensive."""
 
 FAILED = 1.0
-"""Value and violation told of a config that failed: no sampler ranks it by its value."""
+"""Value and constraint violation of a failed config; a sampler never ranks it by the value."""
 
 
-def start(begin: Start) -> Tpe:
-    """Open the study, bring it up to what is known, and begin.
+def make(setup: StrategySetup) -> Tpe:
+    """Open the study and add the known outcomes that it lacks.
 
     Raises:
-        ResultsError: the file of the studies cannot be read or written; ``ask`` and ``tell``, too.
+        ResultsError: the file of studies cannot be read or written. ``ask``, ``tell`` and ``drop``
+            raise it too.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with study_errors(begin.studies):
-        return Tpe(_study(begin.study, begin.studies, begin.seed), begin)
+    with study_errors(setup.studies):
+        return Tpe(_study(setup.study, setup.studies, setup.seed), setup)
 
 
 class Tpe:
-    """A study that never asks for a config twice."""
+    """An Optuna study that never suggests a config twice."""
 
-    def __init__(self, study: optuna.Study, begin: Start) -> None:
-        self.space, self.study, self._file = begin.space, study, begin.studies
+    def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
+        self.space, self.study, self._file = setup.space, study, setup.studies
         self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
         self._rest: Enumeration | None = None
-        self._seed, self._known = begin.seed, {self.space.point(c): o for c, o in begin.known}
-        self._first = list(begin.first)
+        self._seed, self._known = setup.seed, {self.space.point(c): o for c, o in setup.known}
+        self._first = list(setup.first)
         self._catch_up()
 
     def ask(self) -> Config | None:
-        """The next config: one of the first, then Optuna's suggestion, then the rest."""
+        """The next config: the first ones, then Optuna's suggestions, then the rest."""
         with study_errors(self._file):
             while self._first:
                 first = self._first.pop(0)
@@ -72,7 +73,7 @@ class Tpe:
         return suggested if suggested is not None else self._ask_rest()
 
     def tell(self, config: Config, outcome: Outcome) -> None:
-        """Store the outcome of a config that was asked."""
+        """Add the outcome of a suggested config to the study."""
         point = self.space.point(config)
         self._outcomes[point] = outcome
         trial = self._asked.pop(point, None)
@@ -83,18 +84,18 @@ class Tpe:
                 self._finish(trial, outcome)
 
     def drop(self, config: Config) -> None:
-        """Fail the trial of a config that was asked; it is not asked again."""
+        """Fail the study's trial of a suggested config, which is not suggested again."""
         trial = self._asked.get(self.space.point(config))
         if trial is not None:
             with study_errors(self._file):
                 self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _suggest(self) -> Config | None:
-        for _ in range(FRUITLESS):
+        for _ in range(MAX_FRUITLESS):
             trial = self.study.ask(self._distributions)
             config = self._decode(trial.params)
             point = self.space.point(config)
-            if not self.space.holds(config):
+            if not self.space.is_valid(config):
                 trial.set_constraint("invalid", float(len(self.space.reasons(config))))
                 self.study.tell(trial, FAILED)
             elif self._new(point):
@@ -103,7 +104,9 @@ class Tpe:
             elif point in self._outcomes:
                 self._finish(trial, self._outcomes[point])
             else:
-                self.study.tell(trial, state=TrialState.FAIL)  # asked already, not told yet
+                self.study.tell(
+                    trial, state=TrialState.FAIL
+                )  # suggested already, outcome not known yet
         return None
 
     def _ask_rest(self) -> Config | None:
@@ -111,7 +114,7 @@ class Tpe:
             asked = [*self._outcomes, *self._asked]
             self._rest = Enumeration(self.space, seed=self._seed, asked=asked)
             if (best := self._best()) is not None:
-                self._rest.nearest(best)
+                self._rest.nearest_to(best)
         return self._rest.ask()
 
     def _best(self) -> Config | None:
@@ -130,7 +133,7 @@ class Tpe:
         self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
 
     def _catch_up(self) -> None:
-        """Fail what a killed run left running, and add what the results hold and the study not."""
+        """Fail trials that a killed run left running; add known outcomes that the study lacks."""
         for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
         told = {
@@ -161,29 +164,29 @@ class Tpe:
 
 
 def ordinal(axis: Axis) -> bool:
-    """Whether the axis' values are numbers, whose order the estimator should know."""
+    """Whether the axis has numbers, whose order the estimator should know."""
     return all(type(value) is int for value in axis.values)
 
 
 def distribution(axis: Axis) -> BaseDistribution:
-    """Numbers as the index of the value, everything else as a category."""
+    """Optuna's distribution of an axis: the index of a number, a category for anything else."""
     if ordinal(axis):
         return IntDistribution(0, len(axis.values) - 1)
     return CategoricalDistribution(axis.values)
 
 
 def encode(axis: Axis, value: Value) -> Value:
-    """An axis value as Optuna keeps it."""
+    """An axis value as Optuna stores it."""
     return axis.values.index(value) if ordinal(axis) else value
 
 
 def decode(axis: Axis, value: Value) -> Value:
-    """An axis value from what Optuna keeps."""
+    """An axis value from what Optuna stores."""
     return axis.values[int(value)] if ordinal(axis) else value
 
 
 def _study(name: str, studies: Path | None, seed: int) -> optuna.Study:
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_SUGGESTIONS)
     return optuna.create_study(
         study_name=name,
         storage=None if studies is None else storage_of(studies),

@@ -1,1 +1,1 @@
-"""The accuracy gate: whether a variant follows the rule."""
+"""The accuracy gate: checks whether the outputs of a variant are right."""

@@ -1,4 +1,4 @@
-"""How far an output is from the rule, how far it may be, and where it first goes wrong."""
+"""The error of an output, the largest error that passes, and where an output goes wrong."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ BARS = {
     **dict.fromkeys(("dq", "dk", "dv", "dh0"), (8e-3, 1e-4)),
     **dict.fromkeys(("dg", "dbeta", "dA_log", "ddt_bias"), (2e-2, 1e-4)),
 }
-"""Largest error of an output: with 16-bit values anywhere, and in float32 throughout."""
-ROOMS = {"o": (-1,), "ht": (-2, -1)}
-"""Dimensions of an output over which ``first_wrong`` takes the mean: one head's values."""
+"""Largest error of each output: with 16-bit values anywhere, and with float32 throughout."""
+HEAD_DIMS = {"o": (-1,), "ht": (-2, -1)}
+"""Dimensions of an output that belong to one head; ``first_wrong`` takes the mean over them."""
 ROUNDING_16 = ("tf32", "bf16", "fp16")
-"""Precisions of dots with the 11 significant bits of float16 or fewer."""
+"""Dot precisions with at most the 11 significant bits of float16."""
 TF32X3 = 10.0
-"""Factor for dots of two tf32 halves: 22 significant bits, 4 times the rounding of float32's 24,
-and the product of the low halves is dropped; with room for both."""
-NO_NUMBER = 1e300
-"""The error of an output with NaN or infinity in it; JSON knows no infinity."""
+"""Factor on the float32 bar for tf32x3 dots. They have 22 significant bits, so 4 times the rounding
+error of float32's 24 bits, and drop the product of the low halves; 10 leaves room for both."""
+NOT_FINITE = 1e300
+"""Stands for the error of an output with NaN or infinity; JSON has no infinity."""
 WIDE_KEYS = 64
-"""Head dim K from which on unit keys hardly overlap; their cosines grow as K^-1/2 below it."""
+"""With a smaller head dim K the bar grows as K^-1/2, like the cosines between random unit keys."""
 
 
 def rms_error(out: Tensor, ref: Tensor) -> float:
-    """Return RMS(ref - out) / (RMS(ref) + 1e-8), or NO_NUMBER for NaN or infinity in ``out``."""
+    """RMS(ref - out) / (RMS(ref) + 1e-8); NOT_FINITE if ``out`` has NaN or infinity."""
     if not ref.numel():
         return 0.0
     error = _rms(ref.double() - out.double()) / (_rms(ref.double()) + 1e-8)
-    return error if isfinite(error) else NO_NUMBER
+    return error if isfinite(error) else NOT_FINITE
 
 
 def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) -> float:
     """The largest error of an output that passes.
 
-    float32 problems whose dots round to 16-bit significands (tf32 has float16's 11 bits) are held
-    to the bar of 16-bit inputs.
+    A float32 problem whose dots round to the 11 significant bits of float16 or fewer, such as tf32,
+    gets the bar of 16-bit inputs.
 
     Args:
-        slack: of the case.
+        output: name of the output, a key of ``BARS``.
+        slack: factor on the bar, from the case.
     """
     half, single = BARS[output]
     dots = {
@@ -63,25 +64,26 @@ def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) 
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two contiguous tensors hold the same bytes, NaN and signed zeros included."""
+    """Whether two contiguous tensors have the same bytes, also for NaN and signed zeros."""
     return torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
 
 def first_wrong(name: str, out: Tensor, ref: Tensor, limit: float, offsets: list[int]) -> str:
-    """Say where an output first leaves the reference by more than ``limit``.
+    """Describe where an output first differs from the reference by more than ``limit``.
 
     Args:
-        out, ref: o [B, T, HV, V] or ht [N, HV, K, V]; of packed sequences B is 1.
-        offsets: first token of each packed sequence and the last one's end; empty when dense.
+        out, ref: o [B, T, HV, V], ht [N, HV, K, V] or a gradient; B is 1 for packed sequences.
+        offsets: first token of each packed sequence and the end of the last one; empty if not
+            packed.
     """
     scale = _rms(ref.double()) + 1e-8
     error = (ref.double() - out.double()).abs() / scale
-    if name in ROOMS:
-        error = error.square().mean(ROOMS[name]).sqrt()
-    wrong = ~(error <= limit)  # NaN is wrong too
+    if name in HEAD_DIMS:
+        error = error.square().mean(HEAD_DIMS[name]).sqrt()
+    wrong = ~(error <= limit)  # NaN counts as wrong
     places = wrong.nonzero().tolist()
     if not places:
-        return "spread thinly over all of it"
+        return "spread over all of it"
     if name not in ("o", "ht"):
         return f"first at {places[0]}"
     if name == "ht":

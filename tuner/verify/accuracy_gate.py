@@ -1,4 +1,4 @@
-"""The accuracy gate: a variant is right when every case follows the rule, the same every time."""
+"""The accuracy gate: a variant passes if every case is accurate and always gives equal bits."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.tuner.inputs.pools import outputs_of
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, owned
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, within_sequences
 from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import embedded, poisoned_memory
+from gdn_ops.tuner.verify.poison import poisoned_memory, surrounded_by_nan
 
 POOL = ("pool", "slots", "accepted")
-"""What else a call on a pool is given; the slots that it may write are as before when checked."""
+"""Further inputs of a call on a pool; ``pools.outputs_of`` restores the slots that it writes."""
 REPEATS = 2
-"""Runs of a case that is not asked for every repeat."""
+"""Runs of a case that does not ask for every repeat."""
 STATUSES = ("ok", "nondeterministic", "wrong")
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How one case went.
+    """The result of one case.
 
     Args:
-        errors: of each output, as ``accuracy.rms_error``.
-        worst: the largest error over its bar; 1 is the limit.
+        errors: error of each output, as ``accuracy.rms_error`` gives it.
+        worst: the largest ratio of an error to its bar; 1 is the limit.
         status: ``ok``, ``wrong`` or ``nondeterministic``.
-        fault: what is not ok, in words.
+        fault: what is wrong, in words; empty if ok.
     """
 
     name: str
@@ -46,14 +46,14 @@ class CaseResult:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a variant may be timed.
+class GateResult:
+    """The result of all cases.
 
     Args:
-        status: the worst status of its cases.
-        errors: the worst error of each output.
-        cases: how each case went.
-        message: the worst case in words.
+        status: the worst status of a case.
+        errors: the largest error of each output.
+        cases: the result of each case.
+        message: the worst case, in words.
     """
 
     status: str
@@ -86,14 +86,15 @@ def verify(
     device: str = "cpu",
     interpret: bool = False,
     repeats: int = REPEATS,
-) -> Verdict:
-    """Run a variant on every case of the gate and compare with the token recurrence in float64.
+) -> GateResult:
+    """Run a variant on every case and compare its outputs with the recurrence in float64.
 
-    What the variant allocates and what surrounds its inputs is NaN, so that a hole in an output or
-    a read past an end shows; inputs and the memory behind outputs must stay as they are.
+    The memory that the variant allocates and the memory around its inputs are filled with NaN, so
+    that an element that is not written, or a read out of bounds, shows. The inputs and the memory
+    behind outputs must not change.
 
     Args:
-        interpret: Triton's interpreter runs the kernels, on tiny cases.
+        interpret: run the kernels in Triton's interpreter, on tiny cases.
         repeats: runs that must give the same bits.
     """
     cases = gate_cases(
@@ -109,63 +110,65 @@ def verify(
             launcher = bind(case.problem, variant, interpret=interpret)
             times = repeats if case.every_repeat else min(repeats, REPEATS)
             if interpret:
-                times = 1  # the interpreter runs one program after another, always alike
+                times = (
+                    1  # the interpreter runs one program after another, so its bits never change
+                )
             results.append(_examine(case, launcher, expected(case, device), times))
-    return _verdict(results)
+    return _gate_result(results)
 
 
 def chunk_size(variant: Variant) -> int:
-    """The axis BT of a variant, wherever it stands; 0 without one."""
+    """The chunk size BT of a variant, an axis of its interface or a stage; 0 if it has none."""
     configs = [variant.interface, *(config for _, config in variant.stages)]
     return next((int(value) for c in configs for name, value in c if name == "BT"), 0)
 
 
-def _verdict(results: list[CaseResult]) -> Verdict:
+def _gate_result(results: list[CaseResult]) -> GateResult:
     worst = max(results, key=lambda result: (STATUSES.index(result.status), result.worst))
     errors: dict[str, float] = {}
     for result in results:
         for name, error in result.errors.items():
             errors[name] = max(error, errors.get(name, 0.0))
-    nearest = f"{worst.name!r} comes nearest to its bar, at {worst.worst:.0%} of it"
-    return Verdict(worst.status, errors, tuple(results), worst.fault or nearest)
+    nearest = f"{worst.name!r} comes closest to its bar, at {worst.worst:.0%} of it"
+    return GateResult(worst.status, errors, tuple(results), worst.fault or nearest)
 
 
 def _examine(case: Case, launcher: Launcher, right: Expected, times: int) -> CaseResult:
-    """Run a case once for its accuracy and, if it is right, again for its bits."""
-    call = embedded(right.call)
+    """Run a case once to check its accuracy and, if it is right, again to compare the bits."""
+    call = surrounded_by_nan(right.call)
     with poisoned_memory() as guards:
         outputs = _outputs(launcher, call)
     result = _compare(case, launcher.variant, outputs, right)
     if result.status != "ok":
         return result
-    trespass = guards.trespass() or _changed_input(call, embedded(right.call))
-    if trespass:
-        return replace(result, status="wrong", fault=f"{case.name!r}: {trespass}")
+    overwritten = guards.overwritten() or _changed_input(call, surrounded_by_nan(right.call))
+    if overwritten:
+        return replace(result, status="wrong", fault=f"{case.name!r}: {overwritten}")
     for n in range(2, times + 1):
         with poisoned_memory():
             again = _outputs(launcher, call)
         differing = [name for name, x in outputs.items() if not same_bits(x, again[name])]
         if differing:
             names = " and ".join(differing)
-            fault = f"{case.name!r}: run {n} gives other bits of {names} than run 1"
+            fault = f"{case.name!r}: {names} of run {n} differs in bits from run 1"
             return replace(result, status="nondeterministic", fault=fault)
     return result
 
 
 def _outputs(launcher: Launcher, call: Call) -> dict[str, Tensor]:
-    """What a launcher makes of a call, by name."""
+    """The outputs of a call, by name."""
     if launcher.problem.op == "backward":
-        return owned(launcher.gradients(call), call)
+        return within_sequences(launcher.gradients(call), call)
     if isinstance(call, PoolCall):
-        return owned(outputs_of(launcher, call), call)
+        return within_sequences(outputs_of(launcher, call), call)
     o, ht = launcher(call)
-    return owned({"o": o} if ht is None else {"o": o, "ht": ht}, call)
+    return within_sequences({"o": o} if ht is None else {"o": o, "ht": ht}, call)
 
 
 def _compare(
     case: Case, variant: Variant, outputs: Mapping[str, Tensor], right: Expected
 ) -> CaseResult:
-    """Hold every output against its bar; the fault names the one farthest above it."""
+    """Compare every output with its bar; the fault names the output farthest above it."""
     errors: dict[str, float] = {}
     worst, fault = 0.0, ""
     offsets = list(right.call.packing.offsets) if right.call.packing else []
@@ -173,13 +176,13 @@ def _compare(
         form, wanted = _form(outputs.get(name)), _form(ref.to(_dtype(name, right.call)))
         if form != wanted:
             fault = f"{case.name!r}: {name} is {form}, not {wanted}"
-            return CaseResult(case.name, {**errors, name: NO_NUMBER}, NO_NUMBER, "wrong", fault)
+            return CaseResult(case.name, {**errors, name: NOT_FINITE}, NOT_FINITE, "wrong", fault)
         errors[name] = error = rms_error(outputs[name], ref)
         limit = bar(name, case.problem, variant, slack=case.slack)
         if error > max(1.0, worst) * limit:
             place = first_wrong(name, outputs[name], ref, limit, offsets)
             wrong = f"error {error:.2g} of {name}, bar {limit:.2g}"
-            if error == NO_NUMBER:
+            if error == NOT_FINITE:
                 wrong = f"NaN or infinity in {name}"
             fault = f"{case.name!r}: {wrong}, {place}"
         worst = max(worst, error / limit)
@@ -191,20 +194,23 @@ def _form(x: Tensor | None) -> str:
 
 
 def _dtype(name: str, call: Call) -> torch.dtype:
-    """The dtype of an output: q's for o, float32 for ht, a gradient's that of its input."""
+    """The dtype that an output must have: q's for o, float32 for ht, its input's for a gradient."""
     of_input = {f"d{n}": x.dtype for n, x in inputs_of(call).items()}
     return {"o": call.q.dtype, "ht": torch.float32, **of_input}[name]
 
 
 def _changed_input(call: Call, before: Call) -> str:
-    """Name the inputs that a run changed; their surroundings are part of them."""
+    """Name the inputs that a run changed, including the memory around them."""
     names = (*GIVEN, *(POOL if isinstance(before, PoolCall) else ()))
     given = [name for name in names if getattr(before, name) is not None]
-    rooms = {name: (_room(getattr(before, name)), _room(getattr(call, name))) for name in given}
+    rooms = {
+        name: (_allocation(getattr(before, name)), _allocation(getattr(call, name)))
+        for name in given
+    }
     changed = [name for name, (a, b) in rooms.items() if not same_bits(a, b)]
     return f"it writes into its input {' and '.join(changed)}" if changed else ""
 
 
-def _room(x: Tensor) -> Tensor:
-    """The whole allocation that a tensor is a part of."""
+def _allocation(x: Tensor) -> Tensor:
+    """The whole allocation that a tensor is part of."""
     return x.as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)

@@ -1,4 +1,4 @@
-"""What the rule makes of a gate case in float64, computed once a process."""
+"""The right outputs of a gate case, in float64; computed once per process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gdn_ops.launch.call import DIFFERENTIABLE, Call
+from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call
 from gdn_ops.launch.packing import Packing
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
@@ -20,9 +20,10 @@ from gdn_ops.tuner.inputs.rule_inputs import random_call
 from gdn_ops.tuner.verify.gate_cases import Case
 
 KEPT_TOKENS = 450
-"""Most tokens whose every state autograd may keep; of longer calls the chunkwise form, which is the
-same in float64, keeps one a chunk."""
-PER_TOKEN = ("o", "dq", "dk", "dv", "dg", "dbeta")
+"""With more tokens, gradients come from the chunkwise form, for which autograd keeps one state per
+chunk and not per token. In float64 both forms agree."""
+TOKEN_OUTPUTS = ("o", *(f"d{name}" for name in TOKEN_INPUTS))
+"""Outputs with a value for each token."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Expected:
 
     Args:
         call: the inputs.
-        outputs: in float64, ``owned``: o [B, T, HV, V] and ht [N, HV, K, V] if the problem has it;
-            of a backward problem the gradients, of a pool's what ``pools.outputs_of`` gives.
+        outputs: in float64, as ``within_sequences`` gives them. Forward and decode: o [B, T, HV, V]
+            and, if the problem has it, ht [N, HV, K, V]. Backward: the gradients. Pool: what
+            ``pools.outputs_of`` gives.
     """
 
     call: Call
@@ -45,7 +47,7 @@ def expected(case: Case, device: str) -> Expected:
     call = random_call(case.problem, device=device, layout=case.layout, recipe=case.recipe)
     if isinstance(call, PoolCall):
         with torch.no_grad(), _one_thread():
-            return Expected(call, owned(expected_outputs(case.problem, call), call))
+            return Expected(call, within_sequences(expected_outputs(case.problem, call), call))
     inputs = {name: x.double() for name, x in inputs_of(call).items()}
     backward = case.problem.op == "backward"
     with torch.set_grad_enabled(backward), _one_thread():
@@ -59,19 +61,19 @@ def expected(case: Case, device: str) -> Expected:
             if call.dht is not None:
                 cotangents["ht"] = call.dht.double()
             outputs = gradients_of(outputs, inputs, cotangents)
-    return Expected(call, owned(outputs, call))
+    return Expected(call, within_sequences(outputs, call))
 
 
 def inputs_of(call: Call) -> dict[str, Tensor]:
-    """The differentiable tensors that a call gives, by name."""
+    """The differentiable inputs that a call has, by name."""
     return {name: x for name in DIFFERENTIABLE if (x := getattr(call, name)) is not None}
 
 
-def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
-    """The outputs of tokens that belong to a sequence; behind the last one nothing is promised."""
+def within_sequences(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
+    """The outputs without tokens behind the last packed sequence, whose values are undefined."""
     end = call.q.shape[1] if call.packing is None else call.packing.offsets[-1]
     return {
-        name: (x[:, :end] if name in PER_TOKEN else x).detach().contiguous()
+        name: (x[:, :end] if name in TOKEN_OUTPUTS else x).detach().contiguous()
         for name, x in outputs.items()
     }
 
@@ -79,7 +81,11 @@ def owned(outputs: Mapping[str, Tensor], call: Call) -> dict[str, Tensor]:
 def gradients_of(
     outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The gradients of ``outputs`` with respect to ``inputs``, named ``dq``, ``dk`` ..."""
+    """Gradients of ``outputs`` with respect to ``inputs``, named ``dq``, ``dk`` and so on.
+
+    Args:
+        cotangents: the gradient of each output.
+    """
     gradients = torch.autograd.grad(
         list(outputs.values()), list(inputs.values()), [cotangents[name] for name in outputs]
     )
@@ -89,7 +95,7 @@ def gradients_of(
 def _recurrence(
     inputs: Mapping[str, Tensor], scale: float, packing: Packing | None
 ) -> tuple[Tensor, Tensor]:
-    """o and ht; packed sequences go through one by one, as batches of their own."""
+    """o and ht; packed sequences are computed one by one."""
     q, k, v = (inputs[name] for name in ("q", "k", "v"))
     g, beta, h0 = (inputs.get(name) for name in ("g", "beta", "h0"))
     long = torch.is_grad_enabled() and q.shape[1] > KEPT_TOKENS
@@ -110,7 +116,7 @@ def _recurrence(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The recurrence is many tiny products, which threads slow down, most so on a busy machine."""
+    """Use one thread: the recurrence consists of tiny products, which more threads slow down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""The cases of the accuracy gate: small calls that reach the corners of a kernel."""
+"""The cases of the accuracy gate: small calls that cover the edge cases of a kernel."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from gdn_ops.tuner.inputs.recipes import GATES, Recipe
 from gdn_ops.tuner.inputs.rule_inputs import Layout
 
 CHUNK = 64
-"""Chunk size where a variant has none."""
+"""Chunk size assumed for a variant without one."""
 MEDIUM = 150
-"""Tokens of a case about values: two chunks of the largest size, the second one ragged."""
+"""Tokens of a case about values: two chunks of the largest size, the second one not full."""
 SEVERAL = 401
-"""Ragged for every chunk size: 16 * 25 + 1, 32 * 12 + 17, 64 * 6 + 17, 128 * 3 + 17."""
+"""Not a multiple of any chunk size: 16 * 25 + 1, 32 * 12 + 17, 64 * 6 + 17, 128 * 3 + 17."""
 LONG = 1500
 FEW = 6
 """Tokens of a case about values in the interpreter, for a variant without chunks."""
-HARD = 2.5
-"""Slack of cases whose rounding errors nothing damps.
+HARD_SLACK = 2.5
+"""Slack of cases in which nothing damps rounding errors.
 
 With bf16 intermediates and an exact solve the error of o is 0.004 for model inputs (K from 60 to
-256), here 0.0044 to 0.0055 (correlated keys) and 0.005 to 0.0083 (beta near 2). A solve that is
-unstable for such keys is off by orders of magnitude.
+256). In these cases it is 0.0044 to 0.0055 (correlated keys) and 0.005 to 0.0083 (beta near 2). A
+solve that is unstable for such keys has errors that are orders of magnitude larger.
 """
 
 
@@ -33,10 +33,10 @@ class Case:
     """One call of the gate.
 
     Args:
-        name: what is special about it, in words for a person.
-        problem: the tuned problem with few heads and the case's sizes and states.
+        name: what is special about it, in words.
+        problem: the tuned problem with the case's sizes and states, and fewer heads on a CPU.
         slack: factor on the bar.
-        every_repeat: asked for every repeat of the gate; other cases are run twice.
+        every_repeat: run it as often as the gate is asked to repeat; other cases run twice.
     """
 
     name: str
@@ -53,11 +53,11 @@ def gate_cases(
     """List the cases of a problem.
 
     Args:
-        problem: supplies rule, op, dtype, K, V, HV / H and the flags; its sizes do not matter.
-        BT: the variant's chunk size, 0 where it has none.
-        segment: tokens of a segment of a variant that cuts sequences, else 0.
-        gpu: keep every head, so that the very kernels that will be timed are checked.
-        interpret: Triton's interpreter runs them, some 10 ms a program: only tiny cases.
+        problem: gives rule, op, dtype, K, V, HV / H and the flags; its sizes do not matter.
+        BT: the variant's chunk size; 0 if it has none.
+        segment: tokens per segment, of a variant that cuts sequences into segments, else 0.
+        gpu: keep all heads, so that exactly the kernels that will be timed are checked.
+        interpret: only tiny cases, because Triton's interpreter takes about 10 ms per program.
     """
     if problem.op == "decode":
         cases = _decode(problem)
@@ -80,7 +80,7 @@ def _chunked(problem: Problem, BT: int, gpu: bool) -> Iterator[Case]:
     if problem.varlen:
         yield _case(problem, "one packed token", 1)
         yield _case(
-            problem, "empty, short and ragged sequences with tokens of nobody behind",
+            problem, "empty, short and ragged sequences with unused tokens at the end",
             13, 0, BT, 1, 0, SEVERAL, 0, tail=3, every_repeat=True,
         )  # fmt: skip
     else:
@@ -90,14 +90,14 @@ def _chunked(problem: Problem, BT: int, gpu: bool) -> Iterator[Case]:
         yield _case(problem, "several chunks and a ragged end", SEVERAL, SEVERAL, every_repeat=True)
     yield from _values(problem, MEDIUM)
     yield from _other_states(problem, MEDIUM)
-    # a race needs many programs at a time, and there repeats are cheap
+    # on a GPU many programs run at a time, so races can show, and repeats are cheap
     yield _case(problem, "a long sequence", LONG, every_repeat=gpu)
 
 
 def _tiny(problem: Problem, BT: int) -> Iterator[Case]:
     if problem.varlen:
         yield _case(
-            problem, "empty, short and ragged sequences with tokens of nobody behind",
+            problem, "empty, short and ragged sequences with unused tokens at the end",
             1, 0, BT + 5, 0, tail=3, every_repeat=True,
         )  # fmt: skip
     else:
@@ -108,7 +108,7 @@ def _tiny(problem: Problem, BT: int) -> Iterator[Case]:
 
 
 def _segments(problem: Problem, segment: int, interpret: bool) -> Iterator[Case]:
-    """Sequences longer than a segment: heads that keep all, forget all, and both in turn."""
+    """Sequences longer than a segment, with weak, strong and alternating decays."""
     lengths: tuple[int, ...] = (segment + 5 if interpret else 2 * segment + 17,)
     if problem.varlen:
         lengths = (13, 0, *lengths, 0, segment + 1)
@@ -122,7 +122,7 @@ def _decode(problem: Problem) -> Iterator[Case]:
     yield _case(problem, "one sequence", 1)
     yield _case(problem, "five sequences", *[1] * 5, every_repeat=True)
     if problem.varlen:
-        yield _case(problem, "empty sequences with tokens of nobody behind", 1, 0, 1, 0, tail=2)
+        yield _case(problem, "empty sequences with unused tokens at the end", 1, 0, 1, 0, tail=2)
     each = problem.tokens // problem.sequences
     if each > 1 and not problem.varlen:
         yield _case(problem, f"{each} tokens a sequence", each, each)
@@ -138,7 +138,7 @@ def _pool(problem: Problem) -> Iterator[Case]:
         recipe=Recipe(skipped=2), every_repeat=True,
     )  # fmt: skip
     if problem.varlen:
-        yield _case(problem, "empty sequences with tokens of nobody behind", 1, 0, 3, 0, 2, tail=2)
+        yield _case(problem, "empty sequences with unused tokens at the end", 1, 0, 3, 0, 2, tail=2)
     yield from _values(problem, tokens)
 
 
@@ -148,11 +148,11 @@ def _values(problem: Problem, tokens: int) -> Iterator[Case]:
         yield _case(problem, "log decays of -50 to -1000", tokens, recipe=Recipe("strong"))
         yield _case(problem, "log decays of 0 between resets", tokens, recipe=Recipe("resetting"))
     correlated = Recipe("open", cosine=0.33)
-    yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD)
+    yield _case(problem, "correlated keys", tokens, recipe=correlated, slack=HARD_SLACK)
     if problem.beta_sigmoid or not problem.rule.delta:
-        return  # it is below 1, or there is none
+        return  # beta is below 1, or there is none
     near_two = Recipe("open", cosine=0.2, beta="near two")
-    yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD)
+    yield _case(problem, "beta near 2, correlated keys", tokens, recipe=near_two, slack=HARD_SLACK)
 
 
 def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:
@@ -164,9 +164,9 @@ def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:
 
 
 def with_other_states(problem: Problem) -> Iterator[Problem]:
-    """The problem with both states and with neither, as far as these are others.
+    """The problem with both states and with neither, without the given problem itself.
 
-    What the gate runs of a variant beside the kernels of the problem itself.
+    The gate also runs the kernels of these problems.
     """
     for given in (True, False) if problem.op != "pool" else ():
         if (problem.initial_state, problem.final_state) != (given, given):
@@ -187,14 +187,14 @@ def _case(
 
 
 def _few_heads(case: Case) -> Case:
-    """The same with two key heads or, without groups, four: enough to see a head mistaken."""
+    """The same with two key heads, or four if HV = H: enough to find heads mixed up."""
     problem = case.problem
     H = min(problem.H, 2 if problem.group > 1 else 4)
     return replace(case, problem=replace(problem, H=H, HV=H * problem.group))
 
 
 def _cheap(case: Case) -> Case:
-    """The same for the interpreter: two key heads, or one with at most two value heads."""
+    """The same for the interpreter: at most two key heads and few value heads."""
     problem = case.problem
     H = min(problem.H, 2) if case.every_repeat else 1
     HV = H * (problem.group if case.every_repeat else min(problem.group, 2))

@@ -1,4 +1,4 @@
-"""Poison: memory that was never written holds NaN, and guards show writes past an end."""
+"""Poison: unwritten memory is NaN, and guards show writes out of bounds."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from gdn_ops.launch.call import Call
+from gdn_ops.launch.call import TOKEN_INPUTS, Call
 from gdn_ops.launch.launcher import GIVEN
 from gdn_ops.launch.pool_call import PoolCall
 
 GUARD = 4096
-"""Elements behind every allocation whose NaN must survive."""
+"""Elements of NaN behind every allocation; they must not change."""
 INPUT_ROWS = 128
-"""Tokens of NaN before and behind an input: as many as the largest chunk."""
-PER_TOKEN = ("q", "k", "v", "g", "beta", "do")
+"""Tokens of NaN before and behind each input: as many as the largest chunk."""
+TOKEN_TENSORS = (*TOKEN_INPUTS, "do")
+"""Tensors of a call with a value for each token: inputs and the gradient of the outputs."""
 
 
 @dataclass
 class Guards:
-    """The guards behind what was allocated while memory was poisoned."""
+    """The guards behind all tensors that were allocated while memory was poisoned."""
 
     ends: list[tuple[tuple[int, ...], Tensor]] = field(default_factory=list)
 
-    def trespass(self) -> str:
-        """Say past the end of which allocation something was written; empty when nothing was."""
+    def overwritten(self) -> str:
+        """Say behind which tensor something was written; empty if nothing was."""
         for shape, end in self.ends:
             if not bool(end.isnan().all()):
                 return f"it writes past the end of a tensor {list(shape)}"
@@ -39,10 +40,10 @@ class Guards:
 
 @contextmanager
 def poisoned_memory() -> Iterator[Guards]:
-    """Fill what ``torch.empty`` and its relatives return with NaN, and guard its end.
+    """Fill what ``torch.empty`` and its variants return with NaN, and add a guard behind it.
 
-    The code inside runs otherwise unchanged, which ``torch.use_deterministic_algorithms`` (it fills
-    memory too) would not grant: that picks other kernels.
+    The code inside runs unchanged otherwise. ``torch.use_deterministic_algorithms`` fills memory
+    too, but it also selects other kernels.
     """
     guards = Guards()
     empty = torch.empty
@@ -63,7 +64,7 @@ def _poisoned(
     def poisoned(*args: Any, **options: Any) -> Tensor:
         tensor = allocate(*args, **options)
         if not tensor.is_floating_point():
-            return tensor  # an index that is NaN would be a wild address
+            return tensor  # integers have no NaN, and a wrong index would crash
         if "out" in options or not tensor.is_contiguous():
             return tensor.fill_(float("nan"))
         size = tensor.numel()
@@ -74,23 +75,25 @@ def _poisoned(
     return poisoned
 
 
-def embedded(call: Call) -> Call:
-    """The same call with every float input in the middle of NaN, and tokens of nobody NaN too."""
+def surrounded_by_nan(call: Call) -> Call:
+    """The same call with NaN around every input, and NaN for tokens that belong to no sequence."""
     inside = replace(call)
     if isinstance(inside, PoolCall):
-        inside.pool = inside.pool.clone()  # which is written
+        inside.pool = inside.pool.clone()  # the call writes to it
     for name in GIVEN:
         x = getattr(call, name)
         if x is None:
             continue
-        x = _embed(x, INPUT_ROWS * prod(x.shape[2:]) if name in PER_TOKEN else prod(x.shape[1:]))
-        if name in PER_TOKEN and call.packing is not None:
+        x = _embed(
+            x, INPUT_ROWS * prod(x.shape[2:]) if name in TOKEN_TENSORS else prod(x.shape[1:])
+        )
+        if name in TOKEN_TENSORS and call.packing is not None:
             x[:, call.packing.offsets[-1] :] = float("nan")
         setattr(inside, name, x)
     return inside
 
 
 def _embed(x: Tensor, margin: int) -> Tensor:
-    margin = -(-margin // 64) * 64  # stay aligned, as kernels want their inputs
+    margin = -(-margin // 64) * 64  # keep the alignment that kernels need
     room = x.new_full((x.numel() + 2 * margin,), float("nan"))
     return room[margin : margin + x.numel()].view(x.shape).copy_(x)

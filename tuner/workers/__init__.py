@@ -1,1 +1,1 @@
-"""Child processes that compile, verify and measure, and that may crash."""
+"""Child processes that compile, verify and measure; they may crash."""

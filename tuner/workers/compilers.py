@@ -1,4 +1,4 @@
-"""Compilers: children that compile stages for a GPU while another child uses it."""
+"""Compilers: child processes that compile stages while another child process uses the GPU."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from gdn_ops.tuner.verify.gate_cases import with_other_states
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
-SECONDS = 120.0
-"""For one config."""
+COMPILE_SECONDS = 120.0
+"""Time limit for one config."""
 
 Work = Sequence[tuple[str, str, Config]]
-"""Plan, stage, and a value for every axis that the stage sees."""
-Rows = Callable[[], list[CompileRow | None]]
-"""Waits for the row of each piece of work; None of one in PyTorch."""
+"""Plan, stage, and a value for every axis that the stage reads."""
+PendingRows = Callable[[], list[CompileRow | None]]
+"""Waits for the compilers and returns a row for each piece of work; None for a PyTorch stage."""
 
 
 class Compilers:
-    """Compiles what is asked, and what the accuracy gate will launch of it besides.
+    """Compiles requested stages, and the other kernels that the accuracy gate will launch for them.
 
-    One request is under way at a time: a further one waits for the rows of that before it.
+    One request runs at a time; a new one first waits for the rows of the one before it.
 
     Args:
-        size: children.
+        size: number of child processes.
     """
 
     def __init__(self, target: Target, size: int, interruption: Interruption) -> None:
         self._target, self._interruption = target, interruption
         self._pool = WorkerPool(size, threads=1)
-        self._under_way: Rows | None = None
+        self._under_way: PendingRows | None = None
 
-    def begin(self, problem: Problem, work: Work) -> Rows:
-        """Begin to compile; what is returned waits for the end."""
+    def start(self, problem: Problem, work: Work) -> PendingRows:
+        """Start to compile; the returned function waits for the results."""
         if self._under_way is not None:
             self._under_way()
         jobs = [self._job(problem, *piece) for piece in work]
         first = [job for job in jobs if job is not None]
-        results = self._pool.begin([*first, *self._besides(problem, work)])
+        results = self._pool.start([*first, *self._gate_variations(problem, work)])
         known: dict[int, CompileRow] = {}
 
         def rows() -> list[CompileRow | None]:
@@ -55,7 +55,7 @@ class Compilers:
         return rows
 
     def close(self) -> None:
-        """End the children, whatever they compile."""
+        """Kill the child processes."""
         self._under_way = None
         self._pool.close()
 
@@ -63,11 +63,11 @@ class Compilers:
         if KERNELS[stage].language != "triton":
             return None
         return compile_job(
-            plan, stage, config, problem=problem, target=self._target, timeout=SECONDS
+            plan, stage, config, problem=problem, target=self._target, timeout=COMPILE_SECONDS
         )
 
-    def _besides(self, problem: Problem, work: Work) -> Iterator[Job]:
-        """The kernels that only the gate launches, so that no GPU waits for their compiler."""
+    def _gate_variations(self, problem: Problem, work: Work) -> Iterator[Job]:
+        """Jobs for the kernels that only the gate launches, so that it need not wait for them."""
         for plan, stage, config in work:
             spec = KERNELS[stage]
             if spec.language != "triton":

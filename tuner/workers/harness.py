@@ -1,4 +1,4 @@
-"""Harness: what a search asks of a variant, answered by child processes."""
+"""Harness: compiles, verifies and measures variants in child processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gdn_ops.tuner.workers.offline import CompileRow
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
 VERIFY_SECONDS = 180.0
-START_SECONDS = 90.0
-"""What a measuring job may take besides its measuring: imports, inputs, a slow first call."""
+MEASURE_OVERHEAD_SECONDS = 90.0
+"""Time limit of a measuring job for what is not measured: imports, inputs, a slow first call."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one variant: the median and its interval, and every sample.
+    """Seconds of one variant: the median, the bounds of its interval, and every sample.
 
-    Where they are of a CUDA graph, ``eager`` has median, low, high and samples of eager calls.
+    If these are of a CUDA graph, ``eager`` has median, low, high and samples of eager calls.
     """
 
     median: float
@@ -41,7 +41,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a variant is right: ``status`` is ok or why it is not."""
+    """Whether a variant is right; ``status`` is ok, or how it failed."""
 
     status: str
     message: str = ""
@@ -55,12 +55,13 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one measuring job saw.
+    """The result of one measuring job.
 
     Args:
         timings: by variant id; empty unless ``status`` is ok.
-        reference: of the reference, if it was asked for.
-        conditions: threads, clocks and load while it measured.
+        reference: timing of the reference, if it was asked for.
+        method: how the variants were timed, e.g. ``cuda-graph``.
+        conditions: threads, clocks and load during the measurement, and ``warnings`` about them.
     """
 
     status: str
@@ -73,14 +74,15 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much a measurement may take.
+    """How much is measured.
 
     Args:
-        rounds: samples of each variant at least.
-        seconds: for all of them together; further rounds are taken until it is used.
-        stop_above: a variant slower than this is left after its first samples.
-        reference: the reference is timed along.
-        eager: eager calls are timed beside a CUDA graph's, where there is one.
+        rounds: samples of each variant, at least.
+        seconds: time for all samples together; further rounds are taken until it is used up.
+        stop_above: a variant that takes more seconds than this gets no more samples after its
+            first ones.
+        reference: also time the reference.
+        eager: if CUDA graphs are timed, also time eager calls.
     """
 
     rounds: int
@@ -90,35 +92,35 @@ class Effort:
     eager: bool = False
 
 
-Verdicts = Callable[[], list[Verdict]]
-"""Waits for what is under way."""
+PendingVerdicts = Callable[[], list[Verdict]]
+"""Waits for the compilers and returns a verdict for each piece of work."""
 
 
 class Harness(Protocol):
-    """Compiles, verifies and measures variants; every way to fail is a status."""
+    """Compiles, verifies and measures variants; every failure is a status, not an exception."""
 
-    def compile(self, problem: Problem, work: Work) -> Verdicts:
-        """Begin to compile stages side by side; all ok where nothing is compiled."""
+    def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
+        """Start to compile stages side by side; a stage that needs no compiler is ok."""
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
-        """Compare a variant with the fp64 reference, ``repeats`` runs with each other."""
+        """Compare a variant with the fp64 recurrence, and ``repeats`` runs with each other."""
 
     def measure(
         self, problem: Problem, variants: Sequence[Variant], *, stage: str | None, effort: Effort
     ) -> Measured:
-        """Time variants in turn, or one stage of them alone."""
+        """Time variants in turn; with ``stage``, only that stage of each."""
 
     def close(self) -> None:
-        """End the children."""
+        """End the child processes."""
 
 
 class WorkerHarness:
-    """The harness that tunes: one child verifies and measures, others compile beside it.
+    """The harness of a tuning run: one child process verifies and measures, others compile.
 
     Args:
         device: torch device, ``cpu`` or ``cuda:0``.
-        threads: of a CPU measurement.
-        compilers: children that compile, on a GPU target.
+        threads: CPU threads of the child that verifies and measures.
+        compilers: number of child processes that compile; none on a CPU target.
     """
 
     def __init__(
@@ -135,15 +137,15 @@ class WorkerHarness:
         self._one = WorkerPool(1, threads=threads)
         self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
 
-    def compile(self, problem: Problem, work: Work) -> Verdicts:
-        """Begin to compile the Triton stages; what cannot launch here is ``invalid``."""
+    def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
+        """Start to compile the Triton stages; a config that cannot be launched is ``invalid``."""
         if self._compilers is None:
             return lambda: [Verdict(status="ok") for _ in work]
-        rows = self._compilers.begin(problem, work)
+        rows = self._compilers.start(problem, work)
         return lambda: [_compiled(row) for row in rows()]
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
-        """Run the accuracy gate on the device that is tuned."""
+        """Run the accuracy gate on the device."""
         result = self._run(
             "verify",
             {
@@ -167,7 +169,7 @@ class WorkerHarness:
     def measure(
         self, problem: Problem, variants: Sequence[Variant], *, stage: str | None, effort: Effort
     ) -> Measured:
-        """Time variants interleaved in one child."""
+        """Time variants in turn in one child process."""
         result = self._run(
             "measure",
             {
@@ -182,7 +184,7 @@ class WorkerHarness:
                 "seconds": effort.seconds,
                 "stop_above": effort.stop_above,
             },
-            timeout=START_SECONDS + 3 * effort.seconds,
+            timeout=MEASURE_OVERHEAD_SECONDS + 3 * effort.seconds,
         )
         payload = result.payload
         if not result.ok or payload is None:
@@ -197,7 +199,7 @@ class WorkerHarness:
         )
 
     def close(self) -> None:
-        """End the children, whatever they run."""
+        """Kill the child processes."""
         self._one.close()
         if self._compilers is not None:
             self._compilers.close()
@@ -208,12 +210,12 @@ class WorkerHarness:
 
 
 def _status(result: JobResult) -> str:
-    """A job's status as a trial's: an error that nobody foresaw is a crash."""
+    """The trial status for a job's status; an unknown error counts as a crash."""
     return result.status if result.status in TRIAL_STATUSES else "crash"
 
 
 def _compiled(row: CompileRow | None) -> Verdict:
-    """What compiling says of a config; a spill is no failure, measuring will tell its price."""
+    """The verdict of compiling a config. A spill is no failure: measuring shows its cost."""
     if row is None:
         return Verdict(status="ok")
     resources = {} if row.resources is None else row.resources.to_json()

@@ -1,11 +1,10 @@
-"""The Triton kernels on a machine without a GPU: interpreted, and compiled for one elsewhere.
+"""Checks of the Triton kernels on a machine without a GPU: run in the interpreter, and compiled.
 
-Nothing is timed, so nothing is stored: only a GPU can choose among them.
+Nothing is timed and nothing is stored: choosing among variants needs the GPU.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.workers.harness import VERIFY_SECONDS
 from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
@@ -22,12 +22,16 @@ from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 TINY = Problem(
     op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=32, sequences=1, final_state=True
 )
-"""What the interpreter can run in seconds, at some 10 ms a program."""
+"""A problem that the interpreter, at about 10 ms per program, runs in seconds."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One kernel by plan and stage, or a whole plan by its op, and what was found in words."""
+    """The result of one check, in words.
+
+    Args:
+        stage: the stage that was compiled, or the op of a plan that was interpreted.
+    """
 
     plan: str
     stage: str
@@ -43,32 +47,34 @@ def check_kernels(
     workers: int,
     interruption: Interruption,
 ) -> Iterator[Checked]:
-    """Interpret and compile the default variants made of Triton kernels, forward and backward.
+    """Interpret and compile the default variants with Triton kernels, forward and backward.
 
     Args:
-        problem: what is compiled, and its backward; what is interpreted is ``TINY``.
-        target: a GPU that need not be here.
-        seconds: after them what is left is left out.
+        problem: is compiled, with its backward; ``TINY`` is interpreted.
+        target: a GPU, which this machine need not have.
+        seconds: time limit; checks that would start later are left out.
     """
-    end = time.monotonic() + seconds
+    deadline = Deadline.after(seconds)
     with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():
         for name in PLANS:
             for tiny in (TINY, replace(TINY, op="backward")):
-                if _runs(name, tiny, target) and time.monotonic() < end:
+                if _runs(name, tiny, target) and not deadline.passed:
                     yield _interpreted(pool, name, tiny)
     with interruption.waiting():
         seen: set[str] = set()
         for posed in (problem, problem.backward(final_state=False)):
-            left = end - time.monotonic()
             stages = [s for s in _triton_stages(posed) if s not in seen]
             seen.update(stages)
-            if left <= 0 or not stages:
+            if deadline.passed or not stages:
                 continue
-            for row in compile_variants(posed, target, stages=stages, jobs=workers, timeout=left):
+            rows = compile_variants(
+                posed, target, stages=stages, jobs=workers, timeout=deadline.remaining
+            )
+            for row in rows:
                 if row.reasons:
                     continue
                 yield _compiled(row, target)
-                if time.monotonic() >= end:
+                if deadline.passed:
                     return
 
 

@@ -1,4 +1,4 @@
-"""Compile variants for a target that need not be here, and rank what came out."""
+"""Compile configs of stages for a GPU, which this machine need not have, and rank them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.results_path import cache_folder
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
-from gdn_ops.tuner.workers.cores import cores
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
-UNKNOWN = "unknown"
-"""Under this name a worker says why it could not read the resources of what it compiled."""
+RESOURCES_UNKNOWN = "unknown"
+"""Key in a worker's answer: why it could not read the resources of the compiled code."""
 RACES = "races"
 """Under this name a worker lists the races of what it compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRow:
-    """What became of one config of one stage.
+    """The result of compiling one config of a stage.
 
     Args:
         plan, stage, target: names.
-        config: a value for every axis the stage sees.
-        status: ``ok``; ``unlaunchable``: compiled, but cannot start on the target; ``unsound``:
-            compiled, but can go wrong whatever its inputs are; ``refused``: not compiled, for the
-            stage says it cannot run; or a failed job's status.
-        reasons: why it cannot start or run, or how it can go wrong.
+        config: a value for every axis that the stage reads.
+        status: ``ok``; ``unlaunchable``: compiled, but cannot be launched on the target;
+            ``unsound``: compiled, but can go wrong whatever its inputs; ``refused``: not compiled,
+            because plan or stage cannot run it; or the status of a failed job.
+        reasons: why it cannot be launched or run, or how it can go wrong.
         resources: None if it was not compiled, or if they are not known.
         message: how its job failed, or why the resources are not known.
     """
@@ -68,26 +68,25 @@ def compile_variants(
     timeout: float = 60.0,
     pool: WorkerPool | None = None,
 ) -> Iterator[CompileRow]:
-    """Compile configs of a problem's Triton stages in parallel; rows come as they finish.
+    """Compile configs of a problem's Triton stages in parallel; yield rows as they finish.
 
     Args:
         problem: what the stages compute.
-        target: a GPU, which need not be here.
-        plans: names; by default every plan that can run the problem there.
+        target: a GPU, which this machine need not have.
+        plans: names; by default every plan that can run the problem on the target.
         stages: names; by default every Triton stage of the plans.
         configs: ``default``, ``corners`` or ``all``.
-        jobs: worker processes; by default as many as cores.
-        timeout: seconds for one config.
-        pool: run in these workers instead.
+        jobs: number of worker processes; by default one per core.
+        timeout: time limit for one config, in seconds.
+        pool: these workers are used instead of new ones.
 
     Raises:
-        InvalidConfig: the target is no GPU.
-        UnknownName: of plans, stages or configs.
+        InvalidConfig: the target is not a GPU.
+        UnknownName: a plan, stage or set of configs does not exist.
     """
     if not target.gpu:
         raise InvalidConfig(
-            f"there is nothing to compile for {target.name}: its plans are plain PyTorch; "
-            "name a GPU target."
+            f"there is nothing to compile for {target.name}: it runs plain PyTorch; name a GPU."
         )
     if configs not in CONFIG_SETS:
         raise UnknownName.of("configs", configs, CONFIG_SETS)
@@ -116,8 +115,8 @@ def row_of(result: JobResult) -> CompileRow:
     plan, stage, config, target = result.job.tag
     status, resources, message = result.status, None, result.message
     reasons: tuple[str, ...] = ()
-    if result.payload is not None and UNKNOWN in result.payload:
-        message = f"resources unknown: {result.payload[UNKNOWN]}"
+    if result.payload is not None and RESOURCES_UNKNOWN in result.payload:
+        message = f"resources unknown: {result.payload[RESOURCES_UNKNOWN]}"
     elif result.payload is not None:
         found = dict(result.payload)
         racing = tuple(found.pop(RACES))
@@ -137,10 +136,10 @@ def row_of(result: JobResult) -> CompileRow:
 
 
 def rank(row: CompileRow) -> tuple[int, int]:
-    """Key to sort rows by what is worth timing first.
+    """Sort key: rows that can be launched first, then those that cannot, then failures.
 
-    What can start comes before what cannot and what failed; among equals fewer spilled bytes. A
-    spill does not disqualify: such a config can still be the fastest.
+    Among equal rows those with fewer spilled bytes come first. A config that spills can still be
+    the fastest.
     """
     if row.resources is None:
         return (0 if row.status == "ok" else 2), 0
@@ -148,7 +147,7 @@ def rank(row: CompileRow) -> tuple[int, int]:
 
 
 def run(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The worker's side of ``compile_job``: compile, read the resources and look for races."""
+    """What a worker does for ``compile_job``: compile, read the resources and look for races."""
     compiled = compile_stage(
         KERNELS[payload["stage"]],
         Problem.from_facts(payload["problem"]),
@@ -160,11 +159,11 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         found = [str(race) for race in races(compiled.asm["ttgir"])]
         return {**resources_of(compiled).to_json(), RACES: found}
     except UnreadableCode as error:
-        return {UNKNOWN: str(error)}  # it compiled all the same
+        return {RESOURCES_UNKNOWN: str(error)}  # it did compile
 
 
 def _diagnosis(result: JobResult) -> list[str]:
-    """The compiler's first error, printed where its exception says only that a pass failed."""
+    """The first error that the compiler printed; its exception only says that a pass failed."""
     found = re.search(r": error: (.+)", result.stderr) if result.status == "compile-error" else None
     return [f"The compiler says: {found[1]}."] if found else []
 
@@ -200,7 +199,7 @@ def _jobs(
     timeout: float,
     refused: list[CompileRow],
 ) -> Iterator[Job]:
-    """The jobs of what is not refused; of what is, the row goes to ``refused``."""
+    """Yield a job for each config that can run; append a row to ``refused`` for each other one."""
     for plan, spec in work:
         for config in CONFIG_SETS[configs](spec, problem, plan):
             if reasons := refusals(spec, problem, plan, config, target):

@@ -1,14 +1,14 @@
-"""A child process that runs jobs and may die doing so.
+"""A child process that runs jobs, and that may crash in one.
 
-It is started as ``python -m gdn_ops.tuner.workers.worker PARENT``.
+It is started as ``python -m gdn_ops.tuner.workers.worker PARENT``, with the parent's process id.
 
-One JSON object a line comes in, one goes out::
+It reads one JSON object per line and answers each with one::
 
     {"kind": "compile", "payload": {...}}
     {"status": "ok", "payload": {...}, "message": "", "seconds": 0.8}
 
-The lines travel over private copies of standard input and output: what a library prints goes to
-standard error and cannot corrupt them. The process ends with its parent.
+The lines are sent over private copies of standard input and output. What a library prints goes to
+standard error, so it cannot corrupt them. The process ends when its parent ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ JOBS = {
     "measure": "gdn_ops.tuner.measure.measurement:run",
 }
 REFUSALS = (InvalidConfig, LaunchError, TemplateError, UnsupportedProblem)
-"""Errors by which a job says that what it was given is not to be had."""
+"""Errors that say that the job itself cannot be done as asked."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -64,8 +64,8 @@ def main(jobs: Mapping[str, str] = JOBS) -> None:
 def status_of(error: BaseException) -> str:
     """The status of a job that raised: fault, invalid, compile-error, oom or error.
 
-    ``fault`` is the environment's (a full disk, a folder that cannot be written), whatever it was
-    wrapped in, and says nothing of what the job was about.
+    ``fault`` is a fault of the environment, such as a full disk, whatever exception wraps it. It
+    says nothing about the variant.
     """
     if any(_is_fault(cause) for cause in _causes(error)):
         return "fault"
@@ -73,7 +73,7 @@ def status_of(error: BaseException) -> str:
         return "invalid"
     if isinstance(error, CompileError):
         return "compile-error"
-    # PyTorch's, by name, for a worker that never needs PyTorch must not load it
+    # PyTorch's error is recognized by name, so that a worker need not import PyTorch
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "oom"
     return "error"
@@ -86,7 +86,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_fault(error: BaseException) -> bool:
-    # an assembler that ran out of space says so in words
+    # an assembler that ran out of disk space only prints it
     return isinstance(error, OSError) or os.strerror(errno.ENOSPC) in str(error)
 
 
@@ -101,7 +101,7 @@ def _answer(job: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:
             message = f"{type(error).__name__}: {error}"
             traceback.print_exc()
     if status != "ok":
-        # the frames of a chained error lie in cycles and may hold tensors of a GPU
+        # the frames of a chained error form cycles and may keep GPU tensors alive
         gc.collect()
     sys.stdout.flush()
     seconds = time.perf_counter() - start
@@ -115,7 +115,7 @@ def _function(path: str) -> Callable[[Any], dict[str, Any]]:
 
 
 def _private_streams() -> tuple[TextIO, TextIO]:
-    """Take standard input and output for the protocol; print goes to standard error from now on."""
+    """Take standard input and output for the protocol; prints go to standard error from now on."""
     inbox, outbox = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -125,12 +125,12 @@ def _private_streams() -> tuple[TextIO, TextIO]:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ask Linux for a SIGKILL when the parent ends; elsewhere the end of standard input must do."""
+    """On Linux, get SIGKILL when the parent ends; elsewhere the end of standard input must do."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit("the parent ended before the worker began")
+        sys.exit("the parent ended before the worker started")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""WorkerPool: jobs in child processes, each of which may crash, hang or run out of memory."""
+"""WorkerPool: runs jobs in child processes, which may crash, hang or run out of memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Job:
 
     Args:
         kind: a key of the worker's ``JOBS``.
-        payload: what its function takes: a JSON object.
-        timeout: seconds until it is killed, the start of a new worker counted in.
-        tag: whatever the caller wants to find on the result; it does not travel.
+        payload: the argument of its function, a JSON object.
+        timeout: seconds after which it is killed; the start of a new worker counts too.
+        tag: anything that the caller wants to find on the result; it is not sent to the worker.
     """
 
     kind: str
@@ -38,12 +38,11 @@ class JobResult:
     """How a job ended.
 
     Args:
-        job: which.
         status: ``ok``, ``compile-error``, ``invalid``, ``oom``, ``fault``, ``error``, ``timeout``
-            or ``crash``; ``fault`` is the environment's and not the job's.
+            or ``crash``; ``fault`` is a fault of the environment, not of the job.
         payload: what its function returned, if ``ok``.
-        message: why not, in a sentence.
-        stderr: what it printed; of much, the beginning and the end.
+        message: why it is not ``ok``, in a sentence.
+        stderr: what it printed; if it is long, only its start and end.
         seconds: how long it ran.
     """
 
@@ -61,7 +60,7 @@ class JobResult:
 
 @dataclass
 class _Slot:
-    """A worker's place: its process once it was needed, and its job while it has one."""
+    """A worker of the pool: its process, once it was needed, and its current job."""
 
     env: Mapping[str, str]
     process: WorkerProcess | None = None
@@ -70,18 +69,18 @@ class _Slot:
 
 
 class WorkerPool:
-    """Runs jobs in parallel in child processes that start when first needed and stay for many jobs.
+    """Runs jobs in parallel in child processes, which start when first needed and run many jobs.
 
-    Use it as a context manager: whatever ends the block ends the children. On Linux they also end
-    with the thread that started them, so use a pool from one thread.
+    Use it as a context manager: the end of the block kills the child processes. On Linux they also
+    end with the thread that started them, so use a pool from one thread.
 
     Args:
-        size: workers.
-        interpret: whether they run kernels in Triton's interpreter.
-        threads: OpenMP threads of each; None leaves the library's choice.
-        cache: folder under which each keeps a Triton cache of its own; None shares the user's.
+        size: number of workers.
+        interpret: run kernels in Triton's interpreter.
+        threads: OpenMP threads of each worker; None for the library's default.
+        cache: folder in which each worker has a Triton cache of its own; None shares the user's.
         env: further environment variables.
-        module: what ``python -m`` runs as a worker.
+        module: module that ``python -m`` runs as a worker.
     """
 
     def __init__(
@@ -120,42 +119,43 @@ class WorkerPool:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers that run."""
+        """The process ids of the running workers."""
         return [slot.process.pid for slot in self._slots if slot.process is not None]
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
         """Yield each job's result as it finishes, in any order.
 
-        A job is taken from ``jobs`` only when a worker is free for it, so a pool of one may be fed
-        by a search that needs each result for its next job. Jobs under way when the iterator is
-        closed are killed.
+        A job is taken from ``jobs`` only when a worker is free for it, so each job of a pool with
+        one worker may depend on the result before it. Closing the iterator kills running jobs.
 
         Raises:
             RuntimeError: the pool is still running other jobs.
         """
-        yield from self.begin(jobs)
+        yield from self.start(jobs)
 
-    def begin(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
-        """As ``run``, but as many jobs as there are workers have begun when it returns.
+    def start(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Like ``run``, but when this returns, as many jobs as there are workers are running.
 
-        Others begin while the results are read, which must be to their end; or close the pool.
+        Further jobs start while the results are read. Read all of them, or close the pool.
 
         Raises:
             RuntimeError: the pool is still running other jobs.
         """
         if self._busy():
-            raise RuntimeError("this pool is running other jobs; finish them or use another pool.")
+            raise RuntimeError(
+                "this pool is running other jobs; read all their results or use another pool."
+            )
         waiting = iter(jobs)
         self._fill(waiting)
         return self._results(waiting)
 
     def one(self, job: Job) -> JobResult:
-        """Run one job to its end."""
+        """Run one job and wait for it."""
         (result,) = self.run([job])
         return result
 
     def close(self) -> None:
-        """End every worker and whatever it runs; the pool can be used again."""
+        """Kill every worker; the pool can be used again."""
         for slot in self._slots:
             _kill(slot)
 
@@ -188,7 +188,7 @@ class WorkerPool:
         slot.process.send(job.kind, job.payload)
 
     def _finished(self) -> list[JobResult]:
-        """Wait until a job finishes, dies or is late; a late one is killed."""
+        """Wait until a job finishes, crashes or exceeds its time limit, which kills it."""
         busy = self._busy()
         late = min(_deadline(slot) for slot in busy)
         streams = [slot.process for slot in busy if slot.process is not None]
@@ -208,7 +208,7 @@ def _deadline(slot: _Slot) -> float:
 
 
 def _answer(slot: _Slot) -> JobResult | None:
-    """Read a worker's answer, or its death, which is not known by more than a closed stream."""
+    """Read a worker's answer; None if it is incomplete. A closed stream means a crash."""
     assert slot.process is not None and slot.job is not None
     process, job = slot.process, slot.job
     try:
@@ -223,7 +223,7 @@ def _answer(slot: _Slot) -> JobResult | None:
     slot.job = None
     result = JobResult(job=job, stderr=process.stderr(), **answer)
     if result.status not in ("ok", "compile-error"):
-        # an illegal address leaves a GPU context that fails every later call: start anew
+        # after an illegal address every later call in the GPU context fails: use a new process
         process.kill()
         slot.process = None
     return result
@@ -233,12 +233,12 @@ def _timeout(slot: _Slot) -> JobResult:
     assert slot.process is not None and slot.job is not None
     job, seconds, stderr = slot.job, time.monotonic() - slot.start, slot.process.stderr()
     _kill(slot)
-    message = f"killed after {job.timeout:g} seconds, the limit of this {job.kind} job"
+    message = f"killed after {job.timeout:g} seconds, the time limit of this {job.kind} job"
     return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
 
 
 def _cause_of_death(death: str, stderr: str) -> tuple[str, str]:
-    """Status and what a worker died of: of its last words the last that look like a cause."""
+    """Status and message of a crash: the last line it printed that looks like a cause."""
     if death == "SIGKILL":
         return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"
     words = [line.strip() for line in stderr.splitlines() if line.strip()]

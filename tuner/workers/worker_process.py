@@ -1,4 +1,4 @@
-"""WorkerProcess: the parent's handle of one child process that runs jobs."""
+"""WorkerProcess: the parent's side of one child process that runs jobs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-KEPT = 2000
-"""Characters kept of each end of what a worker printed."""
-LAST_STEPS = 10.0
-"""Seconds between the end of a worker's stream and its own at most."""
+MAX_PRINTED = 2000
+"""Characters kept of the start, and of the end, of what a worker printed."""
+EXIT_SECONDS = 10.0
+"""Time limit for a worker to exit after it has closed its stream."""
 
 
 class WorkerProcess:
-    """One worker, the leader of a process group of its own, so that Ctrl-C is the parent's alone.
+    """One worker. It has a process group of its own, so that Ctrl-C only reaches the parent.
 
     Args:
-        module: what ``python -m`` runs; ``gdn_ops.tuner.workers.worker`` or one that
-            speaks the same protocol.
-        env: the child's environment.
+        module: module that ``python -m`` runs: ``gdn_ops.tuner.workers.worker`` or one with the
+            same protocol.
+        env: environment variables of the child.
     """
 
     def __init__(self, module: str, env: Mapping[str, str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by kill()
-        # appending, so that the file can be emptied between jobs under the child's hands
+        # append mode, so that the file can be truncated between jobs while the child has it open
         flags = fcntl.fcntl(self._log, fcntl.F_GETFL)
         fcntl.fcntl(self._log, fcntl.F_SETFL, flags | os.O_APPEND)
         self._received = b""
@@ -54,12 +54,12 @@ class WorkerProcess:
         return self._process.pid
 
     def fileno(self) -> int:
-        """The stream of answers, for ``select``."""
+        """The file descriptor of the answers, for ``select``."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def send(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Start a job; that the child is gone shows when its answer is read."""
+        """Send a job. If the child has ended, ``receive`` will raise."""
         assert self._process.stdin is not None
         self._log.truncate(0)
         line = json.dumps({"kind": kind, "payload": payload}) + "\n"
@@ -68,7 +68,7 @@ class WorkerProcess:
             self._process.stdin.flush()
 
     def receive(self) -> dict[str, Any] | None:
-        """Read what has come; the answer if it is whole, else None.
+        """Read what has arrived; return the answer if it is complete, else None.
 
         Raises:
             EOFError: the child ended without an answer.
@@ -84,18 +84,18 @@ class WorkerProcess:
         return answer
 
     def wait_for_exit(self) -> str:
-        """Wait for a child that closed its stream, for it is on its way out; see ``kill``."""
+        """Wait for a child that has closed its stream; return how it ended, as ``kill`` does."""
         try:
-            self._process.wait(LAST_STEPS)
+            self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            return f"a hang at its end, {LAST_STEPS:g} seconds long"
+            return f"a hang at its exit, after {EXIT_SECONDS:g} seconds"
         return self.kill()
 
     def kill(self) -> str:
-        """End the child, if it still lives, and all it started; say what it died of.
+        """Kill the child and all processes it started; return the signal or exit code of its end.
 
-        The handle is of no use afterwards.
+        This object cannot be used afterwards.
         """
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -107,23 +107,27 @@ class WorkerProcess:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def stderr(self) -> str:
-        """What the child printed since its job began, without the middle if it was much."""
+        """What the child printed since its job started; if it is long, without its middle."""
         self._log.seek(0)
         text = self._log.read().decode(errors="replace").strip()
-        return text if len(text) <= 2 * KEPT else f"{text[:KEPT]}\n[...]\n{text[-KEPT:]}"
+        return (
+            text
+            if len(text) <= 2 * MAX_PRINTED
+            else f"{text[:MAX_PRINTED]}\n[...]\n{text[-MAX_PRINTED:]}"
+        )
 
 
 def environment(
     *, interpret: bool, threads: int | None, cache: Path | None, extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of a worker.
+    """The environment variables of a worker.
 
     Args:
-        interpret: run kernels in Triton's interpreter; compile them otherwise, whatever the
-            parent does.
-        threads: of OpenMP, and so of PyTorch on the CPU; None leaves the library's choice.
-        cache: Triton's cache folder; None leaves the user's.
-        extra: set on top.
+        interpret: run kernels in Triton's interpreter; otherwise they are compiled, even if the
+            parent interprets them.
+        threads: threads of OpenMP, and so of PyTorch on the CPU; None for the library's default.
+        cache: Triton's cache folder; None for the user's.
+        extra: further variables, which override the others.
     """
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     if interpret:
@@ -132,7 +136,7 @@ def environment(
         env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(threads)
     if cache is not None:
         env["TRITON_CACHE_DIR"] = str(cache)
-    # the same package as the parent's, also from a checkout that is not installed
+    # import the same package as the parent, also from a checkout that is not installed
     root = str(Path(str(files("gdn_ops"))).parent)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
     env["PYTHONSAFEPATH"] = "1"

@@ -33,10 +33,10 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["bench", "tiny", "--seconds", "inf"], "--seconds is inf; give more than 0"),
-        (["bench", "tiny", "--seconds", "nan"], "--seconds is nan; give more than 0"),
-        (["compile", "--target", "h200", "--timeout", "inf"], "--timeout is inf; give more"),
-        (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; give more than 0"),
+        (["bench", "tiny", "--seconds", "inf"], "--seconds is inf; it must be > 0"),
+        (["bench", "tiny", "--seconds", "nan"], "--seconds is nan; it must be > 0"),
+        (["compile", "--target", "h200", "--timeout", "inf"], "--timeout is inf; it must be > 0"),
+        (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; it must be > 0"),
         (["compile", "--target", "h200", "--plan", "torch"], "plan torch has no Triton kernels"),
         (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
         (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
@@ -46,12 +46,15 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["explain", "--raw-gate", "--gate", "none"], "a rule without a gate"),
         (["explain", "--tokens", "9" * 5000], "--tokens"),
         (["render", "split", "--set", f"{'A' * 9999}=1"], "unknown axis of plan split 'AAA"),
-        (["render", "split", "--set", "A" * 9999], "sets nothing"),
-        (["render", "bwd_dh"], "; it is with --backward."),
-        (["render", "chunk_scores"], "; it is with --gate vector."),
-        (["render", "torch_chunk", "--decode"], "; it is with no options but sizes."),
-        (["render", "pool_decode"], "; calls of gdn_ops.serving run it, and no option makes one."),
-        (["render", "split", "--set", f"BT={'1' * 9999}"], "is none of the axis' values"),
+        (["render", "split", "--set", "A" * 9999], "is not AXIS=VALUE"),
+        (["render", "bwd_dh"], "; it is used with --backward."),
+        (["render", "chunk_scores"], "; it is used with --gate vector."),
+        (["render", "torch_chunk", "--decode"], "; it is used without these options."),
+        (
+            ["render", "pool_decode"],
+            "; only calls of gdn_ops.serving use it, which no option describes.",
+        ),
+        (["render", "split", "--set", f"BT={'1' * 9999}"], "is not a value of that axis"),
     ],
 )
 def test_bad_input_is_one_short_line_and_exit_2(
@@ -82,8 +85,8 @@ def test_source_that_is_never_run_is_printed_with_the_reason_beside(
 ) -> None:
     assert run(["render", *arguments]) == 0
     out, error = capsys.readouterr()
-    assert "@triton.jit" in out and "never run" not in out
-    assert "this is never run" in error and says in error and error.count("\n") == 1
+    assert "@triton.jit" in out and "would not run" not in out
+    assert "this would not run" in error and says in error and error.count("\n") == 1
 
 
 def test_source_that_runs_has_nothing_beside(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +147,7 @@ def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(
 def test_what_is_printed_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     console.say(ESCAPES)
     console.fail(ESCAPES)
-    console.note(ESCAPES)
+    console.remark(ESCAPES)
     console.table(("a",), [(ESCAPES,)])
     stream = io.StringIO()
     LinesView(stream)(Note(text=ESCAPES))
@@ -163,7 +166,7 @@ def test_compile_tells_the_traffic_of_a_backward_by_what_is_kept(
     monkeypatch.setattr("gdn_ops.tuner.workers.offline.compile_variants", lambda *_, **__: [row])
     assert run(["compile", "--target", "h200", "--backward"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "plan split, by its defaults: 9276 bytes a token of a value head" in said
+    assert "plan split, by its defaults: 9276 bytes per token and value head" in said
     assert ", 9008 with 132 of inverse kept, 6564 with 1156 of states kept" in said
 
 

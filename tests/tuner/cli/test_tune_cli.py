@@ -18,13 +18,14 @@ from rich.console import Console
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.report.console import LiveView
 from gdn_ops.tuner.report.progress import (
-    FinalsBegan,
+    FinalsStarted,
     LinesView,
     Note,
-    ProblemBegan,
-    SearchBegan,
+    ProblemStarted,
+    SearchStarted,
     Tally,
     TrialEnded,
 )
@@ -89,7 +90,7 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on from here" in out
+    assert "the same command continues from here" in out
     with open_database(tmp_path / "results.db", create=False, writable=False) as database:
         store = Store(database)
         assert [r.status for r in store.runs()] == ["interrupted"]
@@ -105,16 +106,16 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
         (["tiny", "--device", "cuda:9"], "device 'cuda:9' is not in this machine"),
         (["tiny", "--plans", "splt"], "unknown plan 'splt'; did you mean 'split'"),
         (["tiny", "--strategy", "tpa"], "unknown strategy 'tpa'; did you mean 'tpe'"),
-        (["tiny", "--threads", "4096"], "--threads 4096 is outside 1.."),
+        (["tiny", "--threads", "4096"], "--threads 4096 must be >= 1 and <="),
         (["tiny", "--trials", "-1"], "--trials is -1"),
         (["tiny", "--minutes", "-1"], "--minutes is -1"),
-        (["tiny", "--minutes", "nan"], "--minutes is nan; give a number from 0 to"),
-        (["tiny", "--minutes", "inf"], "--minutes is inf; give a number from 0 to"),
+        (["tiny", "--minutes", "nan"], "--minutes is nan; it must be >= 0 and <="),
+        (["tiny", "--minutes", "inf"], "--minutes is inf; it must be >= 0 and <="),
         (["tiny", "--trials", "9" * 400], "--trials is 9999"),
-        (["tiny", "--seed", str(2**64)], f"--seed {2**64} is outside 0..4294967295"),
-        (["tiny", "--seed", "-1"], "--seed -1 is outside 0.."),
-        (["--tokens", "9" * 20], "is over 1073741824"),
-        (["tiny", "--H", "1"], "leave one out"),
+        (["tiny", "--seed", str(2**64)], f"--seed {2**64} must be >= 0 and <= 4294967295"),
+        (["tiny", "--seed", "-1"], "--seed -1 must be >= 0"),
+        (["--tokens", "9" * 20], "must be <= 1073741824"),
+        (["tiny", "--H", "1"], "leave out one of both"),
         (["--H", "3", "--HV", "4"], "HV=4"),
         (["--nonsense"], "No such option: --nonsense"),
         (["tiny", "--seed", "x"], "--seed"),
@@ -147,7 +148,7 @@ def test_studies_that_cannot_be_read_are_named_with_the_remedy(
     (tmp_path / "r-studies.db").write_text("no database at all, only text" * 40)
     arguments = ["--db", str(tmp_path / "r.db"), "--strategy", "tpe", "--threads", "1"]
     assert run(["tune", *OPTIONS, *arguments, "--device", "cpu"]) == 1
-    assert "r-studies.db cannot be used" in capsys.readouterr().err
+    assert "r-studies.db, cannot be used" in capsys.readouterr().err
 
 
 def test_a_problem_that_no_plan_runs_is_a_failure_with_its_reasons(
@@ -168,8 +169,8 @@ def trial(number: int, seconds: float | None, status: str = "ok") -> Trial:
 
 
 EVENTS = (
-    ProblemBegan(problem_id="p", number=1, total=2, deadline=None),
-    SearchBegan(space="single", configs=30, trials=10, strategy="tpe"),
+    ProblemStarted(problem_id="p", number=1, total=2, deadline=NO_DEADLINE),
+    SearchStarted(space="single", configs=30, trials=10, strategy="tpe"),
     TrialEnded(space="single", trial=trial(1, 2e-3), fresh=False, text="single"),
     TrialEnded(space="single", trial=trial(2, 1e-3), fresh=True, text="single tile=64"),
     TrialEnded(space="single", trial=trial(2, 1e-3), fresh=False, text="single tile=64"),
@@ -183,7 +184,7 @@ def test_the_tally_counts_each_trial_once() -> None:
     for event in EVENTS:
         tally.add(event)
     single = tally.spaces["single"]
-    assert (single.tried, single.valid, single.failed) == (3, 2, 1)
+    assert (single.tried, single.ok, single.failed) == (3, 2, 1)
     assert (single.best, single.best_text) == (1e-3, "single tile=64")
 
 
@@ -195,7 +196,7 @@ def test_lines_say_what_was_recorded_and_why_it_failed() -> None:
     text = stream.getvalue()
     assert "trial 2 recorded: single tile=64: 1.00 ms; best 1.00 ms" in text
     assert "trial 3 recorded: single warps=8: timeout why; best 1.00 ms" in text
-    assert "trial 1 recorded" not in text and "1 earlier trials taken over" in text
+    assert "trial 1 recorded" not in text and "1 known trials of earlier runs" in text
 
 
 def test_the_live_view_shows_tried_right_failed_and_best() -> None:
@@ -203,7 +204,7 @@ def test_the_live_view_shows_tried_right_failed_and_best() -> None:
     with toy_plans("single"):
         view = LiveView(Console(file=stream, force_terminal=True, width=120, color_system=None))
         with view:
-            for event in (*EVENTS, FinalsBegan(variants=("a", "b"))):
+            for event in (*EVENTS, FinalsStarted(variants=("a", "b"))):
                 view(event)
             view._live.refresh()
     text = stream.getvalue()

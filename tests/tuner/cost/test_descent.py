@@ -15,7 +15,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.tuner.cost.descent import beside, descend
+from gdn_ops.tuner.cost.descent import descend, neighbours
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.cost.prediction import predict
 from gdn_ops.tuner.spaces.space import Space, plans_for
@@ -106,7 +106,7 @@ def test_a_value_that_another_axis_forbids_comes_with_that_axis_put_back() -> No
     space = space_of("single")
     tile, *_ = space.axes
     current: Config = {"tile": 32, "warps": 8, "form": "fancy"}
-    near = list(beside(space, current, tile))
+    near = list(neighbours(space, current, tile))
     assert [config["tile"] for config in near] == [16, 64, 128]
     assert [config["warps"] for config in near] == [8, 4, 8]
     assert not any(space.reasons(config) for config in near)

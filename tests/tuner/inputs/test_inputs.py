@@ -124,9 +124,9 @@ def test_a_packed_call_says_where_its_sequences_begin() -> None:
 
 
 def test_layouts_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"\(4, 3\) tokens.*make no batch"):
+    with pytest.raises(InvalidInput, match=r"\(4, 3\) tokens.*are not a batch"):
         random_call(PROBLEM, layout=Layout((4, 3)))
-    with pytest.raises(InvalidInput, match="tail of 2"):
+    with pytest.raises(InvalidInput, match="2 unused tokens"):
         random_call(PROBLEM, layout=Layout((4, 4), tail=2))
     with pytest.raises(InvalidInput, match="2 tokens for 3 packed sequences"):
         random_call(replace(PACKED, tokens=2))

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gdn_ops.tuner.measure.measurement.timers import cuda
 
 from gdn_ops.codegen.errors import InvalidConfig
 from gdn_ops.tuner.measure import measurement as measure_module
 from gdn_ops.tuner.measure.interleaving import interleaved
 from gdn_ops.tuner.measure.measurement import REFERENCE, Pace
-from gdn_ops.tuner.measure.timers import CaptureError
+from gdn_ops.tuner.measure.timers import CaptureError, cuda
 from gdn_ops.tuner.measure.timers.cuda import EAGER, GRAPH, CudaTimer
 from gdn_ops.tuner.workers.worker import status_of
 
@@ -91,7 +90,7 @@ def timer_on(
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
-    monkeypatch.setattr(cuda, "gpu_state", lambda device: {"doubts": []})
+    monkeypatch.setattr(cuda, "gpu_state", lambda device: {"warnings": []})
     monkeypatch.setattr(cuda, "monotonic", lambda: gpu.now)
     monkeypatch.setattr(CudaTimer, "last_work", float("-inf"))
     return CudaTimer(torch.device("cuda"))
@@ -111,7 +110,7 @@ def test_a_graph_holds_one_call_a_set_and_its_times_are_without_the_launches(
 
 def test_eager_times_are_left_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu()
-    samplers = timer_on(gpu, monkeypatch).samplers(gpu.run, 3, beside=False)
+    samplers = timer_on(gpu, monkeypatch).samplers(gpu.run, 3, all_methods=False)
     assert list(samplers) == [GRAPH]
     assert gpu.eager == [0, 1, 2], "but for the calls before the capture"
 
@@ -124,7 +123,7 @@ def test_a_gpu_that_has_just_worked_is_warmed_up_for_less_long(
 
     def warming() -> float:
         before = gpu.now
-        timer.samplers(gpu.run, 1, beside=False)
+        timer.samplers(gpu.run, 1, all_methods=False)
         return gpu.now - before
 
     assert warming() > cuda.WARM_SECONDS
@@ -162,10 +161,10 @@ def test_the_sets_fill_the_cache_several_times_or_the_conditions_say_so(
 ) -> None:
     timer = timer_on(Gpu(), monkeypatch)
     assert timer.argument_sets(50) == 4
-    assert timer.conditions()["flags"] == []
+    assert timer.conditions()["warnings"] == []
     timer = timer_on(Gpu(), monkeypatch, free=300)
     assert timer.argument_sets(50) == 2
-    assert timer.conditions()["flags"] == ["warm L2: 2 argument sets fill it 2.0 times"]
+    assert timer.conditions()["warnings"] == ["warm L2: 2 argument sets fill it 2.0 times"]
 
 
 def test_a_row_names_its_method_and_keeps_the_eager_times_beside_it(

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidConfig, UnknownName
-from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MOST_ROUNDS, interleaved
+from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MAX_ROUNDS, interleaved
 from gdn_ops.tuner.measure.measurement import run
 from gdn_ops.tuner.measure.timers import SAMPLE_SECONDS, batch, timer_of
-from gdn_ops.tuner.measure.timers.nvml import doubts, throttling
+from gdn_ops.tuner.measure.timers.nvml import gpu_warnings, throttling
 
 PROBLEM = Problem(
     op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=48, sequences=1, final_state=True
@@ -81,7 +81,7 @@ def test_conditions_tell_threads_and_load() -> None:
 
 def test_more_threads_than_cores_are_flagged() -> None:
     timer = timer_of(torch.device("cpu"), threads=4096)
-    assert "4096 threads share" in timer.conditions()["flags"][0]
+    assert "4096 threads share" in timer.conditions()["warnings"][0]
 
 
 def test_each_stage_of_interpreted_kernels_can_be_timed_alone() -> None:
@@ -95,7 +95,7 @@ def test_each_stage_of_interpreted_kernels_can_be_timed_alone() -> None:
 
 def test_variants_of_other_interfaces_do_not_share_a_stage() -> None:
     variants = [Variant.of("split", PROBLEM, {"BT": BT}) for BT in (16, 32)]
-    with pytest.raises(InvalidConfig, match="read different tensors"):
+    with pytest.raises(InvalidConfig, match="have different interfaces"):
         run(job(PROBLEM, variants, stage="chunk_h"))
 
 
@@ -150,10 +150,10 @@ def test_rounds_alternate_their_direction() -> None:
 def test_rounds_go_on_until_the_budget_is_used(rounds: int, budget: float, each: float) -> None:
     contenders = Contenders(A=each, B=each)
     taken = len(contenders.run(rounds=rounds, seconds=budget)["A"])
-    assert rounds <= taken <= max(rounds, MOST_ROUNDS)
+    assert rounds <= taken <= max(rounds, MAX_ROUNDS)
     if rounds < taken:
         assert (taken - 1) * 2 * each < budget * (1 + 1e-9)
-    if taken < MOST_ROUNDS:
+    if taken < MAX_ROUNDS:
         assert contenders.now >= budget * (1 - 1e-9)
 
 
@@ -180,10 +180,10 @@ def test_a_batch_is_long_enough_and_uses_every_set_alike(seconds: float, sets: i
 def test_throttling_and_company_are_told_in_words() -> None:
     assert throttling(0x04 | 0x40 | 0x01) == ["power cap", "hardware thermal slowdown"]
     assert throttling(0x01 | 0x02) == []  # idle, and clocks that the user set
-    assert doubts(["power cap"], 3) == [
+    assert gpu_warnings(["power cap"], 3) == [
         "throttled GPU: power cap", "shared GPU: 2 other processes compute on it"
     ]  # fmt: skip
-    assert doubts([], 1) == []
+    assert gpu_warnings([], 1) == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -193,4 +193,4 @@ def test_a_gpu_is_timed_as_a_graph_and_eagerly() -> None:
     (row,) = payload["rows"]
     assert payload["method"] == "cuda-graph"
     assert len(row["samples"]) == len(row["eager"]["samples"]) == 3
-    assert {"before", "after", "flags"} <= set(payload["conditions"])
+    assert {"before", "after", "warnings"} <= set(payload["conditions"])

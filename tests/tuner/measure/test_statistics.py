@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdn_ops.errors import InvalidInput
-from gdn_ops.tuner.measure.statistics import LEAST_ROUNDS, estimate, ratio, tied
+from gdn_ops.tuner.measure.statistics import MIN_ROUNDS, estimate, ratio, tied
 
 SECONDS = st.floats(1e-7, 1e3)
 SAMPLES = st.lists(SECONDS, min_size=1, max_size=30)
-ROUNDS = st.lists(st.tuples(SECONDS, SECONDS), min_size=LEAST_ROUNDS, max_size=20)
+ROUNDS = st.lists(st.tuples(SECONDS, SECONDS), min_size=MIN_ROUNDS, max_size=20)
 
 
 def columns(rounds: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -70,7 +70,7 @@ def test_the_ratio_turned_round_is_its_inverse(rounds) -> None:
     assert there.low <= there.median <= there.high
 
 
-@given(st.lists(SECONDS, min_size=LEAST_ROUNDS, max_size=20), st.floats(1.001, 10.0))
+@given(st.lists(SECONDS, min_size=MIN_ROUNDS, max_size=20), st.floats(1.001, 10.0))
 def test_what_slows_whole_rounds_cancels(drift: list[float], factor: float) -> None:
     slower = [factor * x for x in drift]
     assert ratio(slower, drift).median == pytest.approx(factor)

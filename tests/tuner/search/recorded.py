@@ -25,7 +25,7 @@ from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import Database, open_database
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.workers.compilers import Work
-from gdn_ops.tuner.workers.harness import Effort, Measured, Timing, Verdict, Verdicts
+from gdn_ops.tuner.workers.harness import Effort, Measured, PendingVerdicts, Timing, Verdict
 
 CPU = TARGETS["cpu"]
 PROBLEM = Problem(op="forward", H=1, HV=1, K=16, V=16, dtype="bf16", tokens=64, sequences=1)
@@ -147,7 +147,7 @@ class RecordedHarness:
     compiled: list[int] = field(default_factory=list)
     efforts: list[Effort] = field(default_factory=list)
 
-    def compile(self, problem: Problem, work: Work) -> Verdicts:
+    def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         self.compiled.append(len(work))
         ok = Verdict(status="ok")
         verdicts = [self.compilations.get(str(dict(config)), ok) for _, _, config in work]

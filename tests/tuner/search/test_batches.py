@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
@@ -27,7 +28,7 @@ def large() -> Iterator[Space]:
         yield plans_for(PROBLEM, CPU)["large"][0][0]
 
 
-def foretold(space: Space) -> dict[str, Verdict]:
+def ranked_by_spills(space: Space) -> dict[str, Verdict]:
     """Verdicts that rank configs by their times, in what the ranking looks at: bytes spilled."""
     return {
         str(dict(c)): Verdict(
@@ -41,32 +42,34 @@ def foretold(space: Space) -> dict[str, Verdict]:
 def test_the_most_promising_quarter_of_a_batch_is_timed(
     tmp_path: Path, large: Space, strategy: str
 ) -> None:
-    harness = RecordedHarness(compilations=foretold(large))
-    options = Options(trials=12, width=16, sieve=4, strategy=strategy)
+    harness = RecordedHarness(compilations=ranked_by_spills(large))
+    options = Options(trials=12, width=16, compiled_per_timed=4, strategy=strategy)
     with bench(tmp_path / "r.db", harness) as b:
-        found = search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        found = search(
+            large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE
+        )
     assert harness.compiled == [16, 16, 16]
     assert len(harness.measured) == 12
     ranks = sorted(stage_seconds("large", c) for c in large.configs)
-    assert found is not None and ranks.index(found.seconds) < 20, "12 blind ones reach about 20"
+    assert found is not None and ranks.index(found.seconds) < 20, "12 random ones reach about 20"
 
 
-def test_what_a_search_begins_with_is_timed_whatever_is_foretold(
+def test_what_a_search_begins_with_is_timed_whatever_the_model_says(
     tmp_path: Path, large: Space
 ) -> None:
-    forbidding = {str(dict(large.start)): Verdict(status="ok", resources={"stack": 10**9})}
-    harness = RecordedHarness(compilations={**foretold(large), **forbidding})
+    forbidding = {str(dict(large.initial_config)): Verdict(status="ok", resources={"stack": 10**9})}
+    harness = RecordedHarness(compilations={**ranked_by_spills(large), **forbidding})
     with bench(tmp_path / "r.db", harness) as b:
-        options = Options(trials=2, width=8, sieve=4)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
-    assert str(large.variant(large.start)) in [text for text, _ in harness.measured]
+        options = Options(trials=2, width=8, compiled_per_timed=4)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
+    assert str(large.variant(large.initial_config)) in [text for text, _ in harness.measured]
 
 
 def test_one_in_four_is_the_strategys_own_choice(tmp_path: Path, large: Space) -> None:
-    harness = RecordedHarness(compilations=foretold(large))
+    harness = RecordedHarness(compilations=ranked_by_spills(large))
     with bench(tmp_path / "r.db", harness) as b:
-        options = Options(trials=4, width=16, sieve=4, strategy="enumeration")
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        options = Options(trials=4, width=16, compiled_per_timed=4, strategy="enumeration")
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert harness.compiled == [16]
     assert len({text for text, _ in harness.measured}) == 4
 
@@ -76,8 +79,8 @@ def test_a_batch_compiles_while_the_one_before_it_is_timed(tmp_path: Path, large
     seen: list[tuple[int, int]] = []
     harness.before = lambda count: seen.append((count, len(harness.compiled)))
     with bench(tmp_path / "r.db", harness) as b:
-        options = Options(trials=6, width=8, sieve=4, strategy="enumeration")
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        options = Options(trials=6, width=8, compiled_per_timed=4, strategy="enumeration")
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert seen == [(0, 2), (1, 2), (2, 3), (3, 3), (4, 3), (5, 3)]
 
 
@@ -87,8 +90,8 @@ def test_what_was_left_out_is_timed_when_nothing_new_is_left(
 ) -> None:
     harness = RecordedHarness()
     with bench(tmp_path / "r.db", harness) as b:
-        options = Options(trials=200, width=32, sieve=4, strategy=strategy)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        options = Options(trials=200, width=32, compiled_per_timed=4, strategy=strategy)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len(large.configs) == 256
     assert len({text for text, _ in harness.measured}) == len(harness.measured) == 200
 
@@ -96,7 +99,7 @@ def test_what_was_left_out_is_timed_when_nothing_new_is_left(
 def test_a_space_that_the_trials_cover_is_timed_whole(tmp_path: Path, large: Space) -> None:
     harness = RecordedHarness()
     with bench(tmp_path / "r.db", harness) as b:
-        options = Options(trials=256, width=32, sieve=4)
-        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+        options = Options(trials=256, width=32, compiled_per_timed=4)
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len({text for text, _ in harness.measured}) == 256
     assert harness.compiled == [32] * 8

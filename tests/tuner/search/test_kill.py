@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from gdn_ops.tuner.search.study_file import studies_beside
+from gdn_ops.tuner.strategies.study_file import studies_beside
 
 KILLS = 20
 WHILE_STARTING = 7
@@ -101,7 +101,7 @@ def test_twenty_kills_lose_no_trial_and_the_next_run_goes_on(tmp_path: Path) -> 
     last = tune(tmp_path, "--trials", "1", "--again")
     output, _ = last.communicate(timeout=120)
     assert last.returncode == 0, output
-    assert "earlier trials taken over" in output
+    assert "known trials of earlier runs" in output
     assert before < trials(tmp_path)
     connection = sqlite3.connect(tmp_path / "results.db")
     winners = connection.execute("SELECT problem_id, provenance FROM winners").fetchall()

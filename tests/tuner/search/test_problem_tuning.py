@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +10,14 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.campaign import Result, run_campaign
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
+from gdn_ops.tuner.search.standing_winner import is_finished, winner_without_finals
 from gdn_ops.tuner.search.trial_runner import TrialRunner
-from gdn_ops.tuner.search.verdict_cache import REPEATED
+from gdn_ops.tuner.search.verdict_cache import REPEATS_PASSED
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.workers.harness import Timing, Verdict
 from tests.tuner.search.recorded import (
@@ -44,7 +45,7 @@ def test_a_plan_that_is_outclassed_is_not_searched(tmp_path: Path) -> None:
 
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("single", "pair"), bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.variant["plan"] == "pair"
         assert sum(text.startswith("single") for text, _ in b.harness.measured) == 1
 
@@ -54,21 +55,21 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert not finals.finished(runner)
-        winner = tune_problem(runner, options=ALL, deadline=None)
+        assert not is_finished(runner)
+        winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.trial_id is not None
         assert winner.provenance == "measured"
         assert winner.reference == 1.0
         assert winner.low <= winner.median <= winner.high
-        assert b.store.trial(winner.trial_id).outcome.resources[REPEATED] == 30
-        assert finals.finished(runner)
+        assert b.store.trial(winner.trial_id).outcome.resources[REPEATS_PASSED] == 30
+        assert is_finished(runner)
 
 
 def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single: Space) -> None:
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(unsteady=frozenset({best}))
     with bench(tmp_path / "r.db", harness) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["stages"]["single"] == {"tile": 32, "warps": 2, "form": "fancy"}
         assert len(b.store.trials(status="nondeterministic")) == 1
@@ -82,12 +83,12 @@ def test_a_tie_goes_to_the_default_and_a_clear_win_does_not(single: Space) -> No
         finals.Finalist(other, Timing(1.05, 1.0, 1.1, noisy)),
         finals.Finalist(default, Timing(1.055, 1.0, 1.1, slower)),
     ]
-    assert finals.ranked(tie, {default.id})[0].variant == default
+    assert finals.best_first(tie, {default.id})[0].variant == default
     clear = [
         finals.Finalist(other, Timing(1.0, 0.99, 1.01, (1.0,) * 9)),
         finals.Finalist(default, Timing(1.1, 1.09, 1.11, (1.1,) * 9)),
     ]
-    assert finals.ranked(clear, {default.id})[0].variant == other
+    assert finals.best_first(clear, {default.id})[0].variant == other
 
 
 def test_a_tie_between_others_goes_to_what_spills_less(single: Space) -> None:
@@ -95,7 +96,7 @@ def test_a_tie_between_others_goes_to_what_spills_less(single: Space) -> None:
     samples = tuple(1.0 + 0.01 * (i % 3) for i in range(9))
     same = Timing(1.01, 1.0, 1.02, samples)
     pair = [finals.Finalist(one, same, (64, 0, 0)), finals.Finalist(two, same, (0, 0, 255))]
-    assert finals.ranked(pair, set())[0].variant == two
+    assert finals.best_first(pair, set())[0].variant == two
 
 
 def campaign(b: Bench, interruption: Interruption | None = None, **options: bool) -> Result:
@@ -172,15 +173,15 @@ def test_a_proof_holds_for_every_size_but_each_size_has_its_own_finals(
     other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        first = tune_problem(runner, options=ALL, deadline=None)
+        first = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         count = len(b.harness.verified)
         runner = TrialRunner(b.context, other)
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, runner, options=ALL, deadline=None)
-        assert finals.settle(runner) is not None
-        assert not finals.finished(runner), "right and measured, but not in finals"
-        second = tune_problem(runner, options=ALL, deadline=None)
-        assert finals.finished(runner)
+        search(space, runner, options=ALL, deadline=NO_DEADLINE)
+        assert winner_without_finals(runner) is not None
+        assert not is_finished(runner), "right and measured, but not in finals"
+        second = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
+        assert is_finished(runner)
         assert first is not None and second is not None
         assert first.variant_id == second.variant_id
         assert len(b.harness.verified) == count
@@ -191,9 +192,9 @@ def test_when_time_is_up_the_best_trial_is_kept_and_the_next_run_goes_on(
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = tune_problem(runner, options=ALL, deadline=time.monotonic() - 1)
+        winner = tune_problem(runner, options=ALL, deadline=Deadline.after(-1))
         assert winner is not None and len(b.store.trials()) == 1
-        assert not finals.finished(runner)
-        winner = tune_problem(runner, options=ALL, deadline=None)
+        assert not is_finished(runner)
+        winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.median == pytest.approx(0.8e-3)
-        assert finals.finished(runner)
+        assert is_finished(runner)

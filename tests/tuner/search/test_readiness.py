@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.readiness import Readiness
@@ -38,7 +39,7 @@ def failing(interfaces: list[StageSpaces], BT: int, *tiles: int) -> dict[str, Ve
 
 def config(interface: StageSpaces, stage: str) -> Config:
     second = interface[-1]
-    return dict(dict(second.variant(second.start).stages)[stage])
+    return dict(dict(second.variant(second.initial_config).stages)[stage])
 
 
 def test_stages_are_compiled_side_by_side_and_each_once(
@@ -46,9 +47,9 @@ def test_stages_are_compiled_side_by_side_and_each_once(
 ) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         readiness = Readiness(TrialRunner(b.context, PROBLEM))
-        readiness.check(pair)
+        readiness.compile(pair)
         assert b.harness.compiled == [6], "stage first reads BT alone"
-        assert [readiness.of(spaces) for spaces in pair] == pair
+        assert [readiness.ready(spaces) for spaces in pair] == pair
         assert b.harness.compiled == [6]
 
 
@@ -57,9 +58,9 @@ def test_what_a_stage_cannot_begin_with_is_replaced_by_the_nearest_that_compiles
 ) -> None:
     harness = RecordedHarness(compilations=failing(pair, 16, 32, 16))
     with bench(tmp_path / "r.db", harness) as b:
-        usable = Readiness(TrialRunner(b.context, PROBLEM)).of(pair[0])
+        usable = Readiness(TrialRunner(b.context, PROBLEM)).ready(pair[0])
         assert usable is not None
-        assert usable[0].start == {"tile": 64}
+        assert usable[0].initial_config == {"tile": 64}
         assert config(usable, "first") == {"tile": 64}, "also around the other stage"
         assert config(pair[0], "first") == {"tile": 32}
 
@@ -70,9 +71,9 @@ def test_an_interface_of_which_a_stage_does_not_compile_is_never_run(
     harness = RecordedHarness(compilations=failing(pair, 32, 16, 32, 64, 128))
     with bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = tune_problem(runner, options=Options(trials=100), deadline=None)
+        winner = tune_problem(runner, options=Options(trials=100), deadline=NO_DEADLINE)
         assert winner is not None and winner.variant["interface"]["BT"] == 16
         assert not [text for text, _ in harness.measured if "BT=32" in text]
         assert not [text for text in harness.verified if "BT=32" in text]
         (note,) = [e.text for e in b.events if isinstance(e, Note)]
-        assert "first BT=32 is left" in note and "shared memory" in note
+        assert "first BT=32 is skipped" in note and "shared memory" in note

@@ -12,13 +12,15 @@ from optuna import get_all_study_names
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.search.study_file import storage_of, studies_beside
+from gdn_ops.tuner.search.standing_winner import is_finished, standing_winner, winner_without_finals
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.strategies import STRATEGIES
+from gdn_ops.tuner.strategies.study_file import storage_of, studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -59,7 +61,7 @@ def tuned(path: Path, templates: dict[str, str] | None = None, **harness: object
         toy_templates(lambda name: (templates or {}).get(name, TOY_TEMPLATE)),
         bench(path, RecordedHarness(**harness)) as b,  # type: ignore[arg-type]
     ):
-        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         return b
 
 
@@ -74,7 +76,7 @@ def test_another_template_leaves_what_is_known(path: Path, single: Space) -> Non
         toy_templates(lambda name: templates.get(name, TOY_TEMPLATE)),
         bench(path, RecordedHarness()) as b,
     ):
-        assert finals.finished(TrialRunner(b.context, PROBLEM))
+        assert is_finished(TrialRunner(b.context, PROBLEM))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -85,7 +87,7 @@ def test_configs_whose_source_was_edited_are_tried_again_and_the_others_not(
     options = replace(ALL, strategy=strategy, studies=studies_beside(path))
     for template, tried in ((TOY_TEMPLATE, 30), (fancy, 15), (fancy, 0), (TOY_TEMPLATE, 0)):
         with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
             assert len(b.harness.measured) == tried
             assert len(b.harness.verified) == tried, "nor does a verdict outlive its source"
 
@@ -94,7 +96,7 @@ def test_a_study_of_another_source_is_another_study(path: Path, single: Space) -
     options = Options(trials=3, strategy="tpe", studies=studies_beside(path))
     for template in (TOY_TEMPLATE, "edited", TOY_TEMPLATE):
         with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len(get_all_study_names(storage_of(studies_beside(path)))) == 2
 
 
@@ -111,10 +113,10 @@ def test_a_winner_of_another_source_does_not_stand(path: Path, single: Space) ->
     tuned(path)
     with toy_templates(edited("single").__getitem__), bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert finals.standing(runner) is None
-        assert not finals.finished(runner)
+        assert standing_winner(runner) is None
+        assert not is_finished(runner)
         assert runner.reference == 1.0, "the reference has no template"
-        assert finals.settle(runner) is None, "nor does any trial"
+        assert winner_without_finals(runner) is None, "nor does any trial"
         assert len(b.store.winners()) == 1, "it is dispatched to until a better one is known"
 
 
@@ -125,7 +127,7 @@ def test_what_does_not_render_is_told_to_the_worker_and_tried_in_each_run(
     harness = RecordedHarness(verdicts={str(single.variant(c)): refused for c in single.configs})
     for _ in range(2):
         with toy_templates(lambda name: "{{ nothing.of_the_kind }}"), bench(path, harness) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
     assert len(b.store.trials(status="invalid")) == 2 * len(single.configs)
 
 
@@ -159,8 +161,8 @@ def test_a_provisional_winner_that_fails_its_proof_gives_way(path: Path, single:
         runner = TrialRunner(b.context, PROBLEM)
         (winner,) = b.store.winners()
         assert str(Variant.from_json(winner.variant, PROBLEM)) not in texts
-        assert finals.standing(runner) == winner
-        assert not finals.finished(runner)
+        assert standing_winner(runner) == winner
+        assert not is_finished(runner)
 
 
 def test_no_winner_stays_when_every_variant_fails_its_proof(path: Path, single: Space) -> None:
@@ -170,8 +172,8 @@ def test_no_winner_stays_when_every_variant_fails_its_proof(path: Path, single: 
         best = single.variant(BEST)
         runner = TrialRunner(b.context, PROBLEM)
         runner.run_variant(best, label="the only one")
-        assert finals.settle(runner) is not None
-        assert finals.hold_finals(runner, [best], deadline=None) is None
+        assert winner_without_finals(runner) is not None
+        assert finals.hold_finals(runner, [best], deadline=NO_DEADLINE) is None
         assert b.store.winners() == []
         assert len(b.store.winners(history=True)) == 1
 
@@ -182,7 +184,7 @@ def test_a_stored_winner_of_axes_that_are_gone_is_passed_over(path: Path, single
     spec = KERNELS["single"]
     KERNELS["single"] = replace(spec, axes=(fewer, *spec.axes[1:]))
     with bench(path, RecordedHarness()) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["stages"]["single"] == {**BEST, "tile": 32}
 
@@ -194,7 +196,7 @@ def test_the_references_time_survives_a_kill_after_the_first_trial(
         TrialRunner(b.context, PROBLEM).run(single, BEST, best=None)
     with bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        winner = finals.settle(runner)
+        winner = winner_without_finals(runner)
         assert winner is not None and winner.reference == 1.0
         assert b.harness.measured == []
         runner.run(single, single.default, best=None)
@@ -207,7 +209,9 @@ def test_a_fault_of_the_environment_is_tried_again_in_the_next_run(
     best = str(single.variant(BEST))
     for failures in ({best: "fault"}, {}):
         with bench(path, RecordedHarness(failures=failures)) as b:
-            found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            found = search(
+                single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE
+            )
             assert found is not None
     assert found.config == BEST
     assert [text for text, _ in b.harness.measured] == [best]

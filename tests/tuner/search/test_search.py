@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.search.study_file import studies_beside
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import STRATEGIES, Start, start, strategy_for
+from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy, strategy_for
+from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -54,7 +54,7 @@ def tried(bench: Bench) -> Counter[str]:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single: Space) -> None:
-    strategy = start(name, Start(space=single, first=single.configs[:1], seed=1))
+    strategy = make_strategy(name, StrategySetup(space=single, first=single.configs[:1], seed=1))
     asked = []
     while (config := strategy.ask()) is not None:
         asked.append(single.point(config))
@@ -66,7 +66,9 @@ def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
     known = [(config, outcome(1e-3)) for config in single.configs[:20]]
-    strategy = start(name, Start(space=single, known=known, first=single.configs[:1]))
+    strategy = make_strategy(
+        name, StrategySetup(space=single, known=known, first=single.configs[:1])
+    )
     asked = set()
     while (config := strategy.ask()) is not None:
         asked.add(single.point(config))
@@ -76,7 +78,7 @@ def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_may_be_asked_several_times_before_it_is_told(name: str, single: Space) -> None:
-    strategy = start(name, Start(space=single))
+    strategy = make_strategy(name, StrategySetup(space=single))
     batch = [strategy.ask() for _ in range(8)]
     points = {single.point(config) for config in batch if config is not None}
     assert len(points) == 8
@@ -96,7 +98,9 @@ def test_tpe_finds_the_best_of_256_in_a_third_of_them_despite_failures(large: Sp
     ranks = []
     order = sorted(stage_seconds("large", c) for c in large.configs if c["a"] != 8)
     for seed in range(3):
-        strategy = start("tpe", Start(space=large, first=large.configs[:1], seed=seed))
+        strategy = make_strategy(
+            "tpe", StrategySetup(space=large, first=large.configs[:1], seed=seed)
+        )
         best = float("inf")
         for _ in range(80):
             config = strategy.ask()
@@ -116,12 +120,14 @@ def test_auto_enumerates_what_the_trials_cover(single: Space, large: Space) -> N
 
 
 def test_a_study_that_was_killed_goes_on(tmp_path: Path, single: Space) -> None:
-    begin = Start(space=single, studies=studies_beside(tmp_path / "r.db"), study="s")
-    killed = start("tpe", begin)
+    begin = StrategySetup(space=single, studies=studies_beside(tmp_path / "r.db"), study="s")
+    killed = make_strategy("tpe", begin)
     config = killed.ask()
     assert config is not None
     known = [(config, outcome(2e-3))]  # it was recorded, but never told
-    resumed = start("tpe", Start(space=single, studies=begin.studies, study="s", known=known))
+    resumed = make_strategy(
+        "tpe", StrategySetup(space=single, studies=begin.studies, study="s", known=known)
+    )
     asked = resumed.ask()
     assert asked is not None and single.point(asked) != single.point(config)
     states = Counter(trial.state.name for trial in resumed.study.get_trials())
@@ -136,7 +142,7 @@ def test_a_search_returns_the_best_and_records_every_trial(
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
         options = Options(trials=100, strategy=strategy)
-        found = search(single, runner, options=options, deadline=None)
+        found = search(single, runner, options=options, deadline=NO_DEADLINE)
         assert found is not None
         assert found.config == {"tile": 64, "warps": 2, "form": "fancy"}
         assert len(b.store.trials()) == len(single.configs) == len(b.harness.measured)
@@ -150,15 +156,20 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
 ) -> None:
     path = tmp_path / "r.db"
     with bench(path, RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=Options(trials=10), deadline=None)
+        search(
+            single,
+            TrialRunner(b.context, PROBLEM),
+            options=Options(trials=10),
+            deadline=NO_DEADLINE,
+        )
         assert len(b.harness.measured) == 10
     with bench(path, RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        search(single, runner, options=Options(trials=10), deadline=None)
+        search(single, runner, options=Options(trials=10), deadline=NO_DEADLINE)
         assert b.harness.measured == [], "all ten were known"
-        search(single, runner, options=Options(trials=15), deadline=None)
+        search(single, runner, options=Options(trials=15), deadline=NO_DEADLINE)
         assert len(b.harness.measured) == 5
-        search(single, runner, options=Options(trials=4, again=True), deadline=None)
+        search(single, runner, options=Options(trials=4, again=True), deadline=NO_DEADLINE)
         assert len(b.harness.measured) == 9
         assert set(tried(b).values()) == {1}
 
@@ -166,7 +177,7 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
 def test_no_trial_begins_after_the_deadline(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        assert search(single, runner, options=ALL, deadline=time.monotonic() - 1) is None
+        assert search(single, runner, options=ALL, deadline=Deadline.after(-1)) is None
         assert b.harness.measured == []
 
 
@@ -176,7 +187,7 @@ def test_a_known_hang_is_never_run_again(tmp_path: Path, single: Space) -> None:
     harness = RecordedHarness(failures={hang: "timeout"})
     for _ in range(2):
         with bench(path, harness) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+            search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
     assert tried(b)[hang] == 1
     assert [t.outcome.status for t in b.store.trials(status="timeout")] == ["timeout"]
 
@@ -185,7 +196,7 @@ def test_what_is_not_right_is_recorded_and_never_timed(tmp_path: Path, single: S
     best = str(single.variant({"tile": 64, "warps": 2, "form": "fancy"}))
     harness = RecordedHarness(verdicts={best: Verdict(status="wrong", message="o is off")})
     with bench(tmp_path / "r.db", harness) as b:
-        found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        found = search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert found is not None and str(single.variant(found.config)) != best
         assert tried(b)[best] == 0
         assert [t.outcome.message for t in b.store.trials(status="wrong")] == ["o is off"]
@@ -206,7 +217,7 @@ def test_configs_are_compiled_side_by_side_and_what_cannot_launch_is_not_run(
     harness = RecordedHarness(compilations=compilations)
     with bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        found = search(single, runner, options=Options(trials=100, width=8), deadline=None)
+        found = search(single, runner, options=Options(trials=100, width=8), deadline=NO_DEADLINE)
         assert found is not None and found.config == config
         assert harness.compiled == [8, 8, 8, 6]
         assert len(harness.verified) == len(harness.measured) == len(single.configs) - 2
@@ -228,7 +239,7 @@ def test_of_configs_that_cannot_be_predicted_those_that_spill_come_last(
 
 def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None
         assert stops[-1] == pytest.approx(2 * 0.8e-3)
@@ -240,7 +251,7 @@ def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single
         runner, config = TrialRunner(b.context, PROBLEM), single.configs[5]
         eager = Outcome(status="ok", median=1e-9, low=1e-9, high=1e-9, method="cuda-eager")
         runner.record(single.key(config), eager, single.variant(config), label="")
-        found = search(single, runner, options=ALL, deadline=None)
+        found = search(single, runner, options=ALL, deadline=NO_DEADLINE)
         assert found is not None and found.config != config
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None, "nor is anything left early for it"
@@ -248,11 +259,11 @@ def test_eager_times_are_not_ranked_among_those_of_graphs(tmp_path: Path, single
 
 def test_the_gates_verdict_holds_for_every_size_of_a_problem(tmp_path: Path, single: Space) -> None:
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
-        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         count = len(b.harness.verified)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["single"][0]
-        search(space, TrialRunner(b.context, other), options=ALL, deadline=None)
+        search(space, TrialRunner(b.context, other), options=ALL, deadline=NO_DEADLINE)
         assert len(b.harness.verified) == count
         assert len(b.harness.measured) == 2 * count
 
@@ -263,7 +274,9 @@ def test_a_search_begins_where_the_nearest_problem_ended(tmp_path: Path, large: 
         TrialRunner(b.context, PROBLEM).run(large, best, best=None)
         other = PROBLEM.__class__.from_facts({**PROBLEM.facts(), "tokens": 128})
         (space,) = plans_for(other, CPU)["large"][0]
-        search(space, TrialRunner(b.context, other), options=Options(trials=2), deadline=None)
+        search(
+            space, TrialRunner(b.context, other), options=Options(trials=2), deadline=NO_DEADLINE
+        )
         default, second = b.harness.measured[1:]
         assert default == ("large", None)
         assert second == (str(space.variant(best)), None)

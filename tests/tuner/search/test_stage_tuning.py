@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.report.progress import Note, SearchBegan
-from gdn_ops.tuner.search import problem_tuning, stage_tuning
-from gdn_ops.tuner.search import space_search as search_module
-from gdn_ops.tuner.search.problem_tuning import OUTCLASSED, tune_problem
+from gdn_ops.tuner import deadline as deadline_module
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
+from gdn_ops.tuner.report.progress import Note, SearchStarted
+from gdn_ops.tuner.search import problem_tuning
+from gdn_ops.tuner.search.problem_tuning import SKIP_FACTOR, tune_problem
 from gdn_ops.tuner.search.space_search import Found, Options
-from gdn_ops.tuner.search.stage_tuning import LEAST_SECONDS, StageTuning, Sum
+from gdn_ops.tuner.search.stage_tuning import MIN_STAGE_SECONDS, StageTuning, Sum
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 from tests.tuner.search.recorded import (
@@ -43,9 +44,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    fake = SimpleNamespace(monotonic=lambda: clock.now)
-    for module in (search_module, stage_tuning, problem_tuning):
-        monkeypatch.setattr(module, "time", fake)
+    monkeypatch.setattr(deadline_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -66,12 +65,12 @@ class Recorded:
     def first(self, space: Space) -> Found:
         self.timed.append(space.label)
         self.clock.pass_(self.each)
-        return self.found(space, space.start)
+        return self.found(space, space.initial_config)
 
-    def search(self, space: Space, until: float | None) -> Found:
-        self.shares.append((space.label, None if until is None else until - self.clock.now))
-        if until is not None:
-            self.clock.now = until + self.late
+    def search(self, space: Space, until: Deadline) -> Found:
+        self.shares.append((space.label, until.remaining if until.limited else None))
+        if until.limited:
+            self.clock.now = until.moment + self.late
         return min((self.found(space, c) for c in space.configs), key=lambda f: f.seconds)
 
     def found(self, space: Space, config: Config) -> Found:
@@ -79,9 +78,9 @@ class Recorded:
         return Found(space, config, seconds)
 
     def tune(self, interfaces: list[StageSpaces], *, seconds: float | None) -> list[Sum]:
-        deadline = None if seconds is None else self.clock.now + seconds
-        tuning = StageTuning(first=self.first, search=self.search)
-        return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=deadline)
+        until = NO_DEADLINE if seconds is None else Deadline.after(seconds)
+        tuning = StageTuning(time_initial=self.first, search=self.search)
+        return tuning.tune(interfaces, ready=lambda spaces: spaces, deadline=until)
 
 
 def test_short_time_is_shared_by_the_stages_of_the_first_interface(
@@ -100,8 +99,8 @@ def test_much_time_is_shared_by_all_stages_and_in_between_a_share_has_a_floor(
     recorded.tune(pair, seconds=600.0)
     assert recorded.shares[0][1] == pytest.approx(600.0 / 6)
     between = Recorded(clock)
-    between.tune(pair, seconds=3 * LEAST_SECONDS)
-    assert between.shares[0][1] == pytest.approx(LEAST_SECONDS)
+    between.tune(pair, seconds=3 * MIN_STAGE_SECONDS)
+    assert between.shares[0][1] == pytest.approx(MIN_STAGE_SECONDS)
 
 
 def test_an_interface_whose_search_came_too_late_competes_with_what_it_begins_with(
@@ -127,9 +126,9 @@ def test_only_the_first_interface_may_time_its_stages_too_late(
 
 def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) -> None:
     recorded = Recorded(clock)
-    tuning = StageTuning(first=recorded.first, search=recorded.search)
+    tuning = StageTuning(time_initial=recorded.first, search=recorded.search)
     sums = tuning.tune(
-        pair, ready=lambda spaces: spaces if spaces is pair[-1] else None, deadline=None
+        pair, ready=lambda spaces: spaces if spaces is pair[-1] else None, deadline=NO_DEADLINE
     )
     assert [total.variant.interface for total in sums] == [pair[-1][0].interface]
     assert len(recorded.shares) == 2
@@ -137,7 +136,7 @@ def test_what_is_not_ready_is_left_out(clock: Clock, pair: list[StageSpaces]) ->
 
 def test_stages_are_tuned_apart_and_the_best_sum_wins(tmp_path: Path) -> None:
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness()) as b:
-        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None
         assert winner.variant["interface"]["BT"] == 32
         assert winner.variant["stages"] == {"first": {"tile": 64}, "second": {"warps": 2}}
@@ -145,7 +144,7 @@ def test_stages_are_tuned_apart_and_the_best_sum_wins(tmp_path: Path) -> None:
         stages = Counter(stage for _, stage in b.harness.measured)
         assert stages["first"] == 2 * 4, "each of two chunk sizes, whatever the storage"
         assert stages["second"] == 4 * 4
-        searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
+        searches = [e.space for e in b.events if isinstance(e, SearchStarted)]
         assert len(searches) == len(set(searches)) == 6
 
 
@@ -154,8 +153,8 @@ def test_an_interface_is_left_when_its_slowest_stage_takes_too_long(tmp_path: Pa
         return stage_seconds(stage, config) * (10 if config["BT"] == 16 else 1)
 
     with toy_plans("pair"), bench(tmp_path / "r.db", RecordedHarness(seconds=seconds)) as b:
-        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=None)
-        searches = [e.space for e in b.events if isinstance(e, SearchBegan)]
+        tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
+        searches = [e.space for e in b.events if isinstance(e, SearchStarted)]
         assert "second BT=16 store=io" in searches
         assert "first BT=16" not in searches
 
@@ -166,7 +165,7 @@ def test_in_little_time_the_stages_are_still_tuned(
 ) -> None:
     harness = RecordedHarness(before=lambda count: clock.pass_(4.0))
     with toy_plans("pair"), bench(tmp_path / "r.db", harness) as b:
-        deadline = clock.now + seconds
+        deadline = Deadline.after(seconds)
         winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=deadline)
         assert winner is not None
         best_default = min(
@@ -174,18 +173,20 @@ def test_in_little_time_the_stages_are_still_tuned(
             for x in plans_for(PROBLEM, CPU)["pair"]
         )
         assert winner.median < 0.99 * best_default
-        assert [e for e in b.events if isinstance(e, SearchBegan)]
+        assert [e for e in b.events if isinstance(e, SearchStarted)]
 
 
 def test_an_outclassed_plan_takes_no_share_of_the_time(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seconds(stage: str, config: Config) -> float:
-        return stage_seconds(stage, config) * (2 * OUTCLASSED if stage == "single" else 1)
+        return stage_seconds(stage, config) * (2 * SKIP_FACTOR if stage == "single" else 1)
 
-    given: dict[str, float] = {}
+    given: dict[str, Deadline] = {}
 
-    def tune_plan(runner: TrialRunner, interfaces: list[StageSpaces], **more: float) -> list[Sum]:
+    def tune_plan(
+        runner: TrialRunner, interfaces: list[StageSpaces], **more: Deadline
+    ) -> list[Sum]:
         given[interfaces[0][0].plan] = more["deadline"]
         return []
 
@@ -193,6 +194,6 @@ def test_an_outclassed_plan_takes_no_share_of_the_time(
     harness = RecordedHarness(seconds=seconds)
     with toy_plans("pair", "single"), bench(tmp_path / "r.db", harness) as b:
         runner = TrialRunner(b.context, PROBLEM)
-        tune_problem(runner, options=ALL, deadline=clock.now + 100.0)
-        assert given == {"pair": clock.now + 70.0}, "all that the finals leave"
-        assert any("plan single is left" in e.text for e in b.events if isinstance(e, Note))
+        tune_problem(runner, options=ALL, deadline=Deadline.after(100.0))
+        assert given == {"pair": Deadline.after(70.0)}, "all that the finals leave"
+        assert any("plan single is skipped" in e.text for e in b.events if isinstance(e, Note))

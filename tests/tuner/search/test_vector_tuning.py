@@ -18,9 +18,9 @@ from gdn_ops.reference import log_decay
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.inputs.recipes import Recipe
 from gdn_ops.tuner.inputs.rule_inputs import random_call
-from gdn_ops.tuner.measure.baseline import reference_run
+from gdn_ops.tuner.measure.reference_run import reference_run
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
-from gdn_ops.tuner.verify.expected import expected, owned
+from gdn_ops.tuner.verify.expected import expected, within_sequences
 from gdn_ops.tuner.verify.gate_cases import gate_cases
 from tests.close import assert_close
 from tests.tuner.cli.test_tune_cli import tuned
@@ -64,13 +64,13 @@ def test_a_recipe_holds_for_every_channel(gate: str, low: float, high: float) ->
      ("backward", True)],
 )  # fmt: skip
 def test_the_gates_cases_are_right_in_plan_torch(op: str, varlen: bool) -> None:
-    """What the tuner takes for right, its inputs and its baseline all mean the same rule."""
+    """What the tuner takes for right, its inputs and its reference all mean the same rule."""
     facts = {**SIZES, "tokens": 3} if op == "decode" else SIZES
     problem = Problem(op=op, rule=Rule("vector"), varlen=varlen, **facts, **RAW)  # type: ignore[arg-type]
     for case in gate_cases(problem, BT=16, gpu=False, interpret=True):
         launcher = bind(case.problem, Variant.default("torch", case.problem))
         right = expected(case, "cpu")
-        found = owned(_results(launcher, right.call, op), right.call)
+        found = within_sequences(_results(launcher, right.call, op), right.call)
         for name, exact in right.outputs.items():
             assert_close(f"{name} of {case.name}", exact, found[name], 1e-4)
         reference_run(case.problem, [right.call])(0)

@@ -11,7 +11,7 @@ from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.spaces.space import Space, plan_key, plans_for, refusals, surrounded
+from gdn_ops.tuner.spaces.space import Space, plan_key, plans_for, why_no_plan, with_stage_configs
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
 from tests.tuner.search.recorded import CPU, PROBLEM, toy_plans
 
@@ -33,7 +33,7 @@ def test_configs_are_the_product_minus_what_is_refused_with_the_default_first() 
     assert space.configs[0] == {"tile": 32, "warps": 4, "form": "plain"}
     assert not any(config["tile"] == 64 and config["warps"] == 8 for config in space.configs)
     refused = {"tile": 64, "warps": 8, "form": "plain"}
-    assert not space.holds(refused)
+    assert not space.is_valid(refused)
     assert space.reasons(refused) == ["tile 64 does not go with 8 warps"]
 
 
@@ -100,11 +100,11 @@ def test_the_nearest_configs_differ_in_fewest_axes_and_then_by_fewest_steps() ->
 
 @pytest.mark.usefixtures("toys")
 def test_the_stages_around_one_are_as_they_are_said_to_be() -> None:
-    interface = surrounded(
+    interface = with_stage_configs(
         plans_for(PROBLEM, CPU)["pair"][-1], {"first": {"tile": 128}, "second": {"warps": 8}}
     )
     first, second = interface
-    assert (first.start, second.start) == ({"tile": 128}, {"warps": 8})
+    assert (first.initial_config, second.initial_config) == ({"tile": 128}, {"warps": 8})
     assert dict(second.variant({"warps": 1}).stages) == {
         "first": (("tile", 128),), "second": (("warps", 1),),
     }  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_stage_is_searched_among_stages_that_can_run(dtype: str, target: str) 
     for interfaces in plans_for(problem, TARGETS[target]).values():
         for spaces in interfaces:
             for space in spaces:
-                variant = space.variant(space.start)
+                variant = space.variant(space.initial_config)
                 assert variant.reasons(problem, TARGETS[target]) == [], str(variant)
 
 
@@ -130,7 +130,7 @@ def test_every_problem_of_every_workload_has_a_plan(workload: str, target: str) 
         assert "torch" in plans
         if target == "cpu":
             assert plans.keys() == {"torch"}
-            assert any("is not a GPU" in reason for reason in refusals(problem, TARGETS["cpu"]))
+            assert any("is not a GPU" in reason for reason in why_no_plan(problem, TARGETS["cpu"]))
         for name, interfaces in plans.items():
             for spaces in interfaces:
                 assert [space.stage for space in spaces] == list(PLANS[name].stages(problem))

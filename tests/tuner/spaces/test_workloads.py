@@ -78,22 +78,22 @@ def test_a_file_of_problems_is_a_workload(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"H": 16}, "lacks HV, K, V, dtype, tokens"),
+        ({"H": 16}, "has no HV, K, V, dtype, tokens"),
         ({**GIVEN, "HV": 24}, "HV=24"),
         ({**GIVEN, "K": 300}, "K=300"),
         ({**GIVEN, "dtype": "int8"}, "unknown dtype 'int8'"),
-        ({**GIVEN, "tokens": "4096"}, "tokens='4096' of a problem is no int"),
-        ({**GIVEN, "tokens": True}, "tokens=True of a problem is no int"),
+        ({**GIVEN, "tokens": "4096"}, "tokens='4096' of a problem is not of type int"),
+        ({**GIVEN, "tokens": True}, "tokens=True of a problem is not of type int"),
         ({**GIVEN, "heads": 4}, "unknown fact of a problem 'heads'"),
         ({**GIVEN, "gate": "scaler"}, "did you mean 'scalar'"),
         ({**GIVEN, "tokens": 0}, "at least 1 of each"),
-        ({**GIVEN, "sequences": 3}, "do not divide into 3"),
-        ({**GIVEN, "op": "decode"}, "one token a sequence"),
+        ({**GIVEN, "sequences": 3}, "cannot be divided into 3"),
+        ({**GIVEN, "op": "decode"}, "one token per sequence"),
         (7, "a table of facts"),
-        ({**GIVEN, "tokens": 2**30 + 1}, "tokens=1073741825 of a problem is over 1073741824"),
-        ({**GIVEN, "H": 10**18}, "H=1000000000000000000 of a problem is over"),
-        ({**GIVEN, "gate": "none", "gate_in_kernel": True}, "a rule without a gate (none-delta"),
-        ({**GIVEN, "dt_bias": True}, "dt_bias is part of a raw gate"),
+        ({**GIVEN, "tokens": 2**30 + 1}, "tokens=1073741825 of a problem must be <= 1073741824"),
+        ({**GIVEN, "H": 10**18}, "H=1000000000000000000 of a problem must be <="),
+        ({**GIVEN, "gate": "none", "gate_in_kernel": True}, "a rule without a gate, none-delta"),
+        ({**GIVEN, "dt_bias": True}, "dt_bias belongs to a raw gate"),
         ({**GIVEN, "x" * 10**6: 1}, "unknown fact of a problem 'xxx"),
         ({**GIVEN, "dtype": "x" * 10**6}, "unknown dtype 'xxx"),
         ({**GIVEN, "tokens": "x" * 10**6}, "tokens='xxx"),
@@ -111,8 +111,8 @@ def test_a_bad_problem_is_refused_with_its_value(given: object, says: str) -> No
     ("text", "says"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds no list"),
-        ('{"problem": []}', "holds no list"),
+        ("[]", "has no list"),
+        ('{"problem": []}', "has no list"),
         pytest.param("[" * 10**5 + "]" * 10**5, "is not JSON", id="deep"),
         pytest.param(f'[{{"tokens": {"9" * 5000}}}]', "is not JSON", id="digits"),
     ],
@@ -126,7 +126,7 @@ def test_a_bad_file_is_refused_with_its_path(text: str, says: str, tmp_path: Pat
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot read the workload"):
+    with pytest.raises(InvalidInput, match="cannot read the workload file"):
         workload_named(str(tmp_path / "none.json"))
 
 

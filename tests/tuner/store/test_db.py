@@ -131,12 +131,12 @@ def test_a_database_opened_to_read_cannot_be_written(tmp_path: Path) -> None:
 def test_the_shipped_database_is_read_only_by_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ResultsError, match=r"read-only by rule; write to your own database"):
+    with pytest.raises(ResultsError, match=r"must not be written; use your own database"):
         open_database(shipped_database(), create=True)
     shipped = Bench(tmp_path / "shipped.db").close()
     (tmp_path / "link.db").symlink_to(shipped)
     monkeypatch.setattr(db, "shipped_database", lambda: shipped)
-    with pytest.raises(ResultsError, match="read-only by rule"):
+    with pytest.raises(ResultsError, match="must not be written"):
         open_database(tmp_path / "link.db", create=False)
     open_database(shipped, create=False, writable=False).close()
 

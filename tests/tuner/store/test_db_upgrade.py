@@ -76,8 +76,8 @@ def test_rows_of_the_first_schema_are_kept_and_known_for_nothing(tmp_path: Path)
         store = Store(database)
         (trial,) = store.trials()
         assert (trial.outcome.median, trial.sources) == (2e-3, None)
-        assert not trial.holds("torch-1", SOURCES)
-        assert store.known_outcome(trial.key, 1, variant_id="torch-1", sources=SOURCES) is None
+        assert not trial.applies_to("torch-1", SOURCES)
+        assert store.known_trial(trial.key, 1, variant_id="torch-1", sources=SOURCES) is None
         winner = store.winner(FORWARD.bucket().id(), "h200")
         assert winner is not None and winner.trial_id == trial.id
         assert database.faults() == []
@@ -160,6 +160,6 @@ def test_an_upgrade_that_leaves_rows_pointing_nowhere_is_undone(
     bench.record(stage_key(BK=32))
     path = bench.close()
     release('op.execute("DELETE FROM problems")')
-    with pytest.raises(ResultsError, match="point nowhere, the first in table trials"):
+    with pytest.raises(ResultsError, match="refer to missing rows, the first in table trials"):
         open_database(path, create=False)
     assert pragma(path, "user_version") == SCHEMA_VERSION

@@ -60,7 +60,7 @@ def test_a_known_outcome_is_the_latest_of_this_environment(bench: Bench, tmp_pat
     assert known is not None
     assert known.outcome == HANG
     other = bench.store.add_environment(replace(ENVIRONMENT, driver="591.0"))
-    found = bench.store.known_outcome(key, other, variant_id=VARIANT.id, sources=SOURCES)
+    found = bench.store.known_trial(key, other, variant_id=VARIANT.id, sources=SOURCES)
     assert found is None
 
 
@@ -85,7 +85,7 @@ def test_a_stages_time_is_its_own_and_its_failure_may_be_anothers(bench: Bench) 
     assert bench.known(good, other_edited) is not None
     assert bench.known(bad) is not None
     assert bench.known(bad, other_edited) is None
-    elsewhere = bench.store.known_outcome(
+    elsewhere = bench.store.known_trial(
         bad, bench.environment_id, variant_id="under another interface", sources=other_edited
     )
     assert elsewhere is not None, "a known hang is not run again under another interface"
@@ -179,7 +179,7 @@ def test_winners_of_targets_and_problems_stand_beside_each_other(bench: Bench) -
 def test_a_prediction_gives_way_to_a_measurement_and_never_replaces_it(bench: Bench) -> None:
     bench.win(predicted=True)
     bench.win()
-    with pytest.raises(ResultsError, match=r"prediction .* cannot replace it: measure it first"):
+    with pytest.raises(ResultsError, match=r"prediction .* cannot replace it; measure the variant"):
         bench.win(predicted=True)
     assert [w.provenance for w in bench.store.winners()] == ["measured"]
 

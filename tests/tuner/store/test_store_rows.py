@@ -67,7 +67,7 @@ def test_a_malformed_row_is_skipped_and_named_once(
 ) -> None:
     notes: list[str] = []
     with open_database(path, create=False) as database:
-        store = Store(database, note=notes.append)
+        store = Store(database, warn=notes.append)
         spoil(path, table, column, value)
         read: dict[str, Callable[[], Sized]] = {
             "trials": store.trials, "winner_rows": store.winners, "problems": store.problems,

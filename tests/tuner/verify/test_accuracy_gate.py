@@ -15,8 +15,8 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch import stage_launcher
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER
-from gdn_ops.tuner.verify.accuracy_gate import Verdict, run, verify
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE
+from gdn_ops.tuner.verify.accuracy_gate import GateResult, run, verify
 
 PROBLEM = Problem(
     op="forward", H=4, HV=8, K=32, V=20, dtype="fp32", tokens=512, sequences=1, final_state=True
@@ -47,7 +47,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDN_CACHE_DIR", str(tmp_path))
 
 
-def verified(problem: Problem, **options: Any) -> Verdict:
+def verified(problem: Problem, **options: Any) -> GateResult:
     return verify(problem, Variant.default("torch", problem), **options)
 
 
@@ -192,21 +192,21 @@ def test_reading_past_an_input_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     breaking(monkeypatch, leak)
     verdict = verified(PROBLEM)
-    assert (verdict.status, verdict.errors["o"]) == ("wrong", NO_NUMBER)
+    assert (verdict.status, verdict.errors["o"]) == ("wrong", NOT_FINITE)
 
 
 def test_tokens_of_nobody_are_read_at_ones_peril(monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, lambda values: values["o"].add_(values["v"][:, -1:].mean() * 1e-9))
     faults = [case.fault for case in verified(PACKED).cases if case.status == "wrong"]
     assert len(faults) == 1
-    assert faults[0].startswith("'empty, short and ragged sequences with tokens of nobody behind'")
+    assert faults[0].startswith("'empty, short and ragged sequences with unused tokens at the end'")
 
 
 def test_noise_within_the_bar_is_nondeterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, lambda v: v["o"].mul_(1 + 1e-6 * torch.rand_like(v["o"])))
     verdict = verified(PROBLEM)
     assert verdict.status == "nondeterministic"
-    assert "run 2 gives other bits of o than run 1" in verdict.message
+    assert "o of run 2 differs in bits from run 1" in verdict.message
 
 
 def test_a_rare_slip_needs_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_a_rare_slip_needs_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None
     runs.clear()
     verdict = verified(PROBLEM, repeats=30)
     assert verdict.status == "nondeterministic"
-    assert "'several chunks and a ragged end': run 7 gives other bits of o" in verdict.message
+    assert "'several chunks and a ragged end': o of run 7 differs in bits" in verdict.message
 
 
 def test_a_neumann_series_over_a_chunk_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

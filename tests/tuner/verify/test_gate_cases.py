@@ -7,7 +7,7 @@ import torch
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.verify.accuracy import NO_NUMBER, bar, first_wrong, rms_error, same_bits
+from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
 from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
 from gdn_ops.tuner.verify.poison import poisoned_memory
 
@@ -106,7 +106,7 @@ def test_gradients_and_narrow_keys_have_wider_bars() -> None:
 def test_the_error_is_relative_and_nan_is_infinitely_wrong() -> None:
     ref = torch.full((4, 3), 2.0, dtype=torch.float64)
     assert rms_error(ref.float() * 1.01, ref) == pytest.approx(0.01, rel=1e-4)
-    assert rms_error(torch.full((4, 3), float("nan")), ref) == NO_NUMBER
+    assert rms_error(torch.full((4, 3), float("nan")), ref) == NOT_FINITE
     assert rms_error(torch.zeros(0, 3), torch.zeros(0, 3)) == 0.0
 
 
@@ -140,7 +140,7 @@ def test_poisoned_memory_is_nan_and_guarded_until_it_ends() -> None:
         assert all(x.isnan().all() and x.shape == (2, 3) for x in floats)
         assert floats[2].dtype == torch.float16
         assert torch.empty(3, dtype=torch.int32).shape == (3,)
-        assert guards.trespass() == ""
+        assert guards.overwritten() == ""
         floats[0].as_strided((7,), (1,))[6] = 1.0
-        assert guards.trespass() == "it writes past the end of a tensor [2, 3]"
+        assert guards.overwritten() == "it writes past the end of a tensor [2, 3]"
     assert (torch.empty, torch.empty_like, torch.Tensor.new_empty) == allocators

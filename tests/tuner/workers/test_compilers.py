@@ -21,11 +21,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[list[Job]]:
     """The jobs of each request; all of them crash."""
     log: list[list[Job]] = []
 
-    def begin(self: WorkerPool, jobs: list[Job]) -> Iterator[JobResult]:
+    def start(self: WorkerPool, jobs: list[Job]) -> Iterator[JobResult]:
         log.append(list(jobs))
         return iter([JobResult(job=job, status="crash") for job in jobs])
 
-    monkeypatch.setattr(WorkerPool, "begin", begin)
+    monkeypatch.setattr(WorkerPool, "start", start)
     return log
 
 
@@ -55,7 +55,7 @@ def test_every_kernel_that_the_gate_launches_is_compiled_once(
     from gdn_ops.codegen.render import render
 
     pieces = work(problem, plan)
-    rows = compilers().begin(problem, pieces)()
+    rows = compilers().start(problem, pieces)()
     assert [row is None for row in rows] == [KERNELS[s].language == "torch" for _, s, _ in pieces]
     compiled = [
         render(KERNELS[job.payload["stage"]], Problem.from_facts(job.payload["problem"]),
@@ -76,8 +76,8 @@ def test_every_kernel_that_the_gate_launches_is_compiled_once(
 def test_a_request_waits_for_the_one_before_it(begun: list[list[Job]]) -> None:
     several = compilers()
     problem = prefill(tokens=8192)
-    first = several.begin(problem, work(problem, "fused")[:1])
-    second = several.begin(problem, work(problem, "fused")[1:2])
+    first = several.start(problem, work(problem, "fused")[:1])
+    second = several.start(problem, work(problem, "fused")[1:2])
     assert len(begun) == 2
     # rows are known however often, and in whatever order, they are asked for
     assert [row and row.stage for row in (*second(), *first(), *first())] == [

@@ -1,4 +1,4 @@
-"""Time on the CPU: pinned threads, batches of calls, the wall clock."""
+"""The CPU timer: a fixed number of threads, batches of calls and the wall clock."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.measure.timers import Run, Sampler, batch
-from gdn_ops.tuner.workers.cores import cores
 
 LARGE_SETS = 1 << 29
-"""Bytes of a set from which two are enough."""
+"""Two argument sets of at least this many bytes are enough."""
 WARM_SECONDS = 0.02
 
 
 class CpuTimer:
-    """Samples eager calls; sets torch's thread count of the whole process."""
+    """Samples eager calls; sets PyTorch's number of threads for the whole process."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -28,7 +28,7 @@ class CpuTimer:
         return 2 if set_bytes >= LARGE_SETS else 3
 
     def samplers(
-        self, run: Run, sets: int, *, eager: bool = False, beside: bool = True
+        self, run: Run, sets: int, *, eager: bool = False, all_methods: bool = True
     ) -> dict[str, Sampler]:
         arguments = cycle(range(sets))
 
@@ -49,11 +49,11 @@ class CpuTimer:
     def conditions(self) -> dict[str, Any]:
         available = cores()
         load = os.getloadavg()[0]
-        flags = []
+        warnings = []
         if torch.get_num_threads() > available:
-            flags.append(f"{torch.get_num_threads()} threads share {available} cores")
+            warnings.append(f"{torch.get_num_threads()} threads share {available} cores")
         if self.load > available:
-            flags.append(
+            warnings.append(
                 f"busy machine: load {self.load:.1f} on {available} cores before measuring"
             )
         return {
@@ -61,5 +61,5 @@ class CpuTimer:
             "cores": available,
             "load_before": self.load,
             "load_after": load,
-            "flags": flags,
+            "warnings": warnings,
         }

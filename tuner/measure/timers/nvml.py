@@ -1,4 +1,4 @@
-"""What NVML says about a GPU while it is measured: clocks, heat, throttling, company."""
+"""The state of a GPU during a measurement, from NVML: clocks, heat, throttling, other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THROTTLING = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-"""Bits of NVML's clock event reasons that lower the clocks against the caller's will."""
+"""NVML's clock event reasons, by bit, that mean lower clocks than requested."""
 
 
 def gpu_state(device: torch.device) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def gpu_state(device: torch.device) -> dict[str, Any]:
 
     Returns:
         ``sm_mhz``, ``memory_mhz``, ``celsius``, ``watts``, ``throttled`` (reasons), ``processes``
-        and ``doubts`` (in words); or ``unknown``, why there is none of it.
+        and ``warnings`` (in words); or only ``unknown``, why the state is not known.
     """
     if importlib.util.find_spec("pynvml") is None:
         return {"unknown": "pynvml is not installed; pip install nvidia-ml-py"}
@@ -32,17 +32,17 @@ def gpu_state(device: torch.device) -> dict[str, Any]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return {"unknown": f"NVML does not start: {error}"}
+        return {"unknown": f"NVML cannot be used: {error}"}
     try:
         return _read(pynvml, device)
-    except pynvml.NVMLError as error:  # e.g. a slice of a GPU (MIG), which has no clocks of its own
-        return {"unknown": f"NVML does not tell: {error}"}
+    except pynvml.NVMLError as error:  # e.g. a part of a GPU (MIG), which has no clocks of its own
+        return {"unknown": f"NVML cannot read this GPU: {error}"}
     finally:
         pynvml.nvmlShutdown()
 
 
 def _read(nvml: Any, device: torch.device) -> dict[str, Any]:
-    # by UUID: CUDA_VISIBLE_DEVICES renumbers torch's devices, not NVML's
+    # by UUID, because CUDA_VISIBLE_DEVICES renumbers torch's devices and not NVML's
     uuid = str(torch.cuda.get_device_properties(device).uuid)
     handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
     reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
@@ -54,17 +54,17 @@ def _read(nvml: Any, device: torch.device) -> dict[str, Any]:
         "watts": nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
         "throttled": throttling(reasons),
         "processes": processes,
-        "doubts": doubts(throttling(reasons), processes),
+        "warnings": gpu_warnings(throttling(reasons), processes),
     }
 
 
 def throttling(reasons: int) -> list[str]:
-    """Name the throttling bits that are set."""
+    """The names of the throttling bits that are set."""
     return [name for bit, name in THROTTLING.items() if reasons & bit]
 
 
-def doubts(throttled: list[str], processes: int) -> list[str]:
-    """What makes times of this GPU doubtful; one of its processes is this one."""
+def gpu_warnings(throttled: list[str], processes: int) -> list[str]:
+    """Warnings about times on this GPU; ``processes`` includes this one."""
     found = [f"throttled GPU: {', '.join(throttled)}"] if throttled else []
     if processes > 1:
         found.append(f"shared GPU: {processes - 1} other processes compute on it")

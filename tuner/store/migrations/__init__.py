@@ -25,12 +25,12 @@ SCRIPTS = "gdn_ops.tuner.store:migrations"
 def upgrade(path: Path, engine: Engine) -> None:
     """Bring a database to the newest schema in one transaction, or leave it as it was.
 
-    The rows of an older schema are first copied to ``<name>.schema-<version>.bak`` beside it, for
-    a transaction guards against a kill and not against a wrong revision.
+    The rows of an older schema are first copied to ``<name>.schema-<version>.bak`` next to it: a
+    transaction protects from a kill, but not from a wrong revision.
 
     Args:
-        engine: whose connections do not enforce foreign keys, so that tables can be rebuilt, and
-            whose transactions begin with the write lock.
+        engine: its connections must not enforce foreign keys, so that tables can be rebuilt, and
+            its transactions must take the write lock when they start.
 
     Raises:
         ResultsError: the database is of a newer version, or the new rows contradict each other.
@@ -47,7 +47,7 @@ def upgrade(path: Path, engine: Engine) -> None:
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's configuration, for a connection that is in a transaction."""
+    """Alembic's configuration for a connection that has started a transaction."""
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
     config.attributes["connection"] = connection
@@ -64,8 +64,8 @@ def _require_sound(connection: Connection, path: Path) -> None:
     if broken:
         raise ResultsError(
             f"{path} was not upgraded to schema version {SCHEMA_VERSION}: {len(broken)} rows would "
-            f"point nowhere, the first in table {broken[0][0]}; the file is as it was. "
-            "Move it away, and report this."
+            f"refer to missing rows, the first in table {broken[0][0]}; the file is unchanged. "
+            "Move it away and report this."
         )
 
 

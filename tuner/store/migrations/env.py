@@ -1,4 +1,4 @@
-"""Alembic's entry: run the revisions on the connection, in the transaction, of ``upgrade``."""
+"""Alembic's entry point: runs the revisions in the transaction that ``upgrade`` has started."""
 
 from __future__ import annotations
 

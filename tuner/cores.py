@@ -1,4 +1,4 @@
-"""How many processors this process has."""
+"""How many CPU cores this process may use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def cores() -> int:
-    """Cores this process may use, which can be fewer than the machine has."""
+    """Number of cores that this process may use; it can be smaller than the machine's."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""The file of Optuna's studies: the sampler's memory, kept beside the results database.
+"""The file of Optuna's studies, next to the results database.
 
-SQLite and not Optuna's journal, which is faster: a kill while the journal is written leaves a torn
-line that makes it unreadable, or a lock that the next run waits 30 seconds for. The file can be
-deleted at any time: every outcome stands in the results database and is added again.
+It is an SQLite file. Optuna's journal would be faster, but a kill during a write leaves a torn line
+that makes it unreadable, or a lock for which the next run waits 30 seconds. The file can be deleted
+at any time: every outcome is in the results database and is added again.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ BUSY_SECONDS = 60.0
 
 
 def studies_beside(database: Path) -> Path:
-    """The file of the studies that belong to a results database."""
+    """The path of the studies that belong to a results database."""
     return database.with_name(f"{database.stem}-studies.db")
 
 
 @cache
 def storage_of(path: Path) -> RDBStorage:
-    """Open the studies of a file, which is made if it is missing.
+    """Open a file of studies; it is created if it does not exist.
 
     Raises:
-        ResultsError: the file is no SQLite database, locked or not writable.
+        ResultsError: the file is not an SQLite database, is locked or cannot be written.
     """
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        # no sync at each commit: after a power cut the results database has what is lost here
+        # no sync at each commit: what a power cut loses here is in the results database
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
@@ -49,12 +49,12 @@ def storage_of(path: Path) -> RDBStorage:
 
 @contextmanager
 def study_errors(path: Path | None) -> Iterator[None]:
-    """Turn the errors of Optuna's storage into a ResultsError with the remedy."""
+    """Turn errors of Optuna's storage into a ResultsError with the remedy."""
     try:
         yield
     except (StorageInternalError, DBAPIError, sqlite3.Error) as error:
         cause = str(error.__cause__ or error).partition("\n")[0]
         raise ResultsError(
-            f"the search's memory {path} cannot be used ({cause}); make room if the disk is full, "
-            "else delete the file: nothing is lost, the results database has every trial."
+            f"the file of the search's studies, {path}, cannot be used ({cause}); free space if "
+            "the disk is full, else delete the file: every trial is in the results database."
         ) from error

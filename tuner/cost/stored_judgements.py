@@ -1,4 +1,4 @@
-"""The cost model judged by every row of the results databases."""
+"""Judgements of the cost model by all trials that results databases hold."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.results_file import exists
+from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.cost.judgement import Judgement, judge
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.workers.cores import cores
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 
-def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgement]:
-    """Judge the model on every target that has rows.
+def stored_judgements(paths: Iterable[Path], *, warn: Callable[[str], None]) -> list[Judgement]:
+    """Judge the model on every target that has ok trials.
 
-    A CPU's rows are predicted with the rates of this machine, which change the times more than
-    their order.
+    Trials on a CPU are predicted with the rates of this machine. On another CPU the predicted times
+    are then wrong, but their order is less so.
 
     Args:
-        paths: databases; one that does not exist has no rows.
-        note: takes a sentence about rows that are left out.
+        paths: databases; one that does not exist is skipped.
+        warn: is called with a sentence for rows that are left out.
     """
     trials: dict[str, list[Trial]] = defaultdict(list)
     problems: dict[str, dict[str, object]] = {}
@@ -34,7 +34,7 @@ def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgem
         if not exists(path):
             continue
         with open_database(path, create=False, writable=False) as database:
-            store = Store(database, note=note)
+            store = Store(database, warn=warn)
             problems |= {name: dict(facts) for name, facts in store.problems().items()}
             for trial in store.trials(status="ok"):
                 trials[trial.key.target].append(trial)
@@ -43,14 +43,14 @@ def judged(paths: Iterable[Path], *, note: Callable[[str], None]) -> list[Judgem
         for name, rows in trials.items():
             target = _target(name, rows[0].key.arch)
             if target is None:
-                note(f"{len(rows)} trials on {name} are left out: its rates are not known.")
+                warn(f"{len(rows)} trials on {name} are left out: its peak rates are not known.")
                 continue
             found += judge(rows, problems, CostModel(target, pool).seconds)
     return found
 
 
 def _target(name: str, arch: str) -> Target | None:
-    """The row of a stored target; CPUs are told apart by their names alone."""
+    """The target of a stored name; None if it is not known. Of a CPU only the name matters."""
     if name in TARGETS:
         return TARGETS[name]
     if name.startswith("cpu"):

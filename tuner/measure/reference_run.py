@@ -1,4 +1,4 @@
-"""The baseline of every speed-up: the rule in plain PyTorch, in float32."""
+"""The reference of every speed-up: the rule in plain PyTorch, in float32."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gdn_ops.tuner.verify.expected import gradients_of, inputs_of
 
 
 def reference_run(problem: Problem, calls: list[Call]) -> Run:
-    """What one sample of the baseline repeats, a call of a set.
+    """A function that makes one call of the reference on an argument set.
 
-    The chunkwise form, token by token for decode and on a pool; of a backward problem the forward
-    too, whose intermediates autograd needs.
+    The reference is the chunkwise form; for decode and pool problems the token recurrence. For a
+    backward problem it includes the forward, whose intermediates autograd needs.
     """
     if problem.op == "pool":
         return lambda i: _step(problem, calls[i])
