@@ -104,7 +104,7 @@ def test_the_stages_around_one_are_as_they_are_said_to_be() -> None:
         plans_for(PROBLEM, CPU)["pair"][-1], {"first": {"tile": 128}, "second": {"warps": 8}}
     )
     first, second = interface
-    assert (first.start, second.begin) == ({"tile": 128}, {"warps": 8})
+    assert (first.start, second.start) == ({"tile": 128}, {"warps": 8})
     assert dict(second.variant({"warps": 1}).stages) == {
         "first": (("tile", 128),), "second": (("warps", 1),),
     }  # fmt: skip
@@ -134,5 +134,5 @@ def test_every_problem_of_every_workload_has_a_plan(workload: str, target: str) 
         for name, interfaces in plans.items():
             for spaces in interfaces:
                 assert [space.stage for space in spaces] == list(PLANS[name].stages(problem))
-                variant = spaces[-1].variant(spaces[-1].configs[0])
+                variant = spaces[-1].variant(spaces[-1].start)
                 assert variant.plan == name
