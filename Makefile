@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 DOCS_STAMP := $(VENV)/.docs-ready
 
-.PHONY: help tune test test-all lint types bench docs clean
+.PHONY: help tune test test-all exhaustive lint types bench docs clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,8 +16,11 @@ test: $(STAMP) lint types  ## set up .venv and run lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # the tests marked `triton` under the other supported versions of Triton
-test-all: test docs  ## test, the site, and Triton's other versions
+test-all: test exhaustive docs  ## test, every case of it, the site, and Triton's other versions
 	$(BIN)/python -m tests.triton_versions
+
+exhaustive: $(STAMP)  ## every case of what `test` samples
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "exhaustive or hypothesis" --hypothesis-profile exhaustive
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,9 +1,15 @@
-"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do."""
+"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do.
+
+It patches the language once per launch.
+"""
+
+import inspect
 
 import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.runtime import interpreter
 
 from gdn_ops.codegen.interpreter import patch_interpreter
 
@@ -62,3 +68,55 @@ def test_a_scalar_comparison_masks_a_block() -> None:
     assert y.tolist() == [0, 1, 2, -1, 2, 2, 2, 2]
     _first[(1,)](x, y, 0, 4)
     assert y.tolist() == [-1, -1, -1, -1, 0, 0, 0, 0]
+
+
+@triton.jit
+def _sum_of_squares(x):  # type: ignore[no-untyped-def]
+    return tl.sum(x * x, axis=0)
+
+
+@triton.jit
+def _sums(x, y, N: tl.constexpr):  # type: ignore[no-untyped-def]
+    values = tl.load(x + tl.arange(0, N))
+    for _ in range(3):
+        values += tl.max(values, axis=0)
+    tl.store(y, _sum_of_squares(values))
+
+
+def _builtins() -> list[tuple[str, object]]:
+    parts = (tl, tl.core, tl.math, tl.tensor)
+    return [
+        (name, member)
+        for part in parts
+        for name, member in inspect.getmembers(part, tl.core.is_builtin)
+    ]
+
+
+def test_a_launch_patches_each_part_of_the_language_once_and_restores_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patch_interpreter()
+    before = _builtins()
+    calls = []
+    theirs = interpreter._patch_builtin
+    monkeypatch.setattr(
+        interpreter, "_patch_builtin", lambda part, *rest: (calls.append(part), theirs(part, *rest))
+    )
+    y = torch.zeros(1)
+    for launch in (1, 2):
+        _sums[(2,)](torch.tensor([1.0, 2.0]), y, 2)
+        assert y.item() == 15**2 + 16**2
+        assert calls.count(tl) == launch
+        assert 0 < calls.count(tl.core) <= launch
+    assert _builtins() == before
+
+
+def test_a_launch_that_fails_restores_the_language() -> None:
+    patch_interpreter()
+    load = tl.load
+    with pytest.raises(interpreter.InterpreterError):
+        _sums[(1,)](torch.tensor([1.0, 2.0]), 1.5, 2)
+    assert tl.load is load
+    y = torch.zeros(1)
+    _sums[(1,)](torch.tensor([1.0, 2.0]), y, 2)
+    assert y.item() == 15**2 + 16**2

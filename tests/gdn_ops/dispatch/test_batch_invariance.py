@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """A product that two threads share may be cut by the size of the batch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 def ran(plan: str, arguments: dict[str, Any], t: slice, n: int, b: int = 0) -> list[Tensor]:
     """Return o, the final state and the gradients of q, v, g, beta of one sequence of a call."""
     leaves = {name: arguments[name].clone().requires_grad_() for name in PER_TOKEN}
@@ -38,6 +48,7 @@ def ran(plan: str, arguments: dict[str, Any], t: slice, n: int, b: int = 0) -> l
     return [o[b, t], ht[n], *(x[b, t] for x in gradients if x is not None)]
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("plan", SIZES)
 def test_a_sequence_has_the_same_bits_alone_in_a_batch_and_packed(plan: str) -> None:
     alone = call(B=1, state=False, **SIZES[plan])

@@ -102,7 +102,7 @@ def check(name: str, ref: Tensor, got: Tensor, dtype: torch.dtype) -> None:
     assert_close(name, ref, got, bar)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_any_call_of_the_chunk_function(c: dict[str, Any]) -> None:
     x = tensors(c)
@@ -127,7 +127,7 @@ def test_any_call_of_the_chunk_function(c: dict[str, Any]) -> None:
             assert leaf.grad.isfinite().all()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(calls())
 def test_any_call_of_the_recurrent_function(c: dict[str, Any]) -> None:
     x = tensors(c)

@@ -13,11 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from gdn_ops.tuner.strategies.study_file import studies_beside
+import pytest
 
-KILLS = 20
-WHILE_STARTING = 7
-"""Kills of which fall into imports and the making of the database, the others into trials."""
+from gdn_ops.tuner.strategies.study_file import studies_beside
 
 PROBLEM = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32"}
 PROBLEMS = [{**PROBLEM, "tokens": 64}, {**PROBLEM, "tokens": 32, "final_state": True}]
@@ -84,18 +82,22 @@ def trials(folder: Path) -> set[int]:
     return found
 
 
-def test_twenty_kills_lose_no_trial_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    rng = random.Random(2412)
+@pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.exhaustive)])
+def test_kills_lose_no_trial_and_the_next_run_goes_on(kills: int, tmp_path: Path) -> None:
+    """A third of the kills falls into imports and the making of the database, the others into
+    trials.
+    """
+    rng, while_starting = random.Random(2412), kills // 3
     (tmp_path / "tiny.json").write_text(json.dumps(PROBLEMS))
-    kinds = [killed_while_starting] * WHILE_STARTING
-    kinds += [killed_after_trials] * (KILLS - WHILE_STARTING)
+    kinds = [killed_while_starting] * while_starting
+    kinds += [killed_after_trials] * (kills - while_starting)
     first, *others = kinds
     rng.shuffle(others)
     reported: set[int] = set()
     for killed in (first, *others):
         reported |= set(killed(tmp_path, rng))
         assert reported <= trials(tmp_path), "a trial that was reported is not in the database"
-    assert len(reported) >= KILLS - WHILE_STARTING
+    assert len(reported) >= kills - while_starting
 
     before = trials(tmp_path)
     last = tune(tmp_path, "--trials", "1", "--again")
