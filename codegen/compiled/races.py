@@ -13,10 +13,11 @@ unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gdn_ops.codegen.compiled.ttgir import NAME, VALUE, Op, arithmetic, parse
 from gdn_ops.codegen.errors import UnreadableCode
 
 ROUNDS = 8
@@ -25,34 +26,10 @@ PRODUCTS = ("ttng.tc_gen5_mma", "ttng.tc_gen5_mma_scaled")
 WRITES = ("ttg.async_copy_global_to_local", "ttg.local_store", "ttng.tmem_store")
 COPIES = ("ttng.async_tma_copy_global_to_local", "ttng.async_tma_gather")
 
-_VALUE = r"%[\w$.-]+(?:#\d+)?"
-_NAME = re.compile(_VALUE)
-_OP = re.compile(r'^(?:(%[\w$.-]+)(?::(\d+))? = )?"?([a-z][\w.]*)"?(.*)$')
-_GUARDED = re.compile(rf"({_VALUE})(?:\[({_VALUE})?\])?")
-_LOOP = re.compile(rf"^(?: unsigned)? ({_VALUE}) = ({_VALUE}) to ({_VALUE}) step ({_VALUE})")
-_CARRIED = re.compile(rf"({_VALUE}) = ({_VALUE})")
-_CONSTANT = re.compile(r" (true|false|-?\d+)\b(?!\.)")
+_GUARDED = re.compile(rf"({VALUE})(?:\[({VALUE})?\])?")
+_LOOP = re.compile(rf"^(?: unsigned)? ({VALUE}) = ({VALUE}) to ({VALUE}) step ({VALUE})")
+_CARRIED = re.compile(rf"({VALUE}) = ({VALUE})")
 _PENDING = re.compile(r"pendings = (\d+)")
-_ARITHMETIC: dict[str, Callable[[int, int], int]] = {
-    "arith.addi": lambda a, b: a + b,
-    "arith.subi": lambda a, b: a - b,
-    "arith.muli": lambda a, b: a * b,
-    "arith.divsi": lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),
-    "arith.remsi": lambda a, b: abs(a) % abs(b) * (1 if a >= 0 else -1),
-    "arith.minsi": min,
-    "arith.maxsi": max,
-    "arith.andi": lambda a, b: a & b,
-    "arith.ori": lambda a, b: a | b,
-    "arith.xori": lambda a, b: a ^ b,
-}
-_COMPARISONS: dict[str, Callable[[int, int], bool]] = {
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "slt": lambda a, b: a < b,
-    "sle": lambda a, b: a <= b,
-    "sgt": lambda a, b: a > b,
-    "sge": lambda a, b: a >= b,
-}
 
 
 class Race(NamedTuple):
@@ -82,31 +59,13 @@ def races(ttgir: str) -> tuple[Race, ...]:
     """
     if not any(product in ttgir for product in ("isAsync = true", *PRODUCTS)):
         return ()
-    program, _ = _block(iter(ttgir.splitlines()))
+    program = parse(ttgir)
     found: set[Race] = set()
     for taken in (True, False) if "scf.if" in ttgir else (True,):
         walk = _Walk(taken)
         walk.run(program)
         found |= walk.found
     return tuple(sorted(found))
-
-
-class _Op(NamedTuple):
-    result: str
-    results: int
-    name: str
-    text: str
-    regions: list[list[_Op]]
-
-    @property
-    def operands(self) -> list[str]:
-        """Names of the values it takes."""
-        return _NAME.findall(self.head)
-
-    @property
-    def head(self) -> str:
-        """What stands before attributes and types."""
-        return re.split(r" \{| : ", self.text, maxsplit=1)[0]
 
 
 class _Tile(NamedTuple):
@@ -137,22 +96,6 @@ class _Barrier:
 _Value = int | _Tile
 
 
-def _block(lines: Iterator[str]) -> tuple[list[_Op], str]:
-    """The operations up to the closing brace, and the line it stands in."""
-    ops: list[_Op] = []
-    for line in map(str.strip, lines):
-        if line.startswith("}"):
-            return ops, line
-        if not (found := _OP.match(line)):
-            continue
-        op = _Op(found[1] or "", int(found[2] or 1), found[3], found[4], [])
-        ops.append(op)
-        while line.endswith("{"):
-            region, line = _block(lines)
-            op.regions.append(region)
-    return ops, ""
-
-
 class _Walk:
     """One way through a program, as far as tiles, products and waits go."""
 
@@ -164,7 +107,7 @@ class _Walk:
         self._issued = 0
         self._barriers: dict[_Tile, _Barrier] = {}
 
-    def run(self, ops: Sequence[_Op]) -> list[_Value | None]:
+    def run(self, ops: Sequence[Op]) -> list[_Value | None]:
         """Run a block; what it yields."""
         for op in ops:
             if op.name == "scf.yield":
@@ -175,7 +118,7 @@ class _Walk:
                 self._step(op)
         return []
 
-    def _region(self, op: _Op) -> None:
+    def _region(self, op: Op) -> None:
         results: list[_Value | None] = []
         if op.name in ("module", "tt.func"):
             self.run(op.regions[0])
@@ -192,7 +135,7 @@ class _Walk:
                     self.run(region)
         self._bind(op, results)
 
-    def _loop(self, op: _Op) -> list[_Value | None]:
+    def _loop(self, op: Op) -> list[_Value | None]:
         if not (found := _LOOP.match(op.text)):
             raise UnreadableCode(
                 f"a loop is not understood: scf.for{op.text[:80]}; update gdn-ops."
@@ -211,7 +154,7 @@ class _Walk:
             carried = self.run(op.regions[0])
         return carried
 
-    def _step(self, op: _Op) -> None:
+    def _step(self, op: Op) -> None:
         names, results = op.operands, list[_Value | None]()
         if op.name == "ttg.warp_specialize":
             raise UnreadableCode(
@@ -219,7 +162,7 @@ class _Walk:
                 "looked for; check it on a GPU with compute-sanitizer or Triton's ConSan."
             )
         if op.name.startswith("arith."):
-            results = [self._arithmetic(op, names)]
+            results = [arithmetic(op, [self._values.get(name) for name in names])]
         elif op.name in ("ttg.local_alloc", "ttng.tmem_alloc"):
             tile = _Tile(op.result)
             results = [tile]
@@ -247,35 +190,12 @@ class _Walk:
         elif op.name in WRITES:
             self._write(self._tile(names[1]))
         elif op.name in COPIES:
-            tile, _, predicate = _NAME.findall(op.head.split("]", 1)[1])
+            tile, _, predicate = NAME.findall(op.head.split("]", 1)[1])
             if self._number(predicate) != 0:
                 self._write(self._tile(tile))
         self._bind(op, results)
 
-    def _arithmetic(self, op: _Op, names: list[str]) -> _Value | None:
-        if op.name == "arith.constant":
-            found = _CONSTANT.match(op.text)
-            return int({"true": "1", "false": "0"}.get(found[1], found[1])) if found else None
-        if op.name == "arith.select":
-            condition, *either = (self._values.get(name) for name in names)
-            if condition is None:
-                return either[0] if either[0] == either[1] else None
-            return either[0] if condition else either[1]
-        numbers = [self._number(name) for name in names]
-        if op.name in ("arith.extsi", "arith.extui", "arith.trunci"):
-            return numbers[0]
-        if None in numbers or len(numbers) != 2:
-            return None
-        a, b = (int(n) for n in numbers if n is not None)
-        if op.name == "arith.cmpi":
-            compare = _COMPARISONS.get(op.text.split(",")[0].strip())
-            return None if compare is None else int(compare(a, b))
-        if op.name in ("arith.divsi", "arith.remsi") and b == 0:
-            return None
-        compute = _ARITHMETIC.get(op.name)
-        return None if compute is None else compute(a, b)
-
-    def _group_product(self, op: _Op, names: list[str]) -> None:
+    def _group_product(self, op: Op, names: list[str]) -> None:
         if "isAsync = true" not in op.text:
             self._flight = []
             return
@@ -283,7 +203,7 @@ class _Walk:
         left = names[:1] if "} : !ttg.memdesc" in op.text else []
         self._issue(op.result, [self._tile(name) for name in (*left, names[1])])
 
-    def _tensor_product(self, op: _Op) -> None:
+    def _tensor_product(self, op: Op) -> None:
         operands = _GUARDED.findall(op.head)
         scales = 2 * op.name.endswith("_scaled")
         reads = [name for name, _ in (*operands[:2], *operands[3 : 3 + scales])]
@@ -303,10 +223,10 @@ class _Walk:
         """A barrier's next phase completes when every product issued so far has."""
         self._barriers.setdefault(self._barrier(name), _Barrier()).arrivals.append(self._issued)
 
-    def _wait(self, op: _Op, names: list[str]) -> None:
+    def _wait(self, op: Op, names: list[str]) -> None:
         """Wait for the barrier's phase of this parity; no product arrives at a copy's barrier."""
         barrier = self._barriers.get(self._barrier(names[0]))
-        guards = _NAME.findall(op.head.split(" deps ")[0])[2:]
+        guards = NAME.findall(op.head.split(" deps ")[0])[2:]
         waits = all(self._number(guard) != 0 for guard in guards)
         if barrier is None or not barrier.arrivals or not waits:
             return
@@ -325,7 +245,7 @@ class _Walk:
             if any(tile.overlaps(read) for read in product.reads):
                 self.found.add(Race(_plain(tile.memory), _plain(product.name)))
 
-    def _bind(self, op: _Op, results: Sequence[_Value | None]) -> None:
+    def _bind(self, op: Op, results: Sequence[_Value | None]) -> None:
         names = [op.result] if op.results == 1 else [f"{op.result}#{i}" for i in range(op.results)]
         for i, name in enumerate(names):
             self._values[name] = results[i] if i < len(results) else None
