@@ -235,6 +235,6 @@ def test_bench_model_judges_every_stored_problem(
     command = ["bench", "--model", "--db", str(tmp_path / "rows.db")]
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert "4 variants of 1 problems: rank correlation" in out and PROBLEM.id() in out
+    assert "4 variants of 1 problems: mean rank correlation" in out and PROBLEM.id() in out
     assert run(["bench", *command[2:]]) == 2  # a database without --model
     assert run(["bench", "--model", "--db", str(tmp_path / "none.db")]) == 1
