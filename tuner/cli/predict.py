@@ -78,7 +78,9 @@ def predict(
             console.say(f"{problem.id()}: {ranked[0].variant.plan}")
     console.table(("problem", "variant", "predicted>", "vs best>"), rows)
     for (plan, reason), count in left_out.items():
-        console.remark(f"plan {plan} is not predicted for {count} of {len(problems)}: {reason}")
+        console.remark(
+            f"plan {plan} is not predicted for {count} of {len(problems)} problems: {reason}"
+        )
     if store:
         path = (expanded(db, "--db") if db else user_database()).absolute()
         kept = _store(best, row.name, row.arch, path)

@@ -19,6 +19,9 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--decode", {"op": "decode"}),
     ("--backward", {"op": "backward"}),
     ("--gate vector", {"gate": "vector"}),
+    ("--decode --varlen", {"op": "decode", "varlen": True}),
+    ("--backward --linear", {"op": "backward", "delta": False}),
+    ("--backward --gate vector", {"op": "backward", "gate": "vector"}),
 )
 """Options that change which stages a problem has, and their facts; the simplest first."""
 

@@ -1,4 +1,4 @@
-"""Time of a Triton stage on a GPU, from its machine code."""
+"""Predicted time of a Triton stage on a GPU, from its machine code."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.traffic import stage_bytes
 
 LAUNCH = 2.5e-6
-"""Seconds between the ends of two kernels of a CUDA graph."""
+"""Seconds that each kernel of a CUDA graph takes besides its work."""
 REACHED = {"memory": 0.85, "matrix": 0.65, "special": 0.8, "issue": 0.7}
-"""Of a peak rate a good kernel reaches."""
+"""Share of each peak rate that a good kernel reaches."""
 WAIT_CYCLES = 60.0
-"""Of a barrier, or of the wait for a product: what cannot be hidden in a program that is alone."""
-SCHEDULERS, SPECIAL_A_CYCLE, LANES = 4, 16, 32
-FLOPS_A_CYCLE = 256.0
-"""Of an SM's vector units: 128 lanes of a multiply and an add."""
+"""Clock cycles that a program waits at a barrier or for a matrix product, if it runs alone."""
+SCHEDULERS, SPECIAL_PER_CYCLE, LANES = 4, 16, 32
+"""Of an SM: its schedulers, its special functions per cycle, and the lanes of a warp."""
+FLOPS_PER_CYCLE = 256.0
+"""FLOPs per cycle of an SM's vector units: 128 lanes with a multiply and an add each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelTime:
-    """Seconds a stage is kept by each resource, and those that nothing hides.
+    """The seconds that a stage needs of each resource.
 
-    ``chain`` is what a program waits for itself, pass after pass of its loops.
+    Args:
+        memory, matrix, special, issue: seconds of memory traffic, matrix units, special functions
+            and issue slots, which overlap.
+        chain: seconds of waits within a program, one after another; they do not overlap.
     """
 
     memory: float
@@ -42,7 +46,7 @@ class KernelTime:
 
     @property
     def bound(self) -> str:
-        """The resource that takes longest."""
+        """The name of the part that takes longest."""
         parts = asdict(self)
         return max(parts, key=lambda name: parts[name])
 
@@ -54,13 +58,14 @@ class KernelTime:
 def kernel_time(
     stage: str, problem: Problem, config: Config, target: Target, resources: Resources
 ) -> KernelTime:
-    """What a compiled stage should take.
+    """The predicted time of a compiled stage.
 
-    The slowest of memory (each tensor once), matrix units, special functions and issue slots, of
-    the SM with the most programs, plus the waits of a program that follow one another.
+    It is the launch, plus the slowest of memory (each tensor moved once), matrix units, special
+    functions and issue slots, plus the waits within a program. All but memory are counted on the SM
+    that runs the most programs.
 
     Args:
-        config: a value for every axis the stage sees.
+        config: a value for every axis that the stage reads.
         resources: of the stage compiled for the target, with its loops.
     """
     spec = KERNELS[stage]
@@ -76,17 +81,17 @@ def kernel_time(
     for extent in spec.grid(problem, config, sizes):
         programs *= extent
     resident = max(1, resources.occupancy.blocks)
-    # of the SM that has the most to do
+    # programs of the SM that runs the most of them
     here = -(-programs // target.sms)
     one = _of_program(resources, passes)
     work = {name: here * resources.warps * amount for name, amount in one.items()}
-    clock = target.flops_fp32 / (target.sms * FLOPS_A_CYCLE) or 1.5e9
+    clock = target.flops_fp32 / (target.sms * FLOPS_PER_CYCLE) or 1.5e9
     moved = stage_bytes(spec, problem, config) * problem.tokens * problem.HV
     return KernelTime(
         memory=_over(moved, REACHED["memory"] * target.bandwidth),
         matrix=_over(work["flops_16"], REACHED["matrix"] * target.flops_16 / target.sms)
         + _over(work["flops_tf32"], REACHED["matrix"] * target.flops_tf32 / target.sms),
-        special=work["special"] * LANES / (REACHED["special"] * SPECIAL_A_CYCLE * clock),
+        special=work["special"] * LANES / (REACHED["special"] * SPECIAL_PER_CYCLE * clock),
         issue=work["instructions"] / (REACHED["issue"] * SCHEDULERS * clock),
         chain=-(-here // resident) * one["waits"] * WAIT_CYCLES / clock,
     )
@@ -95,9 +100,9 @@ def kernel_time(
 def expected_seconds(
     stage: str, problem: Problem, config: Config, target: Target, resources: Mapping[str, Any]
 ) -> float:
-    """What a stage should take, of resources as a worker tells them; infinite without any.
+    """The predicted seconds of a stage, from resources as a worker returns them.
 
-    Where nothing was compiled all configs are alike: infinite, too.
+    Infinite if the resources are not known, for instance because nothing was compiled.
     """
     if not resources.get("loops"):
         return float("inf")
@@ -106,7 +111,7 @@ def expected_seconds(
 
 
 def _of_program(resources: Resources, passes: tuple[float, ...]) -> Mapping[str, float]:
-    """What one warp of a program executes from its begin to its end."""
+    """What one warp of a program executes in total: instructions, FLOPs and waits by name."""
     total: dict[str, float] = {}
     for loop, times in zip(resources.loops, passes, strict=True):
         for name, amount in asdict(loop.mix).items():
@@ -115,5 +120,5 @@ def _of_program(resources: Resources, passes: tuple[float, ...]) -> Mapping[str,
 
 
 def _over(amount: float, rate: float) -> float:
-    """Seconds; none where the maker does not say the rate."""
+    """Seconds for an amount at a rate; 0 if the rate is not known."""
     return amount / rate if rate else 0.0

@@ -42,7 +42,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
         (["show", "--target", "qqqqqq"], "unknown target 'qqqqqq'. Known: a10"),
         (["show", "--db", "~nobody-by-this-name/r.db"], "--db is ~nobody-by-this-name/r.db"),
-        (["tune", "tiny", "--db", "~nobody-by-this-name/r.db"], "that home folder is unknown"),
+        (["tune", "tiny", "--db", "~nobody-by-this-name/r.db"], "its home folder cannot be found"),
         (["explain", "--raw-gate", "--gate", "none"], "a rule without a gate"),
         (["explain", "--tokens", "9" * 5000], "--tokens"),
         (["render", "split", "--set", f"{'A' * 9999}=1"], "unknown axis of plan split 'AAA"),
@@ -128,7 +128,7 @@ def test_a_prediction_is_shown_without_what_only_measured_rows_have(
     choice = Choice(FORWARD, target_named("h200"), variant, "predicted", winner, ())
     text = str(_explanation(choice))
     assert f"because  predicted winner: stored in {path}" in text
-    assert "plan split: `gdn predict` found plan torch faster" in text
+    assert "plan split: `gdn predict` expects plan torch to be faster" in text
     assert "None" not in text and "[" not in text and "stale" not in text
 
 

@@ -215,7 +215,10 @@ def test_predicted_winners_serve_a_gpu_until_one_is_measured(
     assert run([*command, "--store"]) == 0
     out, err = capsys.readouterr()
     assert "recurrent" in out and "Stored 1 of 1" in out
-    assert "plan torch is not predicted for 1 of 1: stage torch_decode is plain PyTorch" in err
+    assert (
+        "plan torch is not predicted for 1 of 1 problems: stage torch_decode is plain PyTorch"
+        in err
+    )
     table = WinnerTable(read_winners(db).winners)
     (winner,) = table.winners
     assert (winner.provenance, winner.target) == ("predicted", "b200")

@@ -51,7 +51,7 @@ def test_every_outcome_is_kept(bench: Bench) -> None:
     assert bench.store.trials(target="cpu") == []
 
 
-def test_a_known_outcome_is_the_latest_of_this_environment(bench: Bench, tmp_path: Path) -> None:
+def test_a_known_trial_is_the_latest_of_this_environment(bench: Bench, tmp_path: Path) -> None:
     key = stage_key(BK=32, BV=64)
     assert bench.known(key) is None
     bench.record(key)
