@@ -134,5 +134,5 @@ def test_every_problem_of_every_workload_has_a_plan(workload: str, target: str) 
         for name, interfaces in plans.items():
             for spaces in interfaces:
                 assert [space.stage for space in spaces] == list(PLANS[name].stages(problem))
-                variant = spaces[-1].variant(spaces[-1].start)
+                variant = spaces[-1].variant(spaces[-1].initial_config)
                 assert variant.plan == name
