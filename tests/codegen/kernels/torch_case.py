@@ -123,7 +123,7 @@ class TorchCase:
         arguments = [given[name] for name in spec.arguments(self.problem, config)]
         with poisoned_memory() as guards:
             results = getattr(module, spec.name)(*arguments)
-        assert not guards.trespass()
+        assert not guards.overwritten()
         return dict(zip(spec.outputs(self.problem, config), results, strict=True))
 
     def expected(self) -> dict[str, Tensor]:
