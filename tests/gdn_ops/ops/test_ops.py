@@ -17,13 +17,13 @@ from tests.gdn_ops.ops.calls import call, expected
 
 PLANS = ("torch", "split", "fused", "fused1", "recurrent")
 CASES: dict[str, dict[str, Any]] = {
-    "ragged": {},
-    "one chunk and a token": {"T": 65, "B": 1},
+    "ragged": {"T": 21},
+    "one chunk and a token": {"T": 65, "B": 1, "HV": 2},
     "no gate": {"gate": "none", "B": 1},
     "never decays": {"gate": "zero", "B": 1},
     "decays at once": {"gate": "strong", "B": 1},
     "odd head dims": {"K": 60, "V": 20, "T": 21, "B": 1},
-    "packed": {"B": 1, "T": 80, "offsets": [0, 5, 5, 70, 80]},
+    "packed": {"B": 1, "T": 80, "HV": 2, "offsets": [0, 5, 5, 70, 80]},
     "packed with padding": {"B": 1, "T": 40, "offsets": [0, 33]},
     "no state": {"state": False, "T": 20},
     "half precision": {"dtype": torch.float16, "B": 1},
