@@ -1,4 +1,4 @@
-"""The mended interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do.
+"""The corrected interpreter rounds fp32 to bf16 as PyTorch and GPUs do, loops and masks as they do.
 
 It patches the language once per launch.
 """

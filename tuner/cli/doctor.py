@@ -17,7 +17,7 @@ def doctor() -> int:
 
     Also which target this machine is, and whether rendered kernels can be cached.
 
-    Exits with 1 if something is broken, after a line that says how to mend it.
+    Exits with 1 if something is broken, after a line that says how to fix it.
 
     Example:
 

@@ -45,7 +45,7 @@ SPILLING = {
 }
 """Not compiled here. Four fp32 products of a chunk of 64 tokens fit no registers: 1.4 KB on sm_90.
 
-Of scan 0.4 KB, of reverse 0.6 KB, of dtransition 2 to 7 KB.
+Of scan 0.4 KB, of bwd_scan 0.6 KB, of segment_bwd_map 2 to 7 KB.
 """
 SPILLING_ON = {("bwd_scan", "a100"), ("segment_bwd_scan", "a100"), ("segment_bwd_map", "a100")}
 """Up to 160 bytes of 16-bit products, whose operands are in registers there."""

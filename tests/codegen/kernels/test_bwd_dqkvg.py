@@ -1,4 +1,4 @@
-"""Stage grads alone, against the chunk form in fp64 on the inputs it was given."""
+"""Stage bwd_dqkvg alone, against the chunk form in fp64 on the inputs it was given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage dgate alone, against the sum over the rest of each chunk and autograd in fp64."""
+"""Stage bwd_gate alone, against the sum over the rest of each chunk and autograd in fp64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage total alone: sums over value heads and over chunks."""
+"""Stage bwd_total alone: sums over value heads and over chunks."""
 
 from __future__ import annotations
 

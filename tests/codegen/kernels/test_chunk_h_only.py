@@ -1,4 +1,4 @@
-"""Stage states alone, against the chunk form in fp64 on the inputs it was given."""
+"""Stage chunk_h_only alone, against the chunk form in fp64 on the inputs it was given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage wu alone, against the products in fp64 of the A it was given; and behind stage solve."""
+"""Stage chunk_wu alone, against the products in fp64 of the A it was given; and behind solve."""
 
 from __future__ import annotations
 

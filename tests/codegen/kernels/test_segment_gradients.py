@@ -150,7 +150,7 @@ def walked_back(
     given: Mapping[str, Tensor | None],
     stages: dict[str, dict[str, Value]] | None = None,
 ) -> dict[str, Any]:
-    """What the stages up to ``dchain`` made; what none wrote is NaN, or POISON in ``whole``."""
+    """What all stages up to ``segment_bwd_carry`` made; the rest is NaN, or POISON in ``whole``."""
     launcher = backward_launcher(x, stages)
     workspace = launcher.workspace(backward_call(x, given))
     for stage in launcher.stages:

@@ -1,4 +1,4 @@
-"""Stages growth, transition and chain against the recurrence, and what they leave out."""
+"""Stages segment_bound, segment_map and segment_carry against the recurrence; what they skip."""
 
 from __future__ import annotations
 
