@@ -73,12 +73,13 @@ def choose(
         UnsupportedProblem: no plan can run the problem; the message lists every reason.
     """
     table = stored_winners() if table is None else table
-    bucket = (_typical(problem) if invariant else problem).bucket()
+    sized = _typical(problem) if invariant else problem
+    bucket = sized.bucket()
     refused: list[Refusal] = []
     for winner, how in table.candidates(bucket.id(), bucket.facts(), target.name, target.arch):
         name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
         try:
-            variant = Variant.from_json(winner.variant, problem)
+            variant = Variant.from_json(winner.variant, sized)
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
@@ -86,20 +87,25 @@ def choose(
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
-    return _fallback(problem, target, refused)
+    return _fallback(problem, sized, target, refused)
 
 
 def _typical(problem: Problem) -> Problem:
-    """Return the problem with fixed sizes, so that every batch gets the same choice."""
+    """Return the problem with fixed sizes, so that every batch gets the same choice.
+
+    A packed decode step stays packed, as its sequences may be empty and its stages are others.
+    """
     decoding = problem.op in ("decode", "pool")
     sequences = TYPICAL_SEQUENCES if decoding else 1
     tokens = sequences if decoding else TYPICAL_TOKENS
-    return replace(problem, tokens=tokens, sequences=sequences, varlen=False)
+    packed = problem.varlen and problem.op == "decode"
+    return replace(problem, tokens=tokens, sequences=sequences, varlen=packed)
 
 
-def _fallback(problem: Problem, target: Target, refused: list[Refusal]) -> Choice:
+def _fallback(problem: Problem, sized: Problem, target: Target, refused: list[Refusal]) -> Choice:
+    """Return the default variant for the sizes of ``sized``."""
     for name in PLANS:
-        variant = Variant.default(name, problem)
+        variant = Variant.default(name, sized)
         reasons = variant.reasons(problem, target)
         if name == FALLBACK and not reasons:
             return Choice(problem, target, variant, "fallback", None, tuple(refused))

@@ -18,7 +18,7 @@ APPLICATION_ID = 0x67646E73
 
 SCHEMA_VERSION = 3
 """The newest schema that this version can read: ``PRAGMA user_version``, which is the number of
-the last Alembic revision in ``tuner/migrations``."""
+the last Alembic revision in ``tuner/store/migrations``."""
 
 READ_SECONDS = 10.0
 """How long a reader waits for a lock; only databases that are not in WAL mode make it wait."""

@@ -1,4 +1,4 @@
-"""Run a stage of the WY form (solve, wu) alone; its references in fp64."""
+"""Run a stage of the WY form (solve, chunk_wu) alone; its references in fp64."""
 
 from __future__ import annotations
 

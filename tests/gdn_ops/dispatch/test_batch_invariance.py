@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import gdn_ops
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings
+from gdn_ops.dispatch.choice import choose
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.winners import WinnerTable
 from tests.gdn_ops.dispatch.test_choice import winner
@@ -110,6 +112,36 @@ def test_a_forced_plan_has_the_same_tiles_for_every_batch() -> None:
     assert tiles() == [8, 16]
     with gdn_ops.batch_invariant():
         assert tiles() == [8, 8]
+
+
+@pytest.mark.parametrize("stored", (False, True))
+def test_a_default_that_depends_on_sizes_is_the_same_for_every_batch(stored: bool) -> None:
+    heads: dict[str, Any] = {"H": 4, "HV": 8, "K": 64, "V": 64, "dtype": "fp32"}
+    problems = [
+        Problem(op="decode", tokens=B, sequences=B, initial_state=True, **heads) for B in (1, 256)
+    ]
+    target = target_of(CPU)
+    # a row of an older version, which knows no axis of the stage
+    old = {"plan": "torch", "interface": {}, "stages": {"torch_recurrent": {}}}
+    row = winner(problems[1].bucket(), target=target.name, arch=target.arch, variant=old)
+    table = WinnerTable((row,) if stored else ())
+
+    def reads(invariant: bool) -> list[object]:
+        choices = [choose(problem, target, table, invariant=invariant) for problem in problems]
+        assert all((choice.how == "fallback") is not stored for choice in choices)
+        return [choice.variant.config("torch_decode")["reads"] for choice in choices]
+
+    assert reads(invariant=False) == [2, 1]
+    assert reads(invariant=True) == [1, 1]
+
+
+def test_a_packed_decode_step_has_a_choice() -> None:
+    problem = Problem(op="decode", H=1, HV=2, K=16, V=32, dtype="fp32", tokens=3, sequences=3)
+    packed = replace(problem, varlen=True)
+    with gdn_ops.batch_invariant():
+        assert [name for name, _ in bindings.choice_for(packed, CPU).variant.stages] == [
+            "torch_recurrent"
+        ]
 
 
 def test_the_mode_ends_with_its_block_and_combines_with_using() -> None:
