@@ -5,7 +5,7 @@ from __future__ import annotations
 from gdn_ops.codegen.axis import Axis
 
 BT = Axis("BT", (16, 32, 64, 128), 64, "tokens per chunk")
-STORE = Axis("store", ("io", "fp32"), "io", "element type of the tensors that stages exchange")
+STORE = Axis("store", ("io", "fp32"), "io", "dtype of tensors between stages; io: that of q")
 DOT = Axis(
     "dot",
     ("ieee", "tf32", "tf32x3", "native"),
@@ -19,8 +19,8 @@ LOADS = Axis(
     "pointer",
     "whether tiles are read through pointers or tensor descriptors (TMA)",
 )
-LAYOUT = Axis("layout", ("KV", "VK"), "KV", "the state in registers as [K, V] or as [V, K]")
-EXP = Axis("exp", ("exp", "exp2"), "exp2", "decays as powers of e, or of 2 from scaled gates")
+LAYOUT = Axis("layout", ("KV", "VK"), "KV", "the state in registers is [K, V] or [V, K]")
+EXP = Axis("exp", ("exp", "exp2"), "exp2", "compute decays with exp, or with exp2 of scaled gates")
 READS = Axis("reads", (1, 2), 2, "sums over the state: both before its update, or one after it")
 
 
@@ -29,7 +29,9 @@ def gate_free(default: bool) -> Axis:
 
     Plans differ in the default.
     """
-    return Axis("gate_free", (True, False), default, "A without the decay in it")
+    return Axis(
+        "gate_free", (True, False), default, "A without the decay; its readers multiply it in"
+    )
 
 
 def merge_dot(values: tuple[str, ...], default: str, product: str) -> Axis:

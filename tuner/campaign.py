@@ -78,7 +78,9 @@ def run_campaign(
 
 def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: Deadline) -> None:
     problem_id = runner.problem.id()
-    why = "no variant is both right and timed; its trials say why. --minutes gives them more time"
+    why = (
+        "no variant is correct and timed; the stored trials say why. --minutes gives them more time"
+    )
     try:
         winner = tune_problem(runner, options=options, deadline=deadline)
     except UnsupportedProblem as error:

@@ -95,7 +95,7 @@ def _tuning(database: Path) -> list[str]:
         for p in tuned_problems(database)
     ]  # fmt: skip
     heading = (
-        "problem", "trials", "right", "took", "within 3 % after", "winner", "of the reference",
+        "problem", "trials", "correct", "took", "within 3 % after", "winner", "of the reference",
     )  # fmt: skip
     return ["## Tuning", table(heading, rows)]
 

@@ -119,7 +119,7 @@ SPEC = KernelSpec(
     W = P^T q + L^T (beta k) + D,  dk = beta Z + W
     dbeta = rowsum(dX v) + rowsum(k Z)
     dgc = rowsum(q dq) + rowsum(k (beta Z - W)), at the last token + sum(k D) + exp(gl) sum(h dh)
-    A is first multiplied by G where it is gate-free
+    with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
         "linear": """
     P = scale tril(do v^T . G),  G_ij = exp(gc_i - gc_j)

@@ -78,7 +78,7 @@ SPEC = KernelSpec(
     dgc = rowsum(q Q) - rowsum(dv exp(gc) (k S)) - rowsum(k D) + rowsum(R) - colsum(R),
         at the last token + sum(k D) + exp(gl) sum(S dS)
     dS <- exp(gl) dS + q^T (scale exp(gc) do) - k^T (exp(gc) dv)
-    A is first multiplied by G where it is gate-free
+    with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
     shared=("BT", "store", "gate_free"),
     axes=(

@@ -38,7 +38,7 @@ SPEC = KernelSpec(
     h = S before the chunk
     n = A (beta (v - exp(gc) (k S)))
     S <- exp(gl) S + k^T (exp(gl - gc) n),  gl = gc of the chunk's last token
-    A is first multiplied by G where it is gate-free
+    with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
     shared=("BT", "store", "gate_free"),
     axes=(

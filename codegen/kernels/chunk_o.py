@@ -1,4 +1,4 @@
-"""Stage chunk_o: what each token reads from the state and from its own chunk."""
+"""Stage chunk_o: each token's output, from the state before its chunk and from its chunk."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 SPEC = KernelSpec(
     name="chunk_o",
     template="triton/chunk_o",
-    doc="what each token reads from the state and from its chunk.",
+    doc="the output of each token, from the state before its chunk and from its chunk.",
     equation={
         "delta": """
     o = scale (exp(gc) (q S) + tril(q k^T . G) v_new),  G_ij = exp(gc_i - gc_j)

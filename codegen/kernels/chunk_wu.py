@@ -68,11 +68,11 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
 SPEC = KernelSpec(
     name="chunk_wu",
     template="triton/chunk_wu",
-    doc="what each token reads from the state (w) and writes into it (u), its chunk solved.",
+    doc="w and u, from which v_new = u - w S, the value that each token writes into the state S.",
     equation={
         "other": """
     w = A (beta exp(gc) k),  u = A (beta v)
-    A is first multiplied by exp(gc_i - gc_j) where it is gate-free
+    with gate_free, A comes without the decay and is first multiplied by exp(gc_i - gc_j)
     """,
         "vector": """
     w = A (beta exp(gc) k),  u = A (beta v)

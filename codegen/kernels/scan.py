@@ -48,12 +48,12 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 SPEC = KernelSpec(
     name="scan",
     template="triton/scan",
-    doc="what each token reads, chunk after chunk, and the state after the last.",
+    doc="the outputs of a sequence, chunk by chunk, and its final state.",
     equation="""
     n = A (beta (v - exp(gc) (k S)))
     o = scale (exp(gc) (q S) + tril(q k^T . G) n),  G_ij = exp(gc_i - gc_j)
     S <- exp(gl) S + k^T (exp(gl - gc) n),  gl = gc of the chunk's last token
-    A is first multiplied by G where it is gate-free
+    with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
     shared=("BT", "store", "gate_free"),
     axes=(

@@ -23,7 +23,7 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 SPEC = replace(
     scan.SPEC,
     name="segment_scan",
-    doc="what each token reads, chunk by chunk of a segment, and the final state.",
+    doc="the outputs of a segment, chunk by chunk, and the final state of its sequence.",
     shared=(*scan.SPEC.shared, "SEG"),
     inputs=_inputs,
     grid=segment_grid,

@@ -19,8 +19,10 @@ def bench(
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
-    rounds: Annotated[int, typer.Option(help="Timings of each variant, at least 5.")] = 9,
-    seconds: Annotated[float, typer.Option(help="Seconds for each problem.")] = 20.0,
+    rounds: Annotated[
+        int, typer.Option(help="Samples per variant, at least 5; more if --seconds allows.")
+    ] = 9,
+    seconds: Annotated[float, typer.Option(help="Time budget per problem, in seconds.")] = 20.0,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; PyTorch's default if left out.")
     ] = None,
@@ -33,11 +35,12 @@ def bench(
         typer.Option(help="With --model: read only this results database."),
     ] = None,
 ) -> int:
-    """Time the kernels that calls run on here.
+    """Time the variants that calls on this machine run on.
 
     For each problem of a workload, the variant that the dispatcher chooses is timed in turn with
     the reference, which is the chunkwise form of the rule in plain PyTorch. To compare with
-    transformers, run `python -m bench`.
+    transformers, run `python -m bench`. Column `how` says how the variant was found (see
+    `gdn explain`), and `stored` is the time of the stored winner.
 
     With --model nothing is timed. Instead, the order of variants that the cost model predicts is
     compared with the measured order, for every problem with stored trials.

@@ -15,9 +15,9 @@ PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transforme
 def doctor() -> int:
     """Check the installation, the devices and the results databases.
 
-    Also which target this machine is, and whether rendered kernels can be cached.
+    Also shows which target this machine is, and whether rendered kernels can be cached.
 
-    Exits with 1 if something is broken, and says how to repair it.
+    If something is broken, prints how to fix it and exits with 1.
 
     Example:
 

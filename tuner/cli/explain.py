@@ -19,12 +19,12 @@ def explain(
 ) -> int:
     """Say which variant a problem runs on, and why.
 
-    Prints the chosen variant, the database row that decided, and why other plans are not used. For
-    --backward it also prints, for each choice of gdn_ops.saving_for_backward, the memory that it
-    takes and the bytes that the backward then moves.
+    Prints the chosen variant, the stored result that decided, and why other plans are not used.
+    With --backward it also prints, for each setting of gdn_ops.saving_for_backward, how much memory
+    it keeps from the forward and how many bytes the backward then reads and writes.
 
-    Options that are left out are those of Qwen3-Next: 16 and 32 heads, K = V = 128, bf16, 2048
-    tokens.
+    Options that are left out are those of Qwen3-Next: 16 query/key heads, 32 value heads,
+    K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
 
     Examples:
 

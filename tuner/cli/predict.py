@@ -21,14 +21,21 @@ def predict(
     ] = "prefill",
     target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, ...")] = "h200",
     configs: Annotated[
-        str, typer.Option(help="Configs of each stage to compare: default, corners, all or search.")
+        str,
+        typer.Option(
+            help="Configs to compare for each stage: default, corners (each axis at its first and "
+            "last value), all, or search (step by step to a better value of one axis)."
+        ),
     ] = "default",
     store: Annotated[
         bool,
         typer.Option("--store", help="Store the predictions as winners until one is measured."),
     ] = False,
     db: Annotated[
-        Path | None, typer.Option(help="Results database; GDN_RESULTS_DB, or your own, by default.")
+        Path | None,
+        typer.Option(
+            help="Results database. Default: $GDN_RESULTS_DB, or a file in your data folder."
+        ),
     ] = None,
 ) -> int:
     """Predict the fastest variants for a GPU, from compiled code alone.

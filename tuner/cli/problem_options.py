@@ -22,11 +22,14 @@ class ProblemOptions:
     """The options that describe one problem; each field is the option of its name."""
 
     H: Annotated[int | None, typer.Option("--H", help="Query/key heads.")] = None
-    HV: Annotated[int | None, typer.Option("--HV", help="Value heads, a multiple of H.")] = None
+    HV: Annotated[
+        int | None,
+        typer.Option("--HV", help="Value heads, a multiple of H. With --H: H by default."),
+    ] = None
     K: Annotated[int | None, typer.Option("--K", help="Head dim of queries and keys.")] = None
     V: Annotated[int | None, typer.Option("--V", help="Head dim of values; K by default.")] = None
     dtype: Annotated[str | None, typer.Option("--dtype", help="bf16, fp16 or fp32.")] = None
-    tokens: Annotated[int | None, typer.Option(help="Tokens of all sequences together.")] = None
+    tokens: Annotated[int | None, typer.Option(help="Total tokens over all sequences.")] = None
     sequences: Annotated[int | None, typer.Option(help="Number of independent sequences.")] = None
     decode: Annotated[
         bool, typer.Option("--decode", help="One new token per sequence, not a prefill.")
@@ -35,7 +38,10 @@ class ProblemOptions:
         False
     )
     varlen: Annotated[
-        bool, typer.Option("--varlen", help="Sequences of different lengths, packed in one row.")
+        bool,
+        typer.Option(
+            "--varlen", help="Sequences of different lengths, packed in one row (cu_seqlens)."
+        ),
     ] = False
     gate: Annotated[
         str | None,
@@ -54,7 +60,9 @@ class ProblemOptions:
     ] = False
     raw_gate: Annotated[
         bool,
-        typer.Option("--raw-gate", help="g is raw: A_log and dt_bias turn it into a log decay."),
+        typer.Option(
+            "--raw-gate", help="g is raw; the log decay is -exp(A_log) softplus(g + dt_bias)."
+        ),
     ] = False
 
     def facts(self) -> dict[str, Any]:

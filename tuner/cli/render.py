@@ -52,8 +52,8 @@ def render(
 
     Prints all stages of a plan, or one stage, rendered for a problem.
 
-    Options that are left out are those of Qwen3-Next: 16 and 32 heads, K = V = 128, bf16, 2048
-    tokens.
+    Options that are left out are those of Qwen3-Next: 16 query/key heads, 32 value heads,
+    K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
 
     Examples:
 

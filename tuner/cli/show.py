@@ -21,9 +21,11 @@ def show(
 ) -> int:
     """List the stored winners.
 
-    A winner is the fastest right variant of a problem on a target. The table has its median time
-    with the 95 % interval, its speed-up, and where it was measured or predicted. The speed-up is
-    over the reference, the chunkwise form of the rule in plain PyTorch, timed in the same run.
+    A winner is the fastest correct variant for a problem on a target (a GPU model or a kind of
+    CPU). The table has its median time with the 95 % confidence interval, whether it was measured
+    or predicted, its row in the database, and the device. The speed-up is over the reference, the
+    chunkwise form of the rule in plain PyTorch, timed in the same run. A stale winner was measured
+    before its kernels' code changed; `gdn tune --again` measures it again.
 
     Examples:
 

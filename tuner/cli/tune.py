@@ -36,12 +36,14 @@ WorkloadName = Annotated[
     ),
 ]
 Db = Annotated[
-    Path | None, typer.Option(help="Results database; GDN_RESULTS_DB, or your own, by default.")
+    Path | None,
+    typer.Option(help="Results database. Default: $GDN_RESULTS_DB, or a file in your data folder."),
 ]
 Minutes = Annotated[
-    float | None, typer.Option(help="Minutes for all problems together; 0 for no limit.")
+    float | None,
+    typer.Option(help="Minutes for all problems together; 0: no limit. Default: the workload's."),
 ]
-Trials = Annotated[int | None, typer.Option(help="Configs tried for each stage of each plan.")]
+Trials = Annotated[int | None, typer.Option(help="Configs to try for each stage of each plan.")]
 Again = Annotated[bool, typer.Option("--again", help="Also tune problems that are finished.")]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
 
@@ -62,15 +64,23 @@ def tune(
     again: Again = False,
     plans: Plans = "",
     strategy: Annotated[
-        str, typer.Option(help="Search strategy: auto, enumeration or tpe.")
+        str,
+        typer.Option(
+            help="Search strategy: enumeration, tpe (Optuna), or auto (enumeration of small spaces "
+            "and tpe for large ones)."
+        ),
     ] = "auto",
     *,
     given: ProblemOptions,
 ) -> int:
-    """Find and store the fastest right kernel variant of each problem.
+    """Find and store the fastest correct kernel variant for each problem.
 
-    Every variant is compared with the rule in fp64 before it is timed, and every trial is stored.
-    After Ctrl-C, the same command continues where it stopped.
+    A problem is one op with fixed head counts, head dims, dtype and sizes. Give a workload, or
+    options for one problem. Every variant is compared with the recurrence in fp64 before it is
+    timed, and every trial is stored. After Ctrl-C, the same command continues where it stopped.
+
+    The defaults of a single problem are those of Qwen3-Next: 16 query/key heads, 32 value heads,
+    K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
 
     Examples:
 

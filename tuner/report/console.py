@@ -138,7 +138,7 @@ class LiveView:
 
     def _spaces(self) -> Table:
         shown = Table(box=None, header_style="bold")
-        for column in ("search", "tried", "of", "right", "failed", "best"):
+        for column in ("search", "tried", "of", "correct", "failed", "best"):
             shown.add_column(column, justify="left" if column in ("search", "best") else "right")
         shown.add_column("with", overflow="ellipsis", no_wrap=True)
         for tally in list(self._tally.spaces.values())[-12:]:

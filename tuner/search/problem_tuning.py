@@ -38,7 +38,7 @@ INTERFACES_AT_ONCE = 4
 def tune_problem(
     runner: TrialRunner, *, options: Options, deadline: Deadline
 ) -> StoredWinner | None:
-    """Find the fastest right variant of a problem and store it.
+    """Find the fastest correct variant of a problem and store it.
 
     The defaults of all plans are timed first and the best of them is stored at once, so that an
     interruption at any later point leaves a usable winner.

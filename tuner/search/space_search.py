@@ -90,7 +90,7 @@ def search(
 
 
 class _Best:
-    """The fastest right config so far."""
+    """The fastest correct config so far."""
 
     def __init__(self, known: Sequence[tuple[Config, Trial]]) -> None:
         self.config: Config | None = None

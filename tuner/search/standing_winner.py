@@ -40,7 +40,7 @@ def is_finished(runner: TrialRunner) -> bool:
 
 
 def winner_without_finals(runner: TrialRunner) -> StoredWinner | None:
-    """Make the fastest right trial the winner, unless a better winner stands.
+    """Make the fastest correct trial the winner, unless a better winner stands.
 
     This is what a problem is left with when its finals were not held. The winner is right and
     measured, but not finished, so the next run tunes the problem further.
@@ -113,7 +113,7 @@ def winner_text(winner: StoredWinner, variant: str) -> str:
 
 
 def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
-    """The fastest right trial of a whole variant whose axes and source are today's."""
+    """The fastest correct trial of a whole variant whose axes and source are today's."""
     latest: dict[str, tuple[Variant, Trial]] = {}
     for trial in runner.trials:
         key = trial.key

@@ -1,4 +1,4 @@
-"""The tables of a results database; Alembic creates and changes them, see ``tuner/migrations``."""
+"""The tables of a results database. Alembic upgrades them: see ``tuner/store/migrations``."""
 
 from __future__ import annotations
 

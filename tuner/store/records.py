@@ -183,7 +183,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class NewWinner:
-    """The fastest right variant for a problem bucket on a target.
+    """The fastest correct variant for a problem bucket on a target.
 
     Args:
         variant: as ``Variant.to_json()`` gives it; ``variant_id`` is its ``id``.

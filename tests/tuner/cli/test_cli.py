@@ -37,7 +37,10 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["bench", "tiny", "--seconds", "nan"], "--seconds is nan; it must be > 0"),
         (["compile", "--target", "h200", "--timeout", "inf"], "--timeout is inf; it must be > 0"),
         (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; it must be > 0"),
-        (["compile", "--target", "h200", "--plan", "torch"], "plan torch has no Triton kernels"),
+        (
+            ["compile", "--target", "h200", "--plan", "torch"],
+            "plan torch is plain PyTorch and has no Triton kernels",
+        ),
         (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
         (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
         (["show", "--target", "qqqqqq"], "unknown target 'qqqqqq'. Known: a10"),

@@ -152,7 +152,7 @@ def test_a_problem_without_a_right_variant_is_a_failure_and_says_so(
     with bench(tmp_path / "r.db", Wrong()) as b:
         result = campaign(b)
         assert result.winners == {}
-        assert "no variant is both right and timed" in result.failures[PROBLEM.id()]
+        assert "no variant is correct and timed" in result.failures[PROBLEM.id()]
 
 
 def test_the_standing_winner_is_in_the_finals_of_the_next_run(
