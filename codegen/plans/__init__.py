@@ -1,9 +1,23 @@
 """Every plan by name, in the order of preference if nothing was measured."""
 
 from gdn_ops.codegen.plan import Plan
-from gdn_ops.codegen.plans import fused, fused1, recurrent, segmented, split, torch_plan
+from gdn_ops.codegen.plans import (
+    fused,
+    fused1,
+    recurrent,
+    segmented,
+    split,
+    torch_plan,
+)
 
 PLANS: dict[str, Plan] = {
     module.PLAN.name: module.PLAN
-    for module in (split, fused, fused1, segmented, recurrent, torch_plan)
+    for module in (
+        split,
+        fused,
+        fused1,
+        segmented,
+        recurrent,
+        torch_plan,
+    )
 }

@@ -19,14 +19,15 @@ gpus = pytest.mark.parametrize("target", GPUS, ids=lambda target: target.name)
 def test_a_row_has_what_a_launch_depends_on(target: Target) -> None:
     assert target.name == target.name.lower()
     assert target.arch.startswith({"nvidia": "sm_", "amd": "gfx"}[target.vendor])
-    assert target.warp == (32 if target.vendor == "nvidia" else 64)
+    assert target.warp == (64 if target.arch.startswith("gfx9") else 32)
     assert 0 < target.shared_block <= target.shared_sm
     assert target.shared_block + target.reserved_block <= target.shared_sm
     assert target.registers_sm >= 1024 * 32
-    assert target.registers_thread in (255, 512)
+    assert target.registers_thread in (255, 256, 512)
     assert target.warps_sm * target.warp >= 1024
     assert target.sms > 1
-    assert 1e11 < target.bandwidth < 1e13
+    # in bytes and FLOP/s: a row in GB/s or TFLOP/s is far outside
+    assert 1e10 < target.bandwidth < 1e14
 
 
 @gpus
@@ -37,9 +38,9 @@ def test_a_row_is_found_by_its_drivers_name(target: Target) -> None:
 
 @gpus
 def test_rates_are_rates(target: Target) -> None:
-    assert target.flops_16 == 0 or 5e13 < target.flops_16 < 3e15
+    assert target.flops_16 == 0 or 1e12 < target.flops_16 < 1e17
     assert target.flops_tf32 <= target.flops_16
-    assert target.flops_fp32 <= 2e14
+    assert target.flops_fp32 == 0 or 1e12 < target.flops_fp32 < 1e15
 
 
 @gpus

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.rule import GATES, Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidConfig, UnknownName
 from tests.problems import FORWARD
 
+H200 = target_named("h200")
+RULES = [Rule(gate, delta) for gate in GATES for delta in (True, False)]
 HOSTILE: list[tuple[Any, type[Exception]]] = [
     ({"plan": "split", "interface": {"BT": "64)\nimport os"}}, InvalidConfig),
     ({"plan": "split", "interface": {"BT": True}}, InvalidConfig),
@@ -47,13 +50,23 @@ def test_hostile_rows_are_refused(data: Any, error: type[Exception]) -> None:
         Variant.from_json(data, FORWARD)
 
 
-def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype() -> None:
+def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype_by_the_rules_it_computes() -> None:
     from dataclasses import replace
 
     for dtype in ("bf16", "fp16", "fp32"):
         problem = replace(FORWARD, dtype=dtype, tokens=8192)
         for plan in PLANS:
-            assert Variant.default(plan, problem).reasons(problem, target_named("h200")) == []
+            variants = [
+                (Variant.default(plan, p), p) for p in (replace(problem, rule=r) for r in RULES)
+            ]
+            run = [
+                (variant, p)
+                for variant, p in variants
+                if not PLANS[plan].reasons(p, dict(variant.interface), H200)
+            ]
+            assert run, (plan, dtype)
+            for variant, p in run:
+                assert variant.reasons(p, H200) == [], (variant, p)
 
 
 def test_the_torch_plan_runs_every_dtype_on_every_target() -> None:

@@ -64,6 +64,11 @@ def predict(
     row = target_named(target)
     if not row.gpu:
         raise InvalidInput(f"{target} is not a GPU; name a GPU, or measure with `gdn tune`.")
+    if row.vendor != "nvidia":
+        raise InvalidInput(
+            f"{target} is not predicted: the cost model counts NVIDIA instructions; name an NVIDIA "
+            "GPU, or measure with `gdn tune`."
+        )
     if configs not in CHOICES:
         raise UnknownName.of("configs", configs, CHOICES)
     problems = buckets(workload_named(workload).problems)

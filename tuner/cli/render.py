@@ -109,13 +109,16 @@ def _chosen(
 def _remedy(stage: str, problem: Problem) -> str:
     """The simplest options with which a plan has the stage."""
     from gdn_ops.codegen.plans import PLANS
+    from gdn_ops.tuner.spaces.workloads import pool
 
     sizes = {name: getattr(problem, name) for name in ("H", "HV", "K", "V", "dtype")}
     for options, facts in FORMS:
         form = problem_from({**sizes, **facts})
         if any(stage in plan.stages(form) for plan in PLANS.values()):
             return f"it is used with {options}" if facts else "it is used without these options"
-    return "only calls of gdn_ops.serving use it, which no option describes"
+    if any(stage in plan.stages(pool(sequences=1)) for plan in PLANS.values()):
+        return "only calls of gdn_ops.serving use it, which no option describes"
+    return "no plan has it; add it to the stages of a plan in codegen/plans"
 
 
 def _note_refusals(

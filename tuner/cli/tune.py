@@ -12,14 +12,17 @@ from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli.numbers import not_negative
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
+from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workload_named
+from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.campaign import Result
     from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.session import Request
-    from gdn_ops.tuner.spaces.workloads import Workload
 
 INTERRUPTED = 130
+
+DEFAULT_WORKLOAD = "quickstart"
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed that the sampler's random generator takes."""
@@ -31,8 +34,8 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 WorkloadName = Annotated[
     str | None,
     typer.Argument(
-        help="quickstart (the default), prefill, decode, serving, train, qwen3.5, kda, tiny, or a "
-        "JSON or TOML file with a list `problems`."
+        help=f"{', '.join(WORKLOADS)}, or a JSON or TOML file with a list `problems`; by default "
+        f"{DEFAULT_WORKLOAD}."
     ),
 ]
 Db = Annotated[
@@ -46,6 +49,13 @@ Minutes = Annotated[
 Trials = Annotated[int | None, typer.Option(help="Configs to try for each stage of each plan.")]
 Again = Annotated[bool, typer.Option("--again", help="Also tune problems that are finished.")]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
+StrategyName = Annotated[
+    str,
+    typer.Option(
+        help=f"Search strategy: {', '.join((AUTO, *STRATEGIES))}. auto enumerates small spaces and "
+        "samples large ones with tpe (Optuna)."
+    ),
+]
 
 
 @with_problem_options
@@ -63,13 +73,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     again: Again = False,
     plans: Plans = "",
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="Search strategy: enumeration, tpe (Optuna), or auto (enumeration of small spaces "
-            "and tpe for large ones)."
-        ),
-    ] = "auto",
+    strategy: StrategyName = AUTO,
     *,
     given: ProblemOptions,
 ) -> int:
@@ -111,7 +115,6 @@ def _run(
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.tuner import session
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.spaces.workloads import buckets
 
     request = session.Request(
         workload=chosen.name,
@@ -133,15 +136,13 @@ def _run(
 
 def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
     """The workload of a name, or the one problem that the options describe."""
-    from gdn_ops.tuner.spaces.workloads import Workload, workload_named
-
     if name is not None and facts:
         raise InvalidInput(
             f"the workload {name!r} and options of a problem ({', '.join(facts)}) are given; leave "
             "out one of both."
         )
     if not facts:
-        return workload_named(name or "quickstart")
+        return workload_named(name or DEFAULT_WORKLOAD)
     problem = problem_from(facts)
     return Workload(problem.id(), "one problem", (problem,), minutes=10.0)
 
@@ -151,7 +152,6 @@ def _options(
 ) -> Options:
     from gdn_ops.codegen.variant import plan_named
     from gdn_ops.tuner.search.space_search import Options
-    from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
     if strategy not in (AUTO, *STRATEGIES):
         raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))

@@ -60,6 +60,11 @@ class CostModel:
         found = self._resources[self._key(stage, problem, config)]
         if isinstance(found, str):
             raise CompileError(found)
+        if not found.loops:
+            raise UnsupportedProblem(
+                f"the cost model cannot read the loops of stage {stage} on {self.target.name}; "
+                "`gdn tune` times it there."
+            )
         return kernel_time(stage, problem, config, self.target, found).seconds
 
     def compile(self, work: list[tuple[str, str, Problem, Config]]) -> None:

@@ -1,4 +1,4 @@
-"""The search strategies by name; a new one is a module with ``make`` and a line here."""
+"""The search strategies by name; a new one is a module with ``make`` and its name here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import UnknownName
-from gdn_ops.tuner.spaces.space import Space
-from gdn_ops.tuner.store.records import Outcome
 
-STRATEGIES = {
-    "enumeration": "gdn_ops.tuner.strategies.enumeration",
-    "tpe": "gdn_ops.tuner.strategies.tpe",
-}
+if TYPE_CHECKING:
+    from gdn_ops.codegen.axis import Config
+    from gdn_ops.tuner.spaces.space import Space
+    from gdn_ops.tuner.store.records import Outcome
+
+STRATEGIES = ("enumeration", "tpe")
+"""Each is the module of the same name in this folder, with a function ``make``."""
 AUTO = "auto"
 
 
@@ -71,5 +71,5 @@ def strategy_for(name: str, space: Space, *, trials: int) -> str:
 
 def make_strategy(name: str, setup: StrategySetup) -> Strategy:
     """Make a strategy of ``STRATEGIES``."""
-    strategy: Strategy = import_module(STRATEGIES[name]).make(setup)
+    strategy: Strategy = import_module(f"{__name__}.{name}").make(setup)
     return strategy

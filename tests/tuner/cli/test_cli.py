@@ -42,6 +42,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
             "plan torch is plain PyTorch and has no Triton kernels",
         ),
         (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
+        (["predict", "--target", "mi300x"], "mi300x is not predicted: the cost model counts"),
         (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
         (["show", "--target", "qqqqqq"], "unknown target 'qqqqqq'. Known: a10"),
         (["show", "--db", "~nobody-by-this-name/r.db"], "--db is ~nobody-by-this-name/r.db"),
@@ -96,6 +97,10 @@ def test_source_that_runs_has_nothing_beside(capsys: pytest.CaptureFixture[str])
     for name in ("split", "torch", "solve"):
         assert run(["render", name]) == 0
         assert capsys.readouterr().err == ""
+
+
+def test_a_stage_that_no_plan_has_is_to_be_added_to_one() -> None:
+    assert _remedy("attention", FORWARD).startswith("no plan has it; add it to the stages of")
 
 
 def test_every_stage_but_those_of_pools_is_printed_with_some_options() -> None:
