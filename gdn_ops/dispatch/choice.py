@@ -73,13 +73,13 @@ def choose(
         UnsupportedProblem: no plan can run the problem; the message lists every reason.
     """
     table = stored_winners() if table is None else table
-    sized = _typical(problem) if invariant else problem
-    bucket = sized.bucket()
+    # Defaults may depend on sizes: all problems of a bucket share a launcher, so also a variant.
+    bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
     for winner, how in table.candidates(bucket.id(), bucket.facts(), target.name, target.arch):
         name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
         try:
-            variant = Variant.from_json(winner.variant, sized)
+            variant = Variant.from_json(winner.variant, bucket)
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
@@ -87,7 +87,7 @@ def choose(
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
-    return _fallback(problem, sized, target, refused)
+    return _fallback(problem, bucket, target, refused)
 
 
 def _typical(problem: Problem) -> Problem:
@@ -102,10 +102,10 @@ def _typical(problem: Problem) -> Problem:
     return replace(problem, tokens=tokens, sequences=sequences, varlen=packed)
 
 
-def _fallback(problem: Problem, sized: Problem, target: Target, refused: list[Refusal]) -> Choice:
-    """Return the default variant for the sizes of ``sized``."""
+def _fallback(problem: Problem, bucket: Problem, target: Target, refused: list[Refusal]) -> Choice:
+    """Return the fallback's default variant for the bucket."""
     for name in PLANS:
-        variant = Variant.default(name, sized)
+        variant = Variant.default(name, bucket)
         reasons = variant.reasons(problem, target)
         if name == FALLBACK and not reasons:
             return Choice(problem, target, variant, "fallback", None, tuple(refused))
@@ -132,8 +132,8 @@ def choose_forced(
     Raises:
         UnsupportedProblem: the variant cannot run the problem; the message lists every reason.
     """
-    sized = _typical(problem) if invariant else problem
-    variant = Variant.default(forced, sized) if isinstance(forced, str) else forced
+    bucket = (_typical(problem) if invariant else problem).bucket()
+    variant = Variant.default(forced, bucket) if isinstance(forced, str) else forced
     reasons = variant.reasons(problem, target)
     if reasons:
         raise UnsupportedProblem(

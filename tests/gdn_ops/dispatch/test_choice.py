@@ -16,6 +16,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings
 from gdn_ops.dispatch.choice import choose, choose_forced
+from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.winners import Winner, WinnerTable
 from gdn_ops.errors import InvalidInput, UnknownName, UnsupportedProblem
 from tests.gdn_ops.ops.calls import call
@@ -49,6 +50,24 @@ def test_order_exact_then_nearest_then_same_arch_then_predicted_then_torch() -> 
         del rows[how]
     choice = choose(FORWARD, H200, WinnerTable(()))
     assert (choice.how, choice.variant.plan) == ("fallback", "torch")
+
+
+@pytest.mark.parametrize("forced", (None, "torch"))
+def test_problems_of_a_bucket_have_one_variant(forced: str | None) -> None:
+    heads: dict[str, Any] = {"H": 4, "HV": 4, "K": 256, "V": 256, "initial_state": True}
+    problems = [
+        Problem(op="decode", tokens=B, sequences=B, dtype="fp32", **heads) for B in (2, 3, 4)
+    ]
+    target = target_of(torch.device("cpu"))
+
+    def reads(problem: Problem) -> object:
+        if forced is None:
+            choice = choose(problem, target, WinnerTable(()))
+        else:
+            choice = choose_forced(problem, target, forced)
+        return choice.variant.config("torch_decode")["reads"]
+
+    assert [reads(problem) for problem in problems] == [2, 1, 1]
 
 
 def test_a_winner_of_another_arch_is_not_used() -> None:
