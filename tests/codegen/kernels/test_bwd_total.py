@@ -94,6 +94,6 @@ def test_the_rendered_file_looks_written_by_hand(H: int, raw: bool, dtype: str, 
     # 16-bit parts are rounded by the sum itself: a cast would be a launch more
     cast = H < CASE.HV and (dtype, store) == ("bf16", "fp32")
     assert ("\n\nimport torch\n\n" in source) is (".to(torch.bfloat16)" in source) is cast
-    assert "\n\n\ndef total(" in source
+    assert "\n\n\ndef bwd_total(" in source
     assert max(map(len, source.splitlines())) <= 100
     assert source.endswith("\n") and not source.endswith("\n\n")

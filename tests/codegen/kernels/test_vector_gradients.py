@@ -110,4 +110,4 @@ def test_one_value_of_what_a_vector_gate_leaves_idle(change: dict[str, Value]) -
     spec, device = KERNELS["bwd_dv_local"], target_named("h200")
     usual = {**defaults(PLAN.axes), **spec.default(problem)}
     assert spec.reasons(problem, usual, device) == []
-    assert "where P is read" in spec.reasons(problem, {**usual, **change}, device)[0]
+    assert "because P is read" in spec.reasons(problem, {**usual, **change}, device)[0]
