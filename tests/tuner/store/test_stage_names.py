@@ -78,7 +78,7 @@ def second_schema(path: Path) -> Path:
 def test_stored_rows_take_the_new_names(tmp_path: Path) -> None:
     path = second_schema(tmp_path / "results.db")
     with open_database(path, create=False) as database:
-        store = Store(database, note=lambda text: None)
+        store = Store(database, warn=lambda text: None)
         trials = {t.id: t for t in store.trials()}
         winner = store.winner(PROBLEM.id(), "h200")
     assert trials[1].key.stage == "chunk_h" and trials[1].sources == {"chunk_h": "abc"}
