@@ -12,7 +12,7 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 
 READS = Axis("reads", (1, 2), 2, "how often products read the state")
-LARGE = 4 << 20
+LARGE = 32 << 20
 """Bytes of all states from which another read of them takes longer than the operators it spares."""
 
 
