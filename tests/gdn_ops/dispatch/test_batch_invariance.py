@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 import gdn_ops
+from gdn_ops.codegen.kernels.torch_decode import LARGE
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings
-from gdn_ops.dispatch.choice import choose
+from gdn_ops.dispatch.choice import TYPICAL_SEQUENCES, choose
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.winners import WinnerTable
 from tests.gdn_ops.dispatch.test_choice import winner
@@ -116,7 +117,8 @@ def test_a_forced_plan_has_the_same_tiles_for_every_batch() -> None:
 
 @pytest.mark.parametrize("stored", (False, True))
 def test_a_default_that_depends_on_sizes_is_the_same_for_every_batch(stored: bool) -> None:
-    heads: dict[str, Any] = {"H": 4, "HV": 8, "K": 64, "V": 64, "dtype": "fp32"}
+    HV = LARGE // (TYPICAL_SEQUENCES * 4 * 64 * 64)  # the typical batch has large states
+    heads: dict[str, Any] = {"H": HV, "HV": HV, "K": 64, "V": 64, "dtype": "fp32"}
     problems = [
         Problem(op="decode", tokens=B, sequences=B, initial_state=True, **heads) for B in (1, 256)
     ]

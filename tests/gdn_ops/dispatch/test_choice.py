@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gdn_ops
+from gdn_ops.codegen.kernels.torch_decode import LARGE
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
@@ -54,7 +55,8 @@ def test_order_exact_then_nearest_then_same_arch_then_predicted_then_torch() -> 
 
 @pytest.mark.parametrize("forced", (None, "torch"))
 def test_problems_of_a_bucket_have_one_variant(forced: str | None) -> None:
-    heads: dict[str, Any] = {"H": 4, "HV": 4, "K": 256, "V": 256, "initial_state": True}
+    HV = LARGE // (4 * 4 * 256 * 256)  # four sequences have large states, two have not
+    heads: dict[str, Any] = {"H": HV, "HV": HV, "K": 256, "V": 256, "initial_state": True}
     problems = [
         Problem(op="decode", tokens=B, sequences=B, dtype="fp32", **heads) for B in (2, 3, 4)
     ]
