@@ -139,25 +139,9 @@ def rule_backward(
 
 
 @rule_backward.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor | None,
-    beta: Tensor | None,
-    A_log: Tensor | None,
-    dt_bias: Tensor | None,
-    h0: Tensor | None,
-    cu_seqlens: Tensor | None,
-    cu_seqlens_cpu: Tensor | None,
-    scale: float,
-    do: Tensor,
-    dht: Tensor | None,
-    mode: Tensor,
-    delta: bool = True,
-) -> list[Tensor]:
-    given = (q, k, v, g, beta, A_log, dt_bias, h0)
-    return [x.new_empty(x.shape) for x in given if x is not None]
+def _(*inputs: Tensor | float | None) -> list[Tensor]:
+    given = inputs[: len(DIFFERENTIABLE)]
+    return [x.new_empty(x.shape) for x in given if isinstance(x, Tensor)]
 
 
 def _without_aliases(tensors: Iterable[Tensor]) -> list[Tensor]:

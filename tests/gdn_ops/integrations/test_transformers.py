@@ -1,4 +1,4 @@
-"""Models of transformers give the same logits with our ops in place of theirs."""
+"""transformers models produce the same logits with gdn_ops as with their own functions."""
 
 from __future__ import annotations
 
