@@ -1,0 +1,1 @@
+"""Checks: whether a change made kernels slower or worse, measured and by their compiled code."""
