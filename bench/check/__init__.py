@@ -1,0 +1,1 @@
+"""How reliable the verdicts of ``gdn check`` are."""
