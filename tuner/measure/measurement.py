@@ -96,9 +96,9 @@ def measure(
     timer = timer_of(device, threads=threads)
     launchers = {variant.id: bind(problem, variant) for variant in variants}
     with torch.no_grad(), _no_collection():
-        calls = _calls(problem, timer, device)
+        calls = calls_of(problem, timer, device)
         runs = (
-            {name: _run_of(launcher, calls) for name, launcher in launchers.items()}
+            {name: run_of(launcher, calls) for name, launcher in launchers.items()}
             if stage is None
             else _stage_runs(list(launchers.values()), calls, stage)
         )
@@ -157,8 +157,8 @@ def _summary(samples: list[float]) -> dict[str, Any]:
     return {"samples": samples, **asdict(estimate(samples))}
 
 
-def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
-    """Argument sets with the same lengths and different values."""
+def calls_of(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
+    """Argument sets with the same lengths and different values, as many as the timer needs."""
     layout = Layout.of(problem)
     first = random_call(problem, device=device, layout=layout)
     inputs = sum(x.nbytes for x in inputs_of(first).values())
@@ -168,7 +168,7 @@ def _calls(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
     return [first, *(random_call(problem, device=device, seed=i, layout=layout) for i in others)]
 
 
-def _run_of(launcher: Launcher, calls: list[Call]) -> Run:
+def run_of(launcher: Launcher, calls: list[Call]) -> Run:
     """A function that runs a whole variant on an argument set."""
     if launcher.problem.op == "backward":
         return lambda i: launcher.gradients(calls[i])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import select
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +81,7 @@ class WorkerPool:
         cache: folder in which each worker has a Triton cache of its own; None shares the user's.
         env: further environment variables.
         module: module that ``python -m`` runs as a worker.
+        command: arguments of Python that run a worker, instead of a module.
     """
 
     def __init__(
@@ -92,8 +93,9 @@ class WorkerPool:
         cache: Path | None = None,
         env: Mapping[str, str] | None = None,
         module: str = WORKER,
+        command: Sequence[str] | None = None,
     ) -> None:
-        self._module = module
+        self._command = ("-m", module) if command is None else tuple(command)
         self._slots = [
             _Slot(
                 environment(
@@ -183,7 +185,7 @@ class WorkerPool:
         if slot.process is not None and not slot.process.alive:
             _kill(slot)
         if slot.process is None:
-            slot.process = WorkerProcess(self._module, slot.env)
+            slot.process = WorkerProcess(self._command, slot.env)
         slot.job, slot.start = job, time.monotonic()
         slot.process.send(job.kind, job.payload)
 

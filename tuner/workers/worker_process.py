@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -25,19 +25,19 @@ class WorkerProcess:
     """One worker. It has a process group of its own, so that Ctrl-C only reaches the parent.
 
     Args:
-        module: module that ``python -m`` runs: ``gdn_ops.tuner.workers.worker`` or one with the
-            same protocol.
+        command: arguments of Python that run ``gdn_ops.tuner.workers.worker`` or what has the same
+            protocol; the parent's process id is added to them.
         env: environment variables of the child.
     """
 
-    def __init__(self, module: str, env: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by kill()
         # append mode, so that the file can be truncated between jobs while the child has it open
         flags = fcntl.fcntl(self._log, fcntl.F_GETFL)
         fcntl.fcntl(self._log, fcntl.F_SETFL, flags | os.O_APPEND)
         self._received = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(os.getpid())],
+            [sys.executable, *command, str(os.getpid())],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,0 +1,109 @@
+"""Facts: what both sides of a check say about themselves and about each problem."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.tuner.check.processes import SideError, SideProcess
+
+
+class DeviceError(GdnError):
+    """This machine does not have the device that a check was asked to measure on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideFacts:
+    """What a side says about itself.
+
+    Args:
+        device: the torch device, e.g. ``cuda:0``.
+        environment: what times depend on besides the code, in words.
+        winners: facts of the problems that have winners for the target.
+        faults: results databases that cannot be read, a sentence each.
+    """
+
+    device: str
+    threads: int
+    target: str
+    environment: Mapping[str, str]
+    winners: tuple[Mapping[str, Any], ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What must be the same for two sides to be compared, by name."""
+        return {"target": self.target, **self.environment}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What one side runs a problem on.
+
+    Args:
+        facts: of the problem's bucket.
+        id: its name; None if the side does not know such a problem.
+        variant: as JSON, ``text`` in words; None if the side cannot run the problem.
+        how: how the variant was found; see ``gdn_ops.dispatch.choice``.
+        key: a hash of everything between the arguments and the results of a call.
+        error: why the side cannot run it.
+    """
+
+    facts: Mapping[str, Any]
+    id: str | None = None
+    op: str = ""
+    dtype: str = ""
+    variant: Mapping[str, Any] | None = None
+    text: str = ""
+    how: str = ""
+    key: str = ""
+    error: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether the side can run the problem."""
+        return self.variant is not None
+
+
+def facts_of(process: SideProcess, *, device: str, threads: int | None) -> SideFacts:
+    """Ask a side about itself.
+
+    Raises:
+        DeviceError: this machine does not have the device.
+        SideError: it cannot be imported, or imports another gdn_ops than its own.
+    """
+    found = process.ask("winners", {"device": device, "threads": threads})
+    if "absent" in found:
+        raise DeviceError(found["absent"])
+    folder = process.side.folder
+    if folder is not None and found["root"] != str(folder.resolve()):
+        raise SideError(
+            f"the {process.side.role}, {process.side.label}, imports gdn_ops of {found['root']}, "
+            f"not of {folder}; remove that folder from PYTHONPATH."
+        )
+    return SideFacts(
+        device=found["device"],
+        threads=found["threads"],
+        target=found["target"],
+        environment=found["environment"],
+        winners=tuple(found["problems"]),
+        faults=tuple(found["faults"]),
+    )
+
+
+def described(
+    process: SideProcess, problems: Sequence[Mapping[str, Any]], *, device: str
+) -> list[Described]:
+    """Ask a side what it runs each problem on."""
+    if not problems:
+        return []
+    found = process.ask("describe", {"device": device, "problems": list(problems)})
+    return [Described(**row) for row in found["rows"]]
+
+
+def each_once(problems: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The problems without repetitions, in order."""
+    return list({json.dumps(facts, sort_keys=True): facts for facts in problems}.values())
