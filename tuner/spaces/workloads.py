@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
+from gdn_ops.tuner.data_file import read_data
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def read_workload(path: Path) -> Workload:
 
     Each problem has facts of ``Problem``; op, sequences, gate and flags may be left out.
     """
-    data = _parsed(path)
+    data = read_data(path, kind="workload")
     rows = data.get("problems") if isinstance(data, Mapping) else data
     if not isinstance(rows, list) or not rows:
         raise InvalidInput(f"{path} has no list of problems; see `gdn tune --help`.")
@@ -236,28 +235,6 @@ LARGEST = 2**30
 def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """The buckets of some problems, each once. Buckets are tuned, not problems with exact sizes."""
     return tuple(dict.fromkeys(problem.bucket() for problem in problems))
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"cannot read the workload file {path}: {error}; check the path."
-        ) from error
-    if path.suffix == ".json":
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path} is not JSON: {error}; correct the file.") from error
-    if sys.version_info < (3, 11):
-        raise InvalidInput(f"reading {path} needs Python 3.11 or newer; write it as JSON.")
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} is not TOML: {error}; correct the file.") from error
 
 
 def _check_sizes(problem: Problem) -> None:
