@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import exp, inf, log1p, nan
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.check.percentage import percent_text
 from gdn_ops.tuner.check.signed_rank import centre, interval, p_greater, p_less
 from gdn_ops.tuner.check.states import State
 
@@ -60,18 +61,22 @@ class Limits:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
+        threshold, floor = percent_text(self.threshold), percent_text(self.floor)
         if not 0 < self.threshold < inf:
             raise InvalidInput(
-                f"a threshold of {self.threshold:.6g} must be > 0: equal times are never shown to "
-                f"differ by less than nothing. Give e.g. {THRESHOLD:.0%}."
+                f"a threshold of {threshold} must be > 0%, because no test shows that equal times "
+                f"differ by less than nothing; give e.g. {percent_text(THRESHOLD)}."
             )
         if not 0 <= self.floor <= self.threshold:
             raise InvalidInput(
-                f"a floor of {self.floor:.6g} must be >= 0 and at most the threshold, "
-                f"{self.threshold:.6g}; lower the floor or raise the threshold."
+                f"a floor of {floor} must be >= 0% and at most the threshold, {threshold}; lower "
+                "the floor or raise the threshold."
             )
         if not 0 <= self.noise < inf:
-            raise InvalidInput(f"a noise of {self.noise:.6g} must be >= 0; leave it out for pairs.")
+            raise InvalidInput(
+                f"a noise of {percent_text(self.noise)} must be >= 0%; for pairs of one run leave "
+                "it out."
+            )
 
     @property
     def widened_threshold(self) -> float:

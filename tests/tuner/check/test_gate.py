@@ -172,13 +172,13 @@ def test_more_pairs_than_the_last_look_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"threshold": 0.0}, "threshold of 0 must be > 0"),
-        ({"threshold": nan}, "threshold of nan must be > 0"),
-        ({"threshold": inf}, "threshold of inf must be > 0"),
-        ({"floor": -0.01}, "floor of -0.01 must be >= 0"),
-        ({"floor": 0.04}, r"floor of 0.04 .* at most the threshold, 0.03"),
+        ({"threshold": 0.0}, "threshold of 0% must be > 0%"),
+        ({"threshold": nan}, "threshold of nan% must be > 0"),
+        ({"threshold": inf}, "threshold of inf% must be > 0"),
+        ({"floor": -0.01}, "floor of -1% must be >= 0%"),
+        ({"floor": 0.04}, r"floor of 4% .* at most the threshold, 3%"),
         ({"floor": nan}, "floor of nan"),
-        ({"noise": -0.1}, "noise of -0.1 must be >= 0"),
+        ({"noise": -0.1}, "noise of -10% must be >= 0%"),
         ({"noise": inf}, "noise of inf"),
     ],
 )
