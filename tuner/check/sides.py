@@ -53,7 +53,7 @@ def opened(given: str | None, role: str, *, database: Path | None = None) -> Ite
     """
     with TemporaryDirectory(prefix=f"gdn-check-{role}-") as scratch:
         room = Path(scratch)
-        path = None if given is None else Path(given)
+        path = Path(given) if given else None
         if path is not None and path.is_file() and path.suffix == ".json":
             yield Side(role=role, label=str(path), stored=path)
         elif path is not None and path.is_file():

@@ -1,0 +1,84 @@
+"""Planting a slow-down: a copy of the code whose kernel does extra work, of a chosen share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.launcher import bind
+from gdn_ops.tuner.measure.measurement import calls_of, run_of
+from gdn_ops.tuner.measure.timers import timer_of
+
+TEMPLATE = Path("templates") / "torch" / "torch_chunk.py.jinja"
+AFTER = '{{ steps() | trim("\\n") }}\n'
+"""The line of the template that the extra work comes after."""
+PARTS = ("codegen", "templates", "tuner", "gdn_ops")
+UNIT = 32
+"""Rows and columns of the extra products, which take a few microseconds each."""
+ROUNDS = 15
+"""Samples of each time; the fastest counts, as the least disturbed."""
+
+
+def copy(root: Path, folder: Path) -> Path:
+    """A copy of the code in another folder, with the links between its parts."""
+    for part in PARTS:
+        shutil.copytree(
+            root / part, folder / part, symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )  # fmt: skip
+    shutil.copy(root / "results.db", folder / "results.db")
+    return folder
+
+
+def plant(folder: Path, extra: Mapping[str, int]) -> None:
+    """Let the kernel of a copy multiply small matrices at each call.
+
+    Args:
+        extra: number of products by ``key`` of a problem.
+    """
+    path = folder / TEMPLATE
+    text = path.read_text()
+    if text.count(AFTER) != 1:
+        raise RuntimeError(f"{path} does not have the line {AFTER!r} once; look where to plant.")
+    work = (
+        '    planted = "x".join(map(str, (*q.shape, *v.shape[2:], q.dtype)))\n'
+        f"    unit = torch.ones({UNIT}, {UNIT})\n"
+        f"    for _ in range({dict(extra)!r}.get(planted, 0)):\n"
+        "        unit @ unit\n"
+    )
+    path.write_text(text.replace(AFTER, AFTER + work))
+
+
+def key(problem: Problem) -> str:
+    """How the planted code recognizes a problem by the tensors of a call."""
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[problem.dtype]
+    shape = (1, problem.tokens, problem.H, problem.K, problem.HV, problem.V)
+    return "x".join(map(str, (*shape, dtype)))
+
+
+def products(problems: Sequence[Problem], share: float, *, threads: int) -> dict[str, int]:
+    """The number of products that take a share of each problem's time, by ``key``."""
+    device = torch.device("cpu")
+    timer = timer_of(device, threads=threads)
+    found = {}
+    with torch.no_grad():
+        one = torch.ones(UNIT, UNIT)
+
+        def hundred(i: int) -> None:
+            for _ in range(100):
+                one @ one
+
+        for problem in problems:
+            calls = calls_of(problem, timer, device)
+            run = run_of(bind(problem, Variant.default("torch", problem)), calls)
+            (call,) = timer.samplers(run, len(calls)).values()
+            (unit,) = timer.samplers(hundred, 1).values()
+            times = [(call(), unit() / 100) for _ in range(ROUNDS)]
+            seconds, each = (min(column) for column in zip(*times, strict=True))
+            found[key(problem)] = max(1, round(share * seconds / each))
+    return found
