@@ -112,6 +112,7 @@ class Outcome:
         seconds: how long the check took.
         interrupted: whether it ended before every row was decided.
         notes: remarks about the whole check, a sentence each.
+        strict: whether a row that could not be compared fails the check.
     """
 
     kind: str
@@ -123,11 +124,12 @@ class Outcome:
     seconds: float
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def failing(self) -> tuple[CheckRow, ...]:
         return tuple(row for row in self.rows if row.failing)
 
-    def exit_code(self, *, strict: bool = False) -> int:
+    def exit_code(self) -> int:
         """The exit code of ``gdn check``; see ``states``."""
-        return exit_code((r.state for r in self.rows if r.exempt is None), strict=strict)
+        return exit_code((r.state for r in self.rows if r.exempt is None), strict=self.strict)
