@@ -15,8 +15,8 @@ class Times:
     Args:
         base, head: seconds per call in each process, the median of its samples. Entry i of both is
             of the same pair, unless ``paired`` is False.
-        ratio: time of the head over time of the base (Hodges-Lehmann estimate).
-        low, high: the 95 % interval of ``ratio``.
+        ratio: time of the head over time of the base (Hodges-Lehmann estimate); NaN without pairs.
+        low, high: the 95 % interval of ``ratio``; 0 and infinity if the pairs are too few for one.
         threshold: the ratio above 1 that counts as regressed, e.g. 0.03.
         paired: False if the base was read from a file, so that both were measured apart.
         dropped: pairs that were measured and not counted.
