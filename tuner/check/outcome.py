@@ -15,8 +15,8 @@ class Times:
     Args:
         base, head: seconds per call in each process, the median of its samples. Entry i of both is
             of the same pair, unless ``paired`` is False.
-        ratio: time of the head over time of the base (Hodges-Lehmann estimate).
-        low, high: the 95 % interval of ``ratio``.
+        ratio: time of the head over time of the base (Hodges-Lehmann estimate); NaN without pairs.
+        low, high: the 95 % interval of ``ratio``; 0 and infinity if the pairs are too few for one.
         threshold: the ratio above 1 that counts as regressed, e.g. 0.03.
         paired: False if the base was read from a file, so that both were measured apart.
         dropped: pairs that were measured and not counted.
@@ -112,6 +112,7 @@ class Outcome:
         seconds: how long the check took.
         interrupted: whether it ended before every row was decided.
         notes: remarks about the whole check, a sentence each.
+        strict: whether a row that could not be compared fails the check.
     """
 
     kind: str
@@ -123,11 +124,12 @@ class Outcome:
     seconds: float
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def failing(self) -> tuple[CheckRow, ...]:
         return tuple(row for row in self.rows if row.failing)
 
-    def exit_code(self, *, strict: bool = False) -> int:
+    def exit_code(self) -> int:
         """The exit code of ``gdn check``; see ``states``."""
-        return exit_code((r.state for r in self.rows if r.exempt is None), strict=strict)
+        return exit_code((r.state for r in self.rows if r.exempt is None), strict=self.strict)

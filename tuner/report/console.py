@@ -34,7 +34,7 @@ RECENT = 3
 
 def say(text: str = "") -> None:
     """Print a line without markup and control characters."""
-    _console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    _console().print(_shown(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(text: str) -> None:
@@ -47,26 +47,61 @@ def remark(text: str) -> None:
     _on_stderr(text, style="")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table; a column whose heading ends in ``>`` is right-aligned.
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    styles: Sequence[str] = (),
+    spaced: bool = False,
+) -> None:
+    """Print a table; columns are left-aligned, and their texts are folded if they must be.
+
+    A column whose heading ends in ``>`` is right-aligned and not folded; one whose heading ends in
+    ``<`` is not folded.
 
     In a terminal it is as wide as the terminal; elsewhere as wide as the rows need.
+
+    Args:
+        styles: a Rich style per row, e.g. ``bold red``; none by default.
+        spaced: leave an empty line between rows, for cells of several lines.
     """
-    shown = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    shown = Table(
+        title=Text(_shown(title)) if title else None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        padding=(0, 1, int(spaced), 1),
+    )
     for column in columns:
         number = column.endswith(">")
         shown.add_column(
-            column.removesuffix(">"),
+            column.removesuffix(">").removesuffix("<"),
             justify="right" if number else "left",
-            no_wrap=number,
+            no_wrap=number or column.endswith("<"),
             overflow="fold",
         )
-    for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        shown.add_row(*(Text(_shown(cell)) for cell in row), style=style)
     console = _console()
     if not console.is_terminal:
         console.width = 1000
     console.print(shown)
+
+
+def width() -> int | None:
+    """Columns of the terminal; None if standard output is none."""
+    console = _console()
+    return console.width if console.is_terminal else None
+
+
+def carries(text: str) -> bool:
+    """Whether the encoding of standard output has every character of a text."""
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def source(code: str, *, language: str = "python") -> None:
@@ -161,6 +196,16 @@ def _row(tally: SpaceTally) -> tuple[str, ...]:
 def _on_stderr(text: str, *, style: str) -> None:
     line = " ".join(printable(text).split())
     Console(stderr=True).print(Text(f"gdn: {line}", style=style), soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    """The text without control characters, and with escapes for what the encoding cannot carry."""
+    encoding = _encoding()
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _console() -> Console:

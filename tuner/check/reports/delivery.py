@@ -1,0 +1,70 @@
+"""Delivery: writes the requested reports, each completely or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gdn_ops.tuner.check.outcome import Outcome
+from gdn_ops.tuner.check.reports import FORMATS, github
+from gdn_ops.tuner.check.reports.request import OPTION, Request
+from gdn_ops.tuner.report import console
+
+
+def write(outcome: Outcome, requests: Sequence[Request]) -> tuple[str, ...]:
+    """Write the reports, and go on with the next where one cannot be written.
+
+    Returns:
+        a sentence per report that could not be written.
+    """
+    failures = (_deliver(outcome, request) for request in requests)
+    return tuple(failure for failure in failures if failure is not None)
+
+
+def _deliver(outcome: Outcome, request: Request) -> str | None:
+    text = FORMATS[request.format].render(outcome)
+    if request.file is not None:
+        try:
+            _write_whole(request.file, text)
+        except OSError as error:
+            return (
+                f"cannot write the {request.format} report to {request.file}: {_why(error)}; "
+                f"give {OPTION} {request.format}=FILE in a folder that exists and is writable."
+            )
+        return None
+    if text:
+        console.say(text.removesuffix("\n"))
+    summary = github.summary_file()
+    if summary is not None:
+        try:
+            github.append_summary(outcome, summary)
+        except OSError as error:
+            return (
+                f"cannot append to {summary}, which {github.SUMMARY_VARIABLE} names: "
+                f"{_why(error)}; unset the variable or make the file writable."
+            )
+    return None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file completely or not at all, and leave no temporary file."""
+    content = text.encode("utf-8", "backslashreplace")
+    if path.exists() and not path.is_file():
+        # a device or a pipe cannot be replaced
+        path.write_bytes(content)
+        return
+    path = path.resolve()  # of a link, what it points to is replaced
+    part = path.with_name(f".gdn-{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

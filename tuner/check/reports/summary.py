@@ -1,0 +1,91 @@
+"""Summary: what a check found in all, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from math import exp, fsum, isfinite, log
+
+from gdn_ops.seconds import seconds_text
+from gdn_ops.tuner.check.outcome import CheckRow, Outcome
+from gdn_ops.tuner.check.reports.row_text import one_line
+from gdn_ops.tuner.check.states import FAILED, SKIPPED, State
+
+_ORDER = (
+    State.WRONG, State.CRASHED, State.REGRESSED, State.INCONCLUSIVE, State.ENVIRONMENT,
+    State.REMOVED, State.NEW, State.IMPROVED, State.PASSED, State.UNCHANGED,
+)  # fmt: skip
+"""Counts start with the states that need a look."""
+
+
+def verdict(outcome: Outcome) -> str:
+    """A word for the whole check: ``failed``, ``interrupted``, ``incomparable`` or ``passed``."""
+    code = outcome.exit_code()
+    if code == FAILED:
+        return "failed"
+    if outcome.interrupted:
+        return "interrupted"
+    return "incomparable" if code == SKIPPED else "passed"
+
+
+def reason(outcome: Outcome) -> str:
+    """Why the check has its exit code, in a sentence; names no row."""
+    total = len(outcome.rows)
+    code = outcome.exit_code()
+    if code == FAILED:
+        worse = outcome.failing
+        text = f"{len(worse)} of {_rows(total)} {_is(worse)} worse: {counts(worse)}"
+    elif code == SKIPPED:
+        apart = [r for r in outcome.rows if r.state is State.ENVIRONMENT]
+        text = f"{len(apart)} of {_rows(total)} could not be compared, which fails a strict check"
+    elif total:
+        text = f"none of {_rows(total)} is worse"
+        exempt = [r for r in outcome.rows if r.state.failing]
+        if exempt:
+            text += f", except {len(exempt)} that {_is(exempt)} exempt"
+    else:
+        text = "there was nothing to compare"
+    return f"{text}; interrupted before every row was decided" if outcome.interrupted else text
+
+
+def counts(rows: Iterable[CheckRow]) -> str:
+    """Number of rows per state, e.g. ``1 regressed, 12 passed``; empty without rows."""
+    found = Counter(row.state for row in rows)
+    return ", ".join(f"{found[state]} {state.value}" for state in _ORDER if found[state])
+
+
+def geometric_mean(outcome: Outcome) -> float | None:
+    """Geometric mean of the ratios of all rows that were timed; None if there is none."""
+    logs = [log(ratio) for ratio in _ratios(outcome)]
+    return exp(fsum(logs) / len(logs)) if logs else None
+
+
+def geometric_mean_text(outcome: Outcome) -> str:
+    """The mean in words; empty if fewer than two rows were timed."""
+    mean, timed = geometric_mean(outcome), len(_ratios(outcome))
+    return "" if mean is None or timed < 2 else f"geometric mean of {timed} ratios {mean:.3f}"
+
+
+def compared(outcome: Outcome) -> str:
+    """E.g. ``working tree against 3f2a91c (main), measured on NVIDIA H200 in 132 s``."""
+    targets = list(dict.fromkeys(row.target for row in outcome.rows))
+    if outcome.kind == "static":
+        where = f"compiled for {', '.join(targets) or 'no target'}"
+    else:
+        device = outcome.environment.get("device") or ", ".join(targets) or "no device"
+        where = f"measured on {device}"
+    duration = seconds_text(outcome.seconds)
+    return one_line(f"{outcome.head} against {outcome.base}, {where} in {duration}")
+
+
+def _ratios(outcome: Outcome) -> list[float]:
+    timed = (row.times for row in outcome.rows if row.times is not None)
+    return [times.ratio for times in timed if isfinite(times.ratio)]
+
+
+def _rows(number: int) -> str:
+    return f"{number} row" if number == 1 else f"{number} rows"
+
+
+def _is(rows: Iterable[object]) -> str:
+    return "is" if len(list(rows)) == 1 else "are"
