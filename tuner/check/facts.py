@@ -81,8 +81,9 @@ def facts_of(process: SideProcess, *, device: str, threads: int | None) -> SideF
     folder = process.side.folder
     if folder is not None and found["root"] != str(folder.resolve()):
         raise SideError(
-            f"the {process.side.role}, {process.side.label}, imports gdn_ops of {found['root']}, "
-            f"not of {folder}; remove that folder from PYTHONPATH."
+            process.side,
+            f"imports gdn_ops of {found['root']}, not of {folder}; remove that folder from "
+            "PYTHONPATH.",
         )
     return SideFacts(
         device=found["device"],

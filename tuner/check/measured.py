@@ -24,7 +24,7 @@ from gdn_ops.tuner.check.facts import (
 )
 from gdn_ops.tuner.check.gate import Limits
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
-from gdn_ops.tuner.check.processes import SideProcess, running
+from gdn_ops.tuner.check.processes import SideError, SideProcess, running
 from gdn_ops.tuner.check.sides import Side, opened
 from gdn_ops.tuner.check.states import State
 from gdn_ops.tuner.interruption import Interrupted, Interruption
@@ -138,7 +138,13 @@ class _Check:
         try:
             self._look()
         except DeviceError as error:
-            self._skip(str(error))
+            self._skip(State.ENVIRONMENT, str(error))
+            return
+        except SideError as error:
+            # a base that cannot be used is a wrong command line; a head, what the check is for
+            if error.role == "base":
+                raise InvalidInput(str(error)) from error
+            self._skip(State.CRASHED, str(error))
             return
         self._verify()
         self._measure()
@@ -181,7 +187,7 @@ class _Check:
                     )
             problems = self._problems()
             if difference := _incomparable(base, head, live=not self._files):
-                self._skip(f"the sides differ in {difference}", problems)
+                self._skip(State.ENVIRONMENT, f"the sides differ in {difference}", problems)
                 return
             found = {
                 process.side.role: described(process, problems, device=head.device or base.device)
@@ -212,7 +218,9 @@ class _Check:
         self._comparisons.append(comparison)
         comparison.look(everything=self._request.everything)
 
-    def _skip(self, why: str, problems: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def _skip(
+        self, state: State, why: str, problems: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         """Add a row for each problem, or one for all, that says why it cannot be compared."""
         from gdn_ops.codegen.problem import Problem
 
@@ -227,7 +235,7 @@ class _Check:
                 op=op,
                 name=name,
                 dtype=dtype,
-                state=State.ENVIRONMENT,
+                state=state,
                 message=why,
             )
             for op, name, dtype in rows

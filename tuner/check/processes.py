@@ -25,7 +25,15 @@ MEASURE_SECONDS = 120.0
 
 
 class SideError(GdnError):
-    """A side cannot be imported, or cannot say what it runs."""
+    """A side cannot be imported, or cannot say what it runs.
+
+    Args:
+        role: ``base`` or ``head``.
+    """
+
+    def __init__(self, side: Side, why: str) -> None:
+        super().__init__(f"the {side.role}, {side.label}, {why}")
+        self.role = side.role
 
 
 @dataclass(frozen=True)
@@ -79,16 +87,13 @@ class SideProcess:
         """Run a job that must not fail.
 
         Raises:
-            InvalidInput: the device or the number of threads is not in this machine.
             SideError: the side cannot be imported, or the job failed.
         """
         result = self._pool.one(Job(kind=kind, payload=payload, timeout=START_SECONDS))
         if result.ok and result.payload is not None:
             return result.payload
-        raise SideError(
-            f"the {self.side.role}, {self.side.label}, cannot be used: {result.message}; name "
-            f"another one with --{self.side.role}."
-        )
+        remedy = f"name another one with --{self.side.role}"
+        raise SideError(self.side, f"cannot be used: {result.message}; {remedy}.")
 
     def verify(self, payload: Mapping[str, Any]) -> Failure | None:
         """Run the accuracy gate on a variant; None if it is right."""

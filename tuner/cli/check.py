@@ -1,0 +1,296 @@
+"""``gdn check``: whether a change made kernels slower, measured or by their compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import GdnError, InvalidInput
+from gdn_ops.tuner.cli.numbers import above_zero
+
+if TYPE_CHECKING:
+    from gdn_ops.tuner.check.baseline_file import Run
+    from gdn_ops.tuner.check.outcome import Outcome
+    from gdn_ops.tuner.check.reports.request import Request as ReportRequest
+    from gdn_ops.tuner.check.settings import Settings
+
+INTERRUPTED = 130
+
+
+def check(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default the "
+            "problems that have winners for the device."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare with: a git revision, a folder, a wheel or a file of --save. "
+            "Default: the commit at which HEAD left the main branch."
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="What to check, given like --base. Default: the working tree."),
+    ] = None,
+    static: Annotated[
+        bool,
+        typer.Option("--static", help="Compare compiled code with baselines; needs no GPU."),
+    ] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also write a report, FORMAT=FILE: junit, json, markdown, benchmark-action, "
+            "bencher, pytorch; or github, which has no file. May be repeated."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Thresholds and exemptions. Default: gdn-check.toml, if it exists."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 if a row could not be compared.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also measure or compile what did not change.")
+    ] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="Measured: how much slower is a regression. Default: 3%."),
+    ] = None,
+    floor: Annotated[
+        str | None,
+        typer.Option(
+            help="Measured: slower by more than this must be certain; 1% suits a noisy machine. "
+            "Default: 0%."
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Measured: auto (the first GPU, else the CPU), cpu or cuda:0."),
+    ] = "auto",
+    db: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured: results database of both sides; a relative path is looked up in the "
+            "folder of each side."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Measured: CPU threads; PyTorch's default if left out."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Measured: seconds of samples per process and problem.")
+    ] = 0.2,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured: add the samples of the head to a file, for a later --base. Implies "
+            "--all."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Static: an architecture, e.g. sm_90; may be repeated. Default: all."),
+    ] = None,
+    triton: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Static: a folder with another Triton, to compare it with the installed one; may "
+            "be repeated."
+        ),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Static: write the baselines of the current code.")
+    ] = False,
+) -> int:
+    """Check whether a change made kernels slower.
+
+    Without --static, base and head are timed on this machine, in pairs of fresh processes, until it
+    is certain which problems are slower. What is the same on both sides is not timed. The head's
+    results are verified first. Exit codes: 0 if nothing is worse, 1 if something is slower, wrong
+    or crashed, 2 for a wrong command line or file, 3 (--strict) if something could not be compared.
+
+    With --static, the kernels are compiled for GPUs that this machine need not have, and their
+    registers, spills, instructions, launches, memory traffic and races are compared with
+    baselines/static/*.json.
+
+    Examples:
+
+        gdn check
+
+        gdn check decode --base v1.2 --report junit=check.xml --report markdown=check.md
+
+        gdn check --static --target sm_90
+    """
+    from gdn_ops.tuner.check.reports.request import requests_of
+
+    _refuse_mixed(
+        static,
+        measured={
+            "WORKLOAD": workload, "--head": head, "--threshold": threshold, "--floor": floor,
+            "--db": db, "--threads": threads, "--save": save,
+            "--device": None if device == "auto" else device,
+        },
+        compiled={"--target": target, "--triton": triton, "--update": update or None},
+    )  # fmt: skip
+    requests = requests_of(report or ())
+    settings = _settings(config, threshold=threshold, floor=floor)
+    if static:
+        outcome, run = _static(
+            settings, base=base, targets=target or (), tritons=triton or (), update=update,
+            everything=everything,
+        ), None  # fmt: skip
+    else:
+        outcome, run = _measured(
+            settings, workload=workload, base=base, head=head, device=device, db=db,
+            threads=threads, seconds=seconds, everything=everything, save=save,
+        )  # fmt: skip
+    every_row = workload is None and not target
+    return _finish(outcome, settings, requests, run, save=save, strict=strict, every_row=every_row)
+
+
+def _refuse_mixed(
+    static: bool, *, measured: dict[str, object], compiled: dict[str, object]
+) -> None:
+    """Refuse options that the chosen kind of check does not read."""
+    unread = measured if static else compiled
+    if given := [name for name, value in unread.items() if value]:
+        with_or_without = "without" if static else "with"
+        raise InvalidInput(
+            f"{', '.join(given)} is only read {with_or_without} --static; leave it out."
+        )
+
+
+def _settings(config: Path | None, *, threshold: str | None, floor: str | None) -> Settings:
+    """The settings of the repository, with what the command line says instead."""
+    from dataclasses import replace
+
+    from gdn_ops.tuner.check.percentage import percentage
+    from gdn_ops.tuner.check.repository import Repository
+    from gdn_ops.tuner.check.settings_file import settings_of
+
+    repository = Repository.around(Path.cwd())
+    settings = settings_of(config, Path.cwd() if repository is None else repository.root)
+    if threshold is not None:
+        settings = replace(settings, threshold=percentage(threshold, of="--threshold"))
+    if floor is not None:
+        settings = replace(settings, floor=percentage(floor, of="--floor"))
+    return settings
+
+
+def _measured(
+    settings: Settings,
+    *,
+    workload: str | None,
+    base: str | None,
+    head: str | None,
+    device: str,
+    db: Path | None,
+    threads: int | None,
+    seconds: float,
+    everything: bool,
+    save: Path | None,
+) -> tuple[Outcome, Run | None]:
+    from gdn_ops.results_path import expanded
+    from gdn_ops.tuner.check.measured import Request, check_measured
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
+
+    if save is not None and not save.absolute().parent.is_dir():
+        raise InvalidInput(f"--save {save} is in no folder that exists; name another file.")
+    problems = None
+    if workload is not None:
+        problems = [problem.facts() for problem in buckets(workload_named(workload).problems)]
+    request = Request(
+        base=base,
+        head=head,
+        problems=problems,
+        device=device,
+        database=None if db is None else expanded(db, "--db"),
+        threads=threads,
+        seconds=above_zero("--seconds", seconds),
+        limits=lambda target, name: settings.limits(name, target),
+        everything=everything or save is not None,
+        save=save,
+    )
+    return check_measured(request, say=console.remark)
+
+
+def _finish(
+    outcome: Outcome,
+    settings: Settings,
+    requests: Sequence[ReportRequest],
+    run: Run | None,
+    *,
+    save: Path | None,
+    strict: bool,
+    every_row: bool,
+) -> int:
+    """Print the table, write the reports and the baseline, and return the exit code."""
+    from dataclasses import replace
+    from datetime import date
+
+    from gdn_ops.tuner.check.baseline_file import write_baseline
+    from gdn_ops.tuner.check.exempting import exempted
+    from gdn_ops.tuner.check.reports import delivery, table
+    from gdn_ops.tuner.check.states import FAILED, USAGE
+    from gdn_ops.tuner.report import console
+
+    outcome = replace(outcome, strict=strict)
+    outcome = exempted(outcome, settings, today=date.today(), every_row=every_row)
+    table.show(outcome)
+    failures = list(delivery.write(outcome, requests))
+    if save is not None and run is not None:
+        try:
+            kept = write_baseline(save, run)
+            console.say(f"{save} has {len(kept.runs)} runs; compare with --base {save}")
+        except GdnError as error:
+            failures.append(str(error))
+    elif save is not None:
+        failures.append(f"nothing was measured, so nothing was saved to {save}.")
+    for failure in failures:
+        console.fail(failure)
+    code = outcome.exit_code()
+    if code != FAILED and outcome.interrupted:
+        return INTERRUPTED
+    return USAGE if failures and code != FAILED else code
+
+
+def _static(
+    settings: Settings,
+    *,
+    base: str | None,
+    targets: Sequence[str],
+    tritons: Sequence[Path],
+    update: bool,
+    everything: bool,
+) -> Outcome:
+    from contextlib import ExitStack
+
+    from gdn_ops.tuner.check.static import check as checking
+    from gdn_ops.tuner.check.static.rules import Limits
+    from gdn_ops.tuner.check.static.shipping import GPUS
+
+    from gdn_ops.tuner.check.sides import opened
+
+    if update and tritons:
+        raise InvalidInput("--update writes baselines of the installed Triton; leave out --triton.")
+    limits = Limits(instructions=settings.static.instructions)
+    with ExitStack() as stack:
+        folder = None
+        if base is not None:
+            folder = stack.enter_context(opened(base, "base")).folder
+        archs = targets or tuple(GPUS)
+        if update:
+            return checking.update(archs, base=folder, limits=limits)
+        return checking.check_static(
+            archs, base=folder, limits=limits, tritons=tritons, everything=everything
+        )
