@@ -16,6 +16,7 @@ from bench.static.launch import Counted
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner.check.static import shipping
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.report import console
 
@@ -24,8 +25,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 GROUPED = Problem(op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=8192, sequences=1)
 """The heads of Qwen3-Next."""
 
-GPUS = {"sm_80": "a100", "sm_90": "h200", "sm_100": "b200"}
-"""The GPU that represents each architecture."""
+GPUS = {arch: gpu for arch, gpu in shipping.GPUS.items() if arch.startswith("sm_")}
+"""The GPU that represents each architecture that the peer compiles for."""
 
 
 def problems(op: str) -> tuple[Problem, Problem]:

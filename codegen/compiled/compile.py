@@ -37,6 +37,23 @@ BACKENDS = {"nvidia": "cuda", "amd": "hip"}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """A rendered stage and what Triton is told about it.
+
+    Args:
+        stage: the stage's name, which is also the function's.
+        code: the rendered file.
+        types: Triton's type of each parameter, in order; see ``signature``.
+        options: see ``launch_options``.
+    """
+
+    stage: str
+    code: str
+    types: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compiled:
     """One stage compiled by Triton.
 
@@ -86,6 +103,22 @@ def compile_stage(
             f"{spec.name} ({spec.language}) cannot be compiled for {target.name}: only Triton "
             "stages are compiled, and only for GPUs; name a GPU target and a Triton stage."
         )
+    source = Source(
+        stage=spec.name,
+        code=render(spec, problem, config),
+        types=signature(spec, problem, config),
+        options=launch_options(spec, config),
+    )
+    return compile_source(source, target=target, folder=folder, values=_values(spec, config))
+
+
+def compile_source(source: Source, *, target: Target, folder: Path, values: str = "") -> Compiled:
+    """Compile a rendered stage, which may be one of another revision; see ``compile_stage``.
+
+    Args:
+        target, folder: as of ``compile_stage``.
+        values: the config in words, for error messages.
+    """
     from triton import knobs
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
@@ -95,9 +128,10 @@ def compile_stage(
             "Triton's interpreter is on (TRITON_INTERPRET=1) and compiles nothing; "
             "unset it, or compile in a worker, which does."
         )
-    kernel = getattr(load_module(spec.name, render(spec, problem, config), folder), spec.name)
-    types = signature(spec, problem, config)
-    source = ASTSource(kernel, signature=types, constexprs={}, attrs=_attributes(types, target))
+    stage = source.stage
+    kernel = getattr(load_module(stage, source.code, folder), stage)
+    types = dict(source.types)
+    ast = ASTSource(kernel, signature=types, constexprs={}, attrs=attributes(types, target))
     arch = target.capability or target.arch
     cache_hits: list[bool] = []
     start = time.perf_counter()
@@ -106,20 +140,20 @@ def compile_stage(
         try:
             kernel = _in_some_cache(
                 lambda: compile(
-                    source,
+                    ast,
                     target=GPUTarget(BACKENDS[target.vendor], arch, target.warp),
-                    options=launch_options(spec, config),
+                    options=dict(source.options),
                 )
             )
         except MemoryError:
             raise
         except Exception as error:
             raise CompileError(
-                f"{spec.name} ({_values(spec, config)}) did not compile for {target.name} "
+                f"{stage} ({values}) did not compile for {target.name} "
                 f"({target.arch}): {cause(error)}; choose other axis values."
             ) from error
     seconds = time.perf_counter() - start
-    return compiled_of(spec.name, target, kernel, seconds=seconds, cached=cache_hits == [True])
+    return compiled_of(stage, target, kernel, seconds=seconds, cached=cache_hits == [True])
 
 
 def _in_some_cache(compile: Callable[[], Any]) -> Any:
@@ -174,7 +208,7 @@ def _values(spec: KernelSpec, config: Config) -> str:
     return " ".join(f"{name}={config[name]}" for name in names)
 
 
-def _attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...], list[Any]]:
+def attributes(types: Mapping[str, str], target: Target) -> dict[tuple[int, ...], list[Any]]:
     """What holds for PyTorch's tensors: 16-byte alignment, and on AMD a size of at most 2 GiB."""
     aligned: list[Any] = ["tt.divisibility", 16]
     facts = [aligned, ["tt.pointer_range", 32]] if target.vendor == "amd" else [aligned]

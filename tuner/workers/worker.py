@@ -39,6 +39,8 @@ JOBS = {
     "compile": "gdn_ops.tuner.workers.offline:run",
     "verify": "gdn_ops.tuner.verify.accuracy_gate:run",
     "measure": "gdn_ops.tuner.measure.measurement:run",
+    "compiler": "gdn_ops.tuner.check.static.compiler:run",
+    "figures": "gdn_ops.tuner.check.static.compiling:run",
 }
 REFUSALS = (InvalidConfig, LaunchError, TemplateError, UnsupportedProblem)
 """Errors that say that the job itself cannot be done as asked."""

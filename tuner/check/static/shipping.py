@@ -1,0 +1,112 @@
+"""What ships: the variants that a GPU of an architecture may run without being tuned further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdn_ops.codegen.errors import GdnError, UnknownName
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import TARGETS, target_named
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.winners import Winner, load_winners
+from gdn_ops.results_path import shipped_database
+from gdn_ops.tuner.spaces.workloads import KDA, decode, pool, prefill, training
+
+GPUS = {"sm_80": "a100", "sm_90": "h200", "sm_100": "b200", "gfx942": "mi300x"}
+"""The GPU that represents each architecture that is checked."""
+
+PROBLEMS: dict[str, Problem] = {
+    "prefill": prefill(tokens=8192),
+    "training": training(tokens=8192),
+    "decode": decode(sequences=32),
+    "pool": pool(sequences=32),
+    "kda-prefill": prefill(tokens=8192, **KDA),
+    "kda-training": training(tokens=8192, **KDA),
+}
+"""The problems whose default variants are checked. Together they run every Triton template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A variant that ships.
+
+    Args:
+        name: ``prefill/split`` for the default variant of a plan, or
+            ``winners/h200/<problem id>`` for a shipped winner.
+        target: the GPU that represents the architecture.
+    """
+
+    name: str
+    problem: Problem
+    variant: Variant
+    target: Target
+
+
+def gpu_of(arch: str) -> Target:
+    """The GPU that represents an architecture.
+
+    Raises:
+        UnknownName: there is no baseline of the architecture.
+    """
+    if arch not in GPUS:
+        raise UnknownName.of("architecture", arch, GPUS)
+    return target_named(GPUS[arch])
+
+
+def shipping(
+    arch: str,
+    *,
+    problems: dict[str, Problem] | None = None,
+    databases: Iterable[Path] | None = None,
+) -> tuple[list[Shipped], list[str]]:
+    """The variants with Triton kernels that ship for an architecture.
+
+    Args:
+        problems: by name; default: ``PROBLEMS``.
+        databases: results databases whose winners ship; default: the one of the package.
+
+    Returns:
+        The variants, and a sentence for each winner that is left out because it cannot be read.
+    """
+    target = gpu_of(arch)
+    found = [
+        Shipped(name=f"{name}/{plan}", problem=problem, variant=variant, target=target)
+        for name, problem in (PROBLEMS if problems is None else problems).items()
+        for plan in PLANS
+        for variant in [Variant.default(plan, problem)]
+        if _has_kernels(variant) and not variant.reasons(problem, target)
+    ]
+    table = load_winners([shipped_database()] if databases is None else databases)
+    notes = [str(fault) for fault in table.faults]
+    for winner in table.winners:
+        if winner.arch != arch or winner.target not in TARGETS:
+            continue
+        try:
+            shipped = _shipped_winner(winner, target)
+        except (GdnError, KeyError, TypeError) as error:
+            notes.append(
+                f"the winner of {winner.problem_id} on {winner.target} is left out: {error}"
+            )
+            continue
+        if _has_kernels(shipped.variant):
+            found.append(shipped)
+    return found, notes
+
+
+def _shipped_winner(winner: Winner, target: Target) -> Shipped:
+    problem = Problem.from_facts(winner.facts)
+    return Shipped(
+        name=f"winners/{winner.target}/{winner.problem_id}",
+        problem=problem,
+        variant=Variant.from_json(winner.variant, problem),
+        target=target,
+    )
+
+
+def _has_kernels(variant: Variant) -> bool:
+    return any(KERNELS[stage].language == "triton" for stage, _ in variant.stages)
