@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.codegen.targets import ARCHS, TARGETS
 from gdn_ops.tuner.check.gate import FLOOR, THRESHOLD, Limits
+from gdn_ops.tuner.check.static.rules import INSTRUCTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Exemption(Scope):
 class StaticLimits:
     """By how much a figure of compiled code may grow; the others may not grow at all."""
 
-    instructions: float = 0.0
+    instructions: float = INSTRUCTIONS
 
 
 @dataclass(frozen=True, kw_only=True)

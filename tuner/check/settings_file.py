@@ -78,7 +78,8 @@ def _static(file: _Table) -> StaticLimits:
         return StaticLimits()
     where = f"{file.where}: [static]"
     table = _Table(where, file.values["static"], keys=("instructions",))
-    return StaticLimits(instructions=table.percentage("instructions", default=0.0))
+    usual = StaticLimits().instructions
+    return StaticLimits(instructions=table.percentage("instructions", default=usual))
 
 
 class _Table:
