@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gdn_ops.tuner.check.contest import Contest
-from gdn_ops.tuner.check.facts import Described
+from gdn_ops.tuner.check.facts import Described, named
 from gdn_ops.tuner.check.gate import Decision, Limits, confirmed
 from gdn_ops.tuner.check.outcome import CheckRow, Times
 from gdn_ops.tuner.check.processes import Failure
@@ -89,11 +89,12 @@ class Comparison:
         """The row of the report; of an interrupted comparison with what there is."""
         state, message = self.found or self._interrupted()
         shown = self.head if self.head.id is not None else self.base
+        name, op, dtype = named(shown.facts)
         return CheckRow(
             target=self.target,
-            op=shown.op or str(shown.facts.get("op", "")),
-            name=shown.id or str(dict(shown.facts)),
-            dtype=shown.dtype or str(shown.facts.get("dtype", "")),
+            op=shown.op or op,
+            name=shown.id or name,
+            dtype=shown.dtype or dtype,
             state=state,
             message=message,
             notes=(*self.notes, *self._drops()),

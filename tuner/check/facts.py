@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.check.processes import SideError, SideProcess
 
 
@@ -108,3 +109,13 @@ def described(
 def each_once(problems: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The problems without repetitions, in order."""
     return list({json.dumps(facts, sort_keys=True): facts for facts in problems}.values())
+
+
+def named(facts: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Name, op and dtype of a problem, also of one that this version does not know."""
+    try:
+        problem = Problem.from_facts(facts)
+    except (GdnError, KeyError, TypeError):
+        name = " ".join(f"{key}={value}" for key, value in facts.items())
+        return name, str(facts.get("op", "")), str(facts.get("dtype", ""))
+    return problem.id(), problem.op, problem.dtype

@@ -21,6 +21,7 @@ from gdn_ops.tuner.check.facts import (
     described,
     each_once,
     facts_of,
+    named,
 )
 from gdn_ops.tuner.check.gate import Limits
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
@@ -222,13 +223,10 @@ class _Check:
         self, state: State, why: str, problems: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
         """Add a row for each problem, or one for all, that says why it cannot be compared."""
-        from gdn_ops.codegen.problem import Problem
-
         given = self._request.problems if problems is None else problems
-        named = [Problem.from_facts(facts) for facts in given or ()]
         facts = self._facts.get("head") or self._facts.get("base")
         target = self._request.device if facts is None else facts.target
-        rows = [(p.op, p.id(), p.dtype) for p in named] or [("all", "every problem", "")]
+        rows = [named(each) for each in given or ()] or [("every problem", "all", "")]
         self._other_rows += [
             CheckRow(
                 target=target,
@@ -238,7 +236,7 @@ class _Check:
                 state=state,
                 message=why,
             )
-            for op, name, dtype in rows
+            for name, op, dtype in rows
         ]
 
     @property

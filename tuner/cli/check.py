@@ -275,11 +275,10 @@ def _static(
 ) -> Outcome:
     from contextlib import ExitStack
 
+    from gdn_ops.tuner.check.sides import opened
     from gdn_ops.tuner.check.static import check as checking
     from gdn_ops.tuner.check.static.rules import Limits
     from gdn_ops.tuner.check.static.shipping import GPUS
-
-    from gdn_ops.tuner.check.sides import opened
 
     if update and tritons:
         raise InvalidInput("--update writes baselines of the installed Triton; leave out --triton.")

@@ -1,0 +1,80 @@
+"""Baseline files: the noise between runs, and what is kept."""
+
+from __future__ import annotations
+
+from math import exp
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.codegen.errors import InvalidInput, ResultsError
+from gdn_ops.tuner.check.baseline_file import (
+    MAX_RUNS,
+    Baseline,
+    Run,
+    StoredRow,
+    read_baseline,
+    write_baseline,
+)
+from gdn_ops.tuner.check.facts import Described
+
+FACTS = {"op": "forward", "tokens": 64}
+
+
+def run(*medians: float, key: str = "same", device: str = "A CPU", started: str = "today") -> Run:
+    """A run of one problem with one sample per process."""
+    described = Described(facts=FACTS, id="p", variant={"plan": "torch"}, key=key)
+    row = StoredRow(described=described, processes=tuple((x,) for x in medians))
+    return Run(
+        label="head", started=started, target="cpu", environment={"device": device}, rows=(row,)
+    )
+
+
+def test_one_run_is_taken_to_be_noisier_than_its_processes():
+    steady = Baseline((run(1.0, 1.0, 1.0),))
+    assert steady.noise(FACTS) == (pytest.approx(0.02), 1)
+    spread = Baseline((run(exp(-0.05), 1.0, exp(0.05)),))
+    assert spread.noise(FACTS) == (pytest.approx(2 * 1.4826 * 0.05), 1)
+
+
+def test_three_runs_show_the_noise_between_runs():
+    baseline = Baseline((run(exp(-0.004)), run(1.0), run(exp(0.004))))
+    assert baseline.noise(FACTS) == (pytest.approx(2 * 1.4826 * 0.004), 3)
+    assert baseline.seconds(FACTS) == 1.0
+
+
+def test_runs_of_other_code_do_not_count():
+    baseline = Baseline((run(9.0, key="old"), run(9.0, key="old"), run(1.0), run(1.0)))
+    assert baseline.seconds(FACTS) == 1.0
+    assert baseline.noise(FACTS)[1] == 2
+
+
+def test_a_file_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "saved.json"
+    first, second = run(1.0, 2.0), run(3.0)
+    write_baseline(path, first)
+    assert write_baseline(path, second) == read_baseline(path) == Baseline((first, second))
+
+
+def test_the_oldest_runs_are_dropped(tmp_path):
+    path = tmp_path / "saved.json"
+    for number in range(MAX_RUNS + 2):
+        write_baseline(path, run(1.0, started=str(number)))
+    kept = read_baseline(path).runs
+    assert [each.started for each in kept] == [str(i) for i in range(2, MAX_RUNS + 2)]
+
+
+def test_another_device_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "saved.json"
+    write_baseline(path, run(1.0))
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match="device: A CPU and B"):
+        write_baseline(path, run(1.0, device="B"))
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(ResultsError, match=r"cannot write .*; name another file"):
+        write_baseline(tmp_path / "no" / "folder.json", run(1.0))
+    with pytest.raises(ResultsError, match="cannot read the baseline"):
+        read_baseline(Path(tmp_path))
