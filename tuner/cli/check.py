@@ -173,6 +173,7 @@ def _settings(config: Path | None, *, threshold: str | None, floor: str | None) 
     """The settings of the repository, with what the command line says instead."""
     from dataclasses import replace
 
+    from gdn_ops.tuner.check.gate import Limits
     from gdn_ops.tuner.check.percentage import percentage
     from gdn_ops.tuner.check.repository import Repository
     from gdn_ops.tuner.check.settings_file import settings_of
@@ -183,6 +184,7 @@ def _settings(config: Path | None, *, threshold: str | None, floor: str | None) 
         settings = replace(settings, threshold=percentage(threshold, of="--threshold"))
     if floor is not None:
         settings = replace(settings, floor=percentage(floor, of="--floor"))
+    Limits(threshold=settings.threshold, floor=settings.floor)  # refuses what cannot be both
     return settings
 
 
