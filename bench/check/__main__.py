@@ -20,7 +20,8 @@ from bench.check.planting import copy, plant, products
 from bench.check.problems import problems
 from bench.check.rates import COLUMNS, LEVELS, Level, record, table_row
 from gdn_ops.dispatch.device import target_of
-from gdn_ops.tuner.check.measured import Request, check_measured
+from gdn_ops.tuner.check.measured import check_measured
+from gdn_ops.tuner.check.measured_check import Request
 from gdn_ops.tuner.measure.fingerprint import cpu_model
 from gdn_ops.tuner.report import console
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, ResultsError, shown
-from gdn_ops.tuner.check.facts import Described
+from gdn_ops.tuner.check.facts import Described, differing
 
 KIND, SCHEMA = "gdn-ops baseline", 1
 
@@ -110,12 +110,6 @@ class Baseline:
         assert newest is not None
         rows = [row for run in self.runs if (row := run.row(facts)) is not None]
         return [row.medians for row in rows if row.described.key == newest.described.key]
-
-
-def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """How two sets of conditions differ, in words; empty if they do not."""
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return ", ".join(f"{name}: {ours.get(name)} and {theirs.get(name)}" for name in names)
 
 
 def read_baseline(path: Path) -> Baseline:

@@ -119,3 +119,21 @@ def named(facts: Mapping[str, Any]) -> tuple[str, str, str]:
         name = " ".join(f"{key}={value}" for key, value in facts.items())
         return name, str(facts.get("op", "")), str(facts.get("dtype", ""))
     return problem.id(), problem.op, problem.dtype
+
+
+def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """How two sets of conditions differ, in words; empty if they do not."""
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return ", ".join(f"{name}: {ours.get(name)} and {theirs.get(name)}" for name in names)
+
+
+def incomparable(base: SideFacts, head: SideFacts, *, live: bool) -> str:
+    """How the environments of the sides differ, in words; empty if they can be compared.
+
+    Two sides of one run share their machine; what only one of them reports is no difference.
+    """
+    ours, theirs = base.conditions, head.conditions
+    if live:
+        both = ours.keys() & theirs.keys()
+        ours, theirs = ({name: x[name] for name in both} for x in (ours, theirs))
+    return differing(ours, theirs)

@@ -131,7 +131,7 @@ def running(sides: Sequence[Side], *, threads: int | None) -> Iterator[list[Side
 
 
 def _environment(side: Side) -> dict[str, str]:
-    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    env = {}
     if side.folder is not None:
         path = [str(side.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
         env["PYTHONPATH"] = os.pathsep.join(path)

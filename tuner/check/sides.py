@@ -25,7 +25,7 @@ class Side:
         folder: folder that package ``gdn_ops`` is imported from; None for the installed package.
         stored: a results file with samples, instead of code.
         database: results database that is read before the one that ships with the package.
-        commit: full hash, if it is a git revision.
+        commit: full hash, if it is a git revision, or a working tree without changes.
     """
 
     role: str
@@ -86,7 +86,8 @@ def _working_tree(role: str, database: Path | None) -> Side:
     if repository is not None and (
         _has_package(repository.root) or _has_database(repository.root, database)
     ):
-        return _of_folder(repository.root, role, "the working tree", database)
+        commit = None if repository.changed else repository.commit("HEAD")
+        return _of_folder(repository.root, role, "the working tree", database, commit=commit)
     return _with_database(Side(role=role, label="the installed package"), database)
 
 

@@ -202,7 +202,8 @@ def _measured(
     save: Path | None,
 ) -> tuple[Outcome, Run | None]:
     from gdn_ops.results_path import expanded
-    from gdn_ops.tuner.check.measured import Request, check_measured
+    from gdn_ops.tuner.check.measured import check_measured
+    from gdn_ops.tuner.check.measured_check import Request
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets, workload_named
 

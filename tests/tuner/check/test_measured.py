@@ -12,7 +12,8 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.check import processes
 from gdn_ops.tuner.check.baseline_file import write_baseline
 from gdn_ops.tuner.check.gate import Limits
-from gdn_ops.tuner.check.measured import Request, check_measured
+from gdn_ops.tuner.check.measured import check_measured
+from gdn_ops.tuner.check.measured_check import Request
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
 from gdn_ops.tuner.check.states import State
 from tests.tuner.check.packages import package
