@@ -38,6 +38,13 @@ class Repository:
         except InvalidInput:
             return None
 
+    def last_commit(self, file: Path) -> str | None:
+        """The full hash of the last commit that changed a file; None if none did."""
+        try:
+            return _git(self.root, "log", "-1", "--format=%H", "--", str(file.absolute())) or None
+        except InvalidInput:
+            return None
+
     def label(self, commit: str) -> str:
         """A commit in words: its short hash and the subject of its message."""
         return _git(self.root, "log", "-1", "--format=%h (%s)", commit)

@@ -35,7 +35,9 @@ class Builds:
                 self._found[_name(pair.head)] = Built(figures=pair.base.figures)
 
     def compile(self, kernels: Iterable[Kernel]) -> None:
-        """Compile the kernels that have no result yet."""
+        """Compile the kernels that have no result yet; none after Ctrl-C."""
+        if self.interrupted:
+            return
         wanted = {_name(k): k for k in kernels if _name(k) not in self._found}
         jobs = (
             compile_job(
@@ -56,7 +58,7 @@ class Builds:
             compile_job(name, source, target, values="the base's", seconds=self.seconds)
             for name, (source, target) in sources.items()
         )
-        return dict(compiled(self.pool, jobs))
+        return {} if self.interrupted else dict(compiled(self.pool, jobs))
 
     def of(self, kernel: Kernel) -> Built | None:
         """What became of a kernel; None if it was not compiled."""

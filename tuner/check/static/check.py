@@ -198,8 +198,10 @@ def _empty(today: Today, compiler: Compiler) -> Baseline:
 
 
 def _written(today: Today, builds: Builds, compiler: Compiler, path: Path) -> str:
+    if builds.interrupted:
+        return f"{path} was not written, because not every kernel was compiled"
     built = builds.by_key(today)
-    without = [k.name for k in today.kernels if k.key not in built or not built[k.key].figures]
+    without = [kernel.name for kernel in today.kernels if not built[kernel.key].figures]
     if without:
         return f"{path} was not written, because {', '.join(without)} did not compile"
     write_baseline(today.baseline(built, compiler), path)

@@ -115,9 +115,10 @@ class Comparison:
         state, message = State.NEW, ""
         differences: tuple[Difference, ...] = ()
         if base is not None:
+            same = (base.problem, set(base.kernels)) == (head.problem, set(head.kernels))
             state, message, differences = compared(
                 base.figures, head.figures, cause_of=lambda _: self._variant_cause(shipped),
-                limits=self.limits, same=base == head,
+                limits=self.limits, same=same,
             )  # fmt: skip
         return CheckRow(
             target=self.today.arch,
@@ -178,9 +179,8 @@ class Comparison:
         own = f"{shipped.name}/"
         pairs = [p for p in self.pairs if any(use.startswith(own) for use in p.head.uses)]
         causes = {cause for pair in pairs for cause in self._causes(pair)} - {COMPILER}
-        if list(self.baseline.variants[shipped.name].kernels) != list(
-            self.today.record(shipped).kernels
-        ):
+        base, head = self.baseline.variants[shipped.name], self.today.record(shipped)
+        if set(base.kernels) != set(head.kernels):
             causes.add(TEMPLATE)
         return joined(causes)
 

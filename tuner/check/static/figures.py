@@ -8,7 +8,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +22,14 @@ from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.source_hash import code_of
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.check.static.rules import KIND, rule_of
+
+NO_READERS = ("loops.py", "trips.py")
+"""Modules of ``codegen/compiled`` that have no part in the figures."""
+LIMITS = (
+    "arch", "warp", "shared_block", "shared_sm", "registers_sm", "warps_sm", "blocks_sm",
+    "reserved_block",
+)  # fmt: skip
+"""What the figures take from the target."""
 
 Read = dict[str, Any]
 """``figures``: the figures that are not 0, by name; ``reasons``: races and why the kernel cannot
@@ -52,10 +59,11 @@ def reader_hash(target: Target) -> str:
     """The hash of what else decides the figures of a binary: the code that reads it, and the
     limits of the target."""
     folder = files("gdn_ops.codegen") / "compiled"
-    readers = {file.name: file for file in folder.iterdir() if file.name.endswith(".py")}
-    texts = [code_of(readers[name].read_text(encoding="utf-8"), "") for name in sorted(readers)]
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".py"))
+    readers = [folder / name for name in names if name not in NO_READERS]
+    texts = [code_of(file.read_text(encoding="utf-8"), "") for file in readers]
     own = code_of(Path(__file__).read_text(encoding="utf-8"), "")
-    facts = json.dumps([*texts, own, asdict(target)], sort_keys=True)
+    facts = json.dumps([*texts, own, [getattr(target, name) for name in LIMITS]])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gdn_ops.codegen.compiled.compile import Source
+from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.check.repository import Repository
 from gdn_ops.tuner.check.static.baseline import KernelRecord
 from gdn_ops.tuner.check.static.kernel import Kernel, arguments_hash, code_hash
 
@@ -49,21 +50,19 @@ def old_sources(folder: Path, pairs: Sequence[tuple[KernelRecord, Kernel]]) -> l
 @contextmanager
 def base_folder(file: Path) -> Iterator[Path | None]:
     """A folder with the revision in which a file was last committed; None if git has none."""
-    root = _git(file.absolute().parent, "rev-parse", "--show-toplevel")
-    revision = root and _git(Path(root), "log", "-1", "--format=%H", "--", str(file.absolute()))
-    if not root or not revision:
+    repository = Repository.around(file.absolute().parent)
+    commit = None if repository is None else repository.last_commit(file)
+    if repository is None or commit is None:
         yield None
         return
-    with TemporaryDirectory() as folder, TemporaryFile() as archive:
-        command = ["git", "-C", root, "archive", "--format=tar", revision]
-        made = subprocess.run(command, stdout=archive, stderr=subprocess.DEVNULL, check=False)
-        archive.seek(0)
-        if made.returncode:
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="gdn-check-base-")))
+        try:
+            folder = stack.enter_context(repository.worktree(commit, scratch / "tree"))
+        except InvalidInput:
             yield None
             return
-        with tarfile.open(fileobj=archive) as tar:
-            tar.extractall(folder, filter="data")
-        yield Path(folder)
+        yield folder
 
 
 def _answers(folder: Path, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,12 +88,3 @@ def _source(answer: dict[str, Any], base: KernelRecord, head: Kernel) -> Source 
     source = Source(stage=head.stage, **answer)
     found = (code_hash(source), arguments_hash(source.types, head.target))
     return source if found == (base.hash, base.arguments) else None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()

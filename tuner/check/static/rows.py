@@ -12,7 +12,7 @@ from gdn_ops.tuner.check.static.baseline import KernelRecord
 from gdn_ops.tuner.check.static.cause import COMPILER
 from gdn_ops.tuner.check.static.compiling import Built
 from gdn_ops.tuner.check.static.kernel import Kernel
-from gdn_ops.tuner.check.static.rules import Limits, differing, rule_of, verdict
+from gdn_ops.tuner.check.static.rules import Limits, Rule, differing, rule_of, verdict
 
 CauseOf = Callable[[str], str]
 """The cause of a figure's change."""
@@ -46,7 +46,7 @@ def compared(
             Difference(figure=figure, base=old, head=new, cause=cause, failing=failing)
         )
         if judged:
-            words.append((failing, f"{figure} {old:g} -> {new:g} ({rule.unit}), by the {cause}"))
+            words.append((failing, f"{figure} {_change(old, new, rule)}, cause: {cause}"))
     if "worse" in found:
         said = [text for failing, text in words if failing]
         return State.REGRESSED, _sentence(said, reasons), tuple(differences)
@@ -161,6 +161,12 @@ def across_row(
         file=kernel.file,
         seconds=other.seconds,
     )
+
+
+def _change(base: float, head: float, rule: Rule) -> str:
+    """E.g. ``0 -> 80 bytes per thread``, or ``1007 -> 1085 (+7.7 %)`` of what has a threshold."""
+    text = f"{base:.12g} -> {head:.12g} {rule.unit}".rstrip()
+    return f"{text} ({head / base - 1:+.1%})" if rule.within and base else text
 
 
 def _sentence(parts: Sequence[str], reasons: Sequence[str] = ()) -> str:

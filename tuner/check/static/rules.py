@@ -18,7 +18,7 @@ class Rule:
 
     Args:
         figure: its name in baselines and reports.
-        unit: of its value.
+        unit: of its value; empty where the name says it.
         worse: ``more`` or ``less`` if a change in that direction fails the check and one in the
             other is an improvement; empty if no change of it alone is either.
         within: name of the setting that says by which fraction it may get worse; empty for none.
@@ -39,7 +39,7 @@ RULES = {
         Rule("stack", "bytes per thread", worse="more"),
         Rule("local accesses", "loads and stores of spilled registers", worse="more"),
         Rule("resident warps", "warps per SM", worse="less"),
-        Rule("instructions", "instructions", worse="more", within="instructions"),
+        Rule("instructions", "", worse="more", within="instructions"),
         Rule("code", "bytes of machine code"),
         Rule("registers", "registers per thread"),
         Rule("shared", "bytes of shared memory per block"),
@@ -68,7 +68,7 @@ class Limits:
 def rule_of(figure: str) -> Rule | None:
     """The rule of a figure; None if no figure has this name."""
     if figure.startswith(KIND) and figure != KIND:
-        return Rule(figure, "instructions")
+        return Rule(figure, "")
     return RULES.get(figure)
 
 
