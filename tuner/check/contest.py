@@ -16,6 +16,8 @@ MAX_DROPPED = 3
 """Pairs of one problem that are dropped because they were disturbed; later ones count."""
 MAX_SPREAD = 0.05
 """Largest median absolute deviation of the samples of one process, over their median."""
+MAX_CLOCK_RATIO = 1.05
+"""Largest ratio of the GPU's clocks during the two halves of a pair."""
 TURNS = 2
 """Turns of each side in one pair: base, head, head, base. What drifts meanwhile cancels."""
 ROUNDS = 3
@@ -108,6 +110,7 @@ class Contest:
 
     def _count(self, taken: Mapping[str, Samples]) -> None:
         disturbed = [d for role, samples in taken.items() if (d := _disturbance(role, samples))]
+        disturbed += _other_clock(taken)
         if disturbed and self.dropped < MAX_DROPPED:
             self.dropped += 1
             self.disturbances += disturbed
@@ -128,6 +131,7 @@ class Contest:
             "threads": effort.threads,
             "rounds": ROUNDS,
             "seconds": effort.seconds / TURNS,
+            "companions": len(self.sides) - 1,
         }
 
 
@@ -138,3 +142,11 @@ def _disturbance(role: str, samples: Samples) -> str:
     if samples.spread > MAX_SPREAD:
         return f"{role}: a spread of {samples.spread:.0%} between its samples"
     return ""
+
+
+def _other_clock(taken: Mapping[str, Samples]) -> list[str]:
+    """In words, that the GPU ran at different clocks for the two sides; empty if it did not."""
+    clocks = {role: samples.clock for role, samples in sorted(taken.items()) if samples.clock}
+    if len(clocks) < 2 or max(clocks.values()) <= MAX_CLOCK_RATIO * min(clocks.values()):
+        return []
+    return [" and ".join(f"{clock:g} MHz for the {role}" for role, clock in clocks.items())]

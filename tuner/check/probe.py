@@ -112,11 +112,12 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
     The variant and its arguments stay prepared for the next job, if that is of the same variant.
 
     Args:
-        job: problem (facts), variant (JSON), device, threads, rounds (samples at least) and
-            seconds.
+        job: problem (facts), variant (JSON), device, threads, rounds (samples at least), seconds
+            and companions (other processes of this check on the device).
 
     Returns:
-        ``samples`` in seconds per call, ``method`` and ``warnings`` about the device.
+        ``samples`` in seconds per call, ``method``, ``warnings`` about the device and its ``clock``
+        in MHz; None if it is not known.
     """
     import torch
 
@@ -138,8 +139,26 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         finally:
             gc.enable()
     # the load of a CPU is this check's own; what disturbs it shows in the spread of the samples
-    warnings = [] if job["device"] == "cpu" else timer.conditions()["warnings"]
-    return {"samples": samples, "method": method, "warnings": warnings}
+    state = {} if job["device"] == "cpu" else timer.conditions()["after"]
+    return {
+        "samples": samples,
+        "method": method,
+        "warnings": disturbances(state, job["companions"]),
+        "clock": state.get("sm_mhz"),
+    }
+
+
+def disturbances(state: Mapping[str, Any], companions: int) -> list[str]:
+    """What slowed a GPU down in the state that NVML reports, in words.
+
+    Args:
+        companions: processes of this check on the GPU, which compute in turns.
+    """
+    from gdn_ops.tuner.measure.timers.nvml import gpu_warnings
+
+    if "throttled" not in state:
+        return []
+    return gpu_warnings(state["throttled"], state["processes"] - companions)
 
 
 _prepared: dict[str, tuple[Any, str, Any]] = {}

@@ -42,15 +42,17 @@ class Samples:
 
     Args:
         warnings: what disturbed them, e.g. a throttled GPU.
+        clock: of the GPU, in MHz, afterwards; None if it is not known.
     """
 
     seconds: tuple[float, ...]
     method: str
     warnings: tuple[str, ...] = ()
+    clock: float | None = None
 
     def __add__(self, other: Samples) -> Samples:
         warnings = tuple(dict.fromkeys(self.warnings + other.warnings))
-        return Samples(self.seconds + other.seconds, self.method, warnings)
+        return Samples(self.seconds + other.seconds, self.method, warnings, other.clock)
 
     @property
     def median(self) -> float:
@@ -110,7 +112,9 @@ class SideProcess:
         if not result.ok or result.payload is None:
             return Failure(result.status, result.message)
         found = result.payload
-        return Samples(tuple(found["samples"]), found["method"], tuple(found["warnings"]))
+        return Samples(
+            tuple(found["samples"]), found["method"], tuple(found["warnings"]), found["clock"]
+        )
 
     def close(self) -> None:
         self._pool.close()

@@ -83,7 +83,12 @@ def measure(job):
     seconds = own["seconds"] * own.get("swing", 1.0) ** (-1) ** process
     spread = own.get("spread", 1e-3)
     samples = [seconds * (1 + spread * (i % 3 - 1)) for i in range(job["rounds"])]
-    return {"samples": samples, "method": "cpu-eager", "warnings": own.get("warnings", [])}
+    return {
+        "samples": samples,
+        "method": "cpu-eager",
+        "warnings": own.get("warnings", []),
+        "clock": own.get("clock"),
+    }
 
 
 def note(text: str) -> None:

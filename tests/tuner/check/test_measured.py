@@ -169,6 +169,13 @@ def test_disturbed_pairs_are_dropped_at_most_three_times(sides, disturbed):
     assert ("throttled" if "warnings" in disturbed else "a spread of") in note
 
 
+def test_a_pair_at_two_clocks_is_dropped(sides):
+    sides.write(timed(1e-3, clock=1980), timed(1e-3, clock=1500))
+    row = sides.only()
+    assert row.times is not None and row.times.dropped == 3
+    assert row.notes == ("3 pairs were dropped (1980 MHz for the base and 1500 MHz for the head).",)
+
+
 def test_without_winners_a_workload_must_be_named(sides):
     sides.write({}, {})
     with pytest.raises(InvalidInput, match="neither side has winners for cpu-test; name a workl"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.tuner.check.facts import described, facts_of
+from gdn_ops.tuner.check.probe import disturbances
 from gdn_ops.tuner.check.processes import Failure, Samples, SideError, SideProcess, running
 from gdn_ops.tuner.check.sides import Side, opened
 from gdn_ops.tuner.spaces.workloads import WORKLOADS, buckets
@@ -35,7 +36,7 @@ def test_it_verifies_and_measures_what_it_describes(process):
     for row in described(process, PROBLEMS, device="cpu"):
         job = {
             "problem": dict(row.facts), "variant": row.variant, "device": "cpu", "threads": 1,
-            "rounds": 3, "seconds": 0.01, "interpret": False, "repeats": 2,
+            "rounds": 3, "seconds": 0.01, "companions": 0, "interpret": False, "repeats": 2,
         }  # fmt: skip
         assert process.verify(job) is None
         taken = process.measure(job)
@@ -76,8 +77,18 @@ def test_a_problem_that_the_side_does_not_know(process):
 
 def test_a_variant_that_does_not_render_fails(process):
     job = {"problem": PROBLEMS[0], "variant": {"plan": "no-such-plan"}, "device": "cpu"}
-    taken = process.measure({**job, "threads": 1, "rounds": 3, "seconds": 0.01})
+    taken = process.measure({**job, "threads": 1, "rounds": 3, "seconds": 0.01, "companions": 0})
     assert isinstance(taken, Failure) and "no-such-plan" in taken.message
+
+
+def test_the_other_side_does_not_make_a_gpu_a_shared_one():
+    state = {"throttled": [], "processes": 2}
+    assert disturbances(state, companions=1) == []
+    (shared,) = disturbances({**state, "processes": 3}, companions=1)
+    assert shared.startswith("shared GPU: 1 other")
+    (throttled,) = disturbances({**state, "throttled": ["power cap"]}, companions=1)
+    assert throttled == "throttled GPU: power cap"
+    assert disturbances({"unknown": "no NVML"}, companions=1) == []
 
 
 def test_a_package_that_cannot_be_imported(tmp_path):
