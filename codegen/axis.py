@@ -41,9 +41,23 @@ class Axis:
         for known in self.values:
             if type(known) is type(value) and known == value:
                 return known
+        raise self._no_value(value)
+
+    def read(self, text: str) -> Value:
+        """The value that a text stands for, as a user types it.
+
+        Raises:
+            InvalidConfig: it is none of the axis' values.
+        """
+        for known in self.values:
+            if str(known) == text:
+                return known
+        raise self._no_value(text)
+
+    def _no_value(self, given: object) -> InvalidConfig:
         allowed = ", ".join(map(str, self.values))
-        raise InvalidConfig(
-            f"{self.name}={shown(value)} is not a value of this axis; use one of {allowed}."
+        return InvalidConfig(
+            f"{self.name}={shown(given)} is not a value of this axis; use one of {allowed}."
         )
 
 

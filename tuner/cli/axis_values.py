@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gdn_ops.codegen.axis import Axis, Value
-from gdn_ops.codegen.errors import InvalidConfig, InvalidInput, UnknownName, shown
+from gdn_ops.codegen.axis import Value
+from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant, plan_named
 
@@ -19,7 +19,10 @@ def variant_with(plan: str, problem: Problem, settings: Iterable[str]) -> Varian
         InvalidConfig: the axis has no such value.
     """
     definition = plan_named(plan)
-    homes = {spec.name: spec.axes for spec in definition.specs(problem)}
+    shared = {axis.name: axis for axis in definition.axes}
+    homes = {
+        spec.name: {axis.name: axis for axis in spec.axes} for spec in definition.specs(problem)
+    }
     interface: dict[str, Value] = {}
     stages: dict[str, dict[str, Value]] = {name: {} for name in homes}
     for setting in settings:
@@ -31,22 +34,11 @@ def variant_with(plan: str, problem: Problem, settings: Iterable[str]) -> Varian
             raise UnknownName.of(f"stage of plan {plan}", stage, homes)
         found = False
         for home, axes in homes.items():
-            if stage in ("", home) and axis in (a.name for a in axes):
-                stages[home][axis], found = _value(axes, axis, text), True
-        if not stage and axis in (a.name for a in definition.axes):
-            interface[axis], found = _value(definition.axes, axis, text), True
+            if stage in ("", home) and axis in axes:
+                stages[home][axis], found = axes[axis].read(text), True
+        if not stage and axis in shared:
+            interface[axis], found = shared[axis].read(text), True
         if not found:
-            known = {a.name for axes in (definition.axes, *homes.values()) for a in axes}
+            known = {name for axes in (shared, *homes.values()) for name in axes}
             raise UnknownName.of(f"axis of plan {plan}", name, known)
     return Variant.of(plan, problem, interface, stages)
-
-
-def _value(axes: Iterable[Axis], name: str, text: str) -> Value:
-    axis = next(a for a in axes if a.name == name)
-    for value in axis.values:
-        if str(value) == text:
-            return value
-    allowed = ", ".join(map(str, axis.values))
-    raise InvalidConfig(
-        f"{name}={shown(text)} is not a value of that axis; choose one of {allowed}."
-    )

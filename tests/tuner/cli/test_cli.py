@@ -58,7 +58,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
             ["render", "pool_decode"],
             "; only calls of gdn_ops.serving use it, which no option describes.",
         ),
-        (["render", "split", "--set", f"BT={'1' * 9999}"], "is not a value of that axis"),
+        (["render", "split", "--set", f"BT={'1' * 9999}"], "is not a value of this axis"),
     ],
 )
 def test_bad_input_is_one_short_line_and_exit_2(
