@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,6 @@ from gdn_ops.codegen.compiled.races import races
 from gdn_ops.codegen.compiled.resources import resources_of
 from gdn_ops.codegen.errors import LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
-from gdn_ops.codegen.source_hash import code_of
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.check.static.rules import KIND, rule_of
 
@@ -56,15 +56,26 @@ def read_figures(compiled: Compiled, folder: Path) -> Read:
 
 @cache
 def reader_hash(target: Target) -> str:
-    """The hash of what else decides the figures of a binary: the code that reads it, and the
-    limits of the target."""
+    """The hash of what decides the figures of a binary besides itself.
+
+    It is of the code that reads the binary, and of the limits of the target.
+    """
     folder = files("gdn_ops.codegen") / "compiled"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".py"))
     readers = [folder / name for name in names if name not in NO_READERS]
-    texts = [code_of(file.read_text(encoding="utf-8"), "") for file in readers]
-    own = code_of(Path(__file__).read_text(encoding="utf-8"), "")
-    facts = json.dumps([*texts, own, [getattr(target, name) for name in LIMITS]])
+    texts = [_code(file.read_text(encoding="utf-8")) for file in (*readers, Path(__file__))]
+    facts = json.dumps([*texts, [getattr(target, name) for name in LIMITS]])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _code(text: str) -> str:
+    """A module without docstrings and comment lines.
+
+    Not its tokens: Python 3.12 and newer split f-strings into several.
+    """
+    text = re.sub(r'^ *""".*?"""\n', "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = (line.rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
 
 
 def _read(compiled: Compiled) -> Read:
@@ -112,8 +123,13 @@ def _kept(path: Path) -> Read | None:
 
 def _keep(path: Path, found: Read) -> None:
     """Write a file completely or not at all. Where none can be written, all is read again later."""
+    temporary = None
     with suppress(OSError, LaunchError):
         ensure_folder(path.parent)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
             json.dump(found, file)
-        os.replace(file.name, path)
+        os.replace(temporary, path)
+        temporary = None
+    if temporary is not None:
+        temporary.unlink(missing_ok=True)

@@ -118,3 +118,12 @@ def test_the_reader_is_the_code_that_reads_and_the_limits_of_the_target() -> Non
     h200 = target_named("h200")
     assert reader_hash(h200) == reader_hash(replace(h200, bandwidth=1.0, name="other"))
     assert reader_hash(h200) != reader_hash(replace(h200, warps_sm=48))
+
+
+def test_prose_is_no_part_of_the_reader() -> None:
+    code = "def f(x: int) -> str:\n    return f'{x + 1}'\n"
+    prose = code.replace(
+        "    return", '    """What it does.\n\n    More.\n    """\n    # why\n\n    return'
+    )
+    assert figures._code(prose) == figures._code(code)
+    assert figures._code(code.replace("1", "2")) != figures._code(code)
