@@ -107,6 +107,12 @@ def check(
             "be repeated."
         ),
     ] = None,
+    any_compiler: Annotated[
+        bool,
+        typer.Option(
+            "--any-compiler", help="Static: compare also with baselines of another Triton or ptxas."
+        ),
+    ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Static: write the baselines of the current code.")
     ] = False,
@@ -139,14 +145,17 @@ def check(
             "--db": db, "--threads": threads, "--save": save,
             "--device": None if device == "auto" else device,
         },
-        compiled={"--target": target, "--triton": triton, "--update": update or None},
+        compiled={
+            "--target": target, "--triton": triton, "--any-compiler": any_compiler,
+            "--update": update,
+        },
     )  # fmt: skip
     requests = requests_of(report or ())
     settings = _settings(config, threshold=threshold, floor=floor)
     if static:
         outcome, run = _static(
             settings, base=base, targets=target or (), tritons=triton or (), update=update,
-            everything=everything,
+            everything=everything, any_compiler=any_compiler,
         ), None  # fmt: skip
     else:
         outcome, run = _measured(
@@ -275,6 +284,7 @@ def _static(
     tritons: Sequence[Path],
     update: bool,
     everything: bool,
+    any_compiler: bool,
 ) -> Outcome:
     from contextlib import ExitStack
 
@@ -294,5 +304,10 @@ def _static(
         if update:
             return checking.update(archs, base=folder, limits=limits)
         return checking.check_static(
-            archs, base=folder, limits=limits, tritons=tritons, everything=everything
+            archs,
+            base=folder,
+            limits=limits,
+            tritons=tritons,
+            everything=everything,
+            any_compiler=any_compiler,
         )

@@ -62,7 +62,7 @@ def check_static(
     limits: Limits | None = None,
     tritons: Sequence[Path] = (),
     everything: bool = False,
-    across_compilers: bool = False,
+    any_compiler: bool = False,
     work: Work | None = None,
 ) -> Outcome:
     """Compare what ships today with the baselines. Nothing is timed, and no GPU is needed.
@@ -81,7 +81,7 @@ def check_static(
         tritons: folders that each hold a package ``triton``; the kernels are compiled by these
             too, and compared with those of the installed Triton.
         everything: compile also what is the same as in the baseline.
-        across_compilers: compare also with a baseline of another Triton or ptxas; otherwise its
+        any_compiler: compare also with a baseline of another Triton or ptxas; otherwise its
             rows say so and are skipped.
         work: what is compiled, and by how much.
 
@@ -100,7 +100,7 @@ def check_static(
         comparisons = [_comparison(t, baselines[t.arch], found, limits) for t in todays]
         rows: list[CheckRow] = []
         for comparison in comparisons:
-            if comparison.same_compiler or across_compilers:
+            if comparison.same_compiler or any_compiler:
                 if not everything:
                     builds.known(comparison.proven)
                 rows += _compare(comparison, builds, folder, base)

@@ -97,7 +97,7 @@ class Comparison:
         """Rows that say that nothing is compared, because the compiler is another one."""
         message = (
             f"the baseline was made with {self.baseline.compiler}, and this is {self.compiler}; "
-            "compare across compilers, or write the baseline again"
+            "compare anyway with --any-compiler, or write the baseline again with --update"
         )
         return [skipped_row(kernel, message) for kernel in self.today.kernels]
 

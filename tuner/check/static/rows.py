@@ -80,7 +80,9 @@ def kernel_row(
     elif built.figures is None:
         state, message = State.ENVIRONMENT, built.unreadable
     elif base is None:
-        state, message = State.NEW, _sentence([], built.reasons)
+        # a new kernel has no figures to compare, but it must not race and must be launchable
+        state = State.REGRESSED if built.reasons else State.NEW
+        message = _sentence([], built.reasons)
     else:
         state, message, differences = compared(
             base.figures, built.figures, cause_of=cause_of, limits=limits, same=same,

@@ -134,7 +134,7 @@ def test_a_baseline_of_another_compiler_is_skipped_or_compared(check: Run) -> No
     assert "made with Triton 3.7.1 with ptxas 12.8, and this is Triton 3.9.0" in row.message
     assert replace(outcome, strict=True).exit_code() == SKIPPED
 
-    outcome, pool = check(needing(registers=51), triton="3.9.0", across_compilers=True)
+    outcome, pool = check(needing(registers=51), triton="3.9.0", any_compiler=True)
     row = row_of(outcome)
     assert len(pool.jobs) == 1
     assert row.state == State.PASSED
@@ -158,7 +158,7 @@ def test_configuration_and_compiler_are_told_apart_without_git(check: Run, basel
         payload = dict(zip(("registers", "shared", "instructions"), figures, strict=True))
         return needing(**payload)(job)
 
-    outcome, pool = check(answer, triton="3.9.0", across_compilers=True)
+    outcome, pool = check(answer, triton="3.9.0", any_compiler=True)
     assert len(pool.jobs) == 2
     causes = {d.figure: d.cause for d in row_of(outcome).differences}
     assert causes == {
@@ -182,6 +182,17 @@ def test_what_only_one_side_has(check: Run, baseline: Path) -> None:
     assert removed.base is not None
     assert "num_warps" in removed.base
     assert outcome.exit_code() == OK
+
+
+def test_a_new_kernel_must_be_sound(check: Run) -> None:
+    def racing(job: Job) -> JobResult:
+        payload = {"figures": {"instructions": 100, "races": 1}, "reasons": ["b_h is overwritten"]}
+        return JobResult(job=job, status="ok", payload=payload)
+
+    outcome, _ = check(racing, work=Work(problems={"pool": PROBLEMS["pool"]}))
+    row = row_of(outcome, "pool/recurrent/pool_decode")
+    assert (row.state, row.message) == (State.REGRESSED, "b_h is overwritten")
+    assert outcome.exit_code() == FAILED
 
 
 def test_a_launch_or_a_byte_more(check: Run, baseline: Path) -> None:

@@ -108,14 +108,14 @@ def test_a_change_of_source_and_compiler_is_told_apart_by_the_old_source(tree: T
     assert "Triton 3.6.0" in skipped["rows"][DECODE]["message"]
     assert skipped["exit"] == OK
 
-    row = tree.check(problems=["decode"], across_compilers=True)["rows"][DECODE]
+    row = tree.check(problems=["decode"], any_compiler=True)["rows"][DECODE]
     causes = {figure: d["cause"] for figure, d in by_figure(row).items()}
     assert causes["stack"] == causes["instructions"] == "template"
     assert causes["warps"] == "compiler"
     assert causes["registers"] == "template and compiler"
 
     (tree.folder / ".git").rename(tree.folder / "no-git")
-    row = tree.check(problems=["decode"], across_compilers=True)["rows"][DECODE]
+    row = tree.check(problems=["decode"], any_compiler=True)["rows"][DECODE]
     assert {d["cause"] for d in row["differences"]} == {"template and compiler"}
 
 
