@@ -78,6 +78,12 @@ class Baseline:
         """Seconds per call: the median over runs with today's code of the median over processes."""
         return statistics.median(map(statistics.median, self._medians(facts)))
 
+    def medians(self, facts: Mapping[str, Any]) -> tuple[float, ...]:
+        """Seconds per call in each process of the newest run."""
+        row = self.newest.row(facts)
+        assert row is not None
+        return row.medians
+
     def noise(self, facts: Mapping[str, Any]) -> tuple[float, int]:
         """By how much two runs of the same code may differ, as a fraction, and the runs it is from.
 

@@ -108,13 +108,17 @@ class Comparison:
         if self.alarm is not None:
             decision = confirmed(self.alarm, decision)
         assert decision.state is not None
-        threshold = f"the threshold of {100 * self.limits.widened_threshold:.3g}%"
-        by = f"{_change(decision.ratio)} ({_change(decision.low)} to {_change(decision.high)})"
-        text = {
-            State.REGRESSED: f"{by}, above {threshold}",
-            State.IMPROVED: by,
-            State.INCONCLUSIVE: f"{by}: neither above nor below {threshold} for certain",
-        }.get(decision.state, "")
+        threshold = f"{100 * self.limits.widened_threshold:.3g}%"
+        text = ""
+        if decision.state is State.REGRESSED:
+            text = f"{decision.ratio - 1:.1%} slower, above the threshold of {threshold}"
+        elif decision.state is State.INCONCLUSIVE:
+            assert self.contest is not None
+            pairs, spread = self.contest.pairs, self.contest.spread
+            text = (
+                f"{pairs} pairs, which vary by {spread:.0%}, neither show that it is more than "
+                f"{threshold} slower nor rule it out"
+            )
         return decision.state, " ".join(filter(None, [text, decision.note]))
 
     def _interrupted(self) -> tuple[State, str]:
@@ -126,8 +130,8 @@ class Comparison:
         if contest is None or contest.decision is None:
             return None
         return Times(
-            base=contest.medians("base"),
-            head=contest.medians("head"),
+            base=contest.shown.get("base") or contest.medians("base"),
+            head=contest.shown.get("head") or contest.medians("head"),
             ratio=contest.decision.ratio,
             low=contest.decision.low,
             high=contest.decision.high,
@@ -142,7 +146,3 @@ class Comparison:
             return []
         pairs = "1 pair was" if contest.dropped == 1 else f"{contest.dropped} pairs were"
         return [f"{pairs} dropped ({'; '.join(dict.fromkeys(contest.disturbances))})."]
-
-
-def _change(ratio: float) -> str:
-    return f"{abs(ratio - 1):.1%} {'slower' if ratio >= 1 else 'faster'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
@@ -46,11 +47,13 @@ class Contest:
         sides: what each measured side runs the problem on, by role.
         limits: what counts as slower.
         stored: seconds per call of a side that was read from a file, by role.
+        shown: medians of the processes of such a side, for the report.
     """
 
     sides: Mapping[str, Described]
     limits: Limits
     stored: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     samples: dict[str, list[Samples]] = field(default_factory=dict)
     dropped: int = 0
     disturbances: list[str] = field(default_factory=list)
@@ -67,6 +70,13 @@ class Contest:
     def pairs(self) -> int:
         return max((len(taken) for taken in self.samples.values()), default=0)
 
+    @property
+    def spread(self) -> float:
+        """The median absolute deviation of the pairs' ratios from their median, as a fraction."""
+        logs = self._log_ratios()
+        middle = statistics.median(logs)
+        return statistics.median(abs(x - middle) for x in logs)
+
     def medians(self, role: str) -> tuple[float, ...]:
         """The median of each process of a side, in seconds per call."""
         if role in self.stored:
@@ -75,7 +85,7 @@ class Contest:
 
     def again(self) -> Contest:
         """The same contest without any pairs, to confirm an alarm."""
-        return Contest(self.sides, self.limits, self.stored)
+        return Contest(self.sides, self.limits, self.stored, self.shown)
 
     def take(self, processes: Mapping[str, SideProcess], effort: Effort, *, number: int) -> None:
         """Take one pair: each side in a fresh process, in the order base, head, head, base.
@@ -109,7 +119,7 @@ class Contest:
         self.decision = replace(decision, state=decision.state or State.INCONCLUSIVE)
 
     def _count(self, taken: Mapping[str, Samples]) -> None:
-        disturbed = [d for role, samples in taken.items() if (d := _disturbance(role, samples))]
+        disturbed = [d for samples in taken.values() if (d := _disturbance(samples))]
         disturbed += _other_clock(taken)
         if disturbed and self.dropped < MAX_DROPPED:
             self.dropped += 1
@@ -135,12 +145,12 @@ class Contest:
         }
 
 
-def _disturbance(role: str, samples: Samples) -> str:
+def _disturbance(samples: Samples) -> str:
     """What disturbed the samples of a process, in words; empty if nothing did."""
     if samples.warnings:
-        return f"{role}: {'; '.join(samples.warnings)}"
+        return "; ".join(samples.warnings)
     if samples.spread > MAX_SPREAD:
-        return f"{role}: a spread of {samples.spread:.0%} between its samples"
+        return f"samples of one process vary by more than {MAX_SPREAD:.0%}"
     return ""
 
 

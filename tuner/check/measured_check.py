@@ -243,7 +243,7 @@ class MeasuredCheck:
             comparison.conclude()
         number = 0
         while waiting := self._undecided:
-            self._say(f"pair {number + 1} of {len(waiting)} problems")
+            self._say(f"pair {number + 1}: {len(waiting)} problems undecided")
             with self._processes() as processes:
                 for comparison in waiting:
                     assert comparison.contest is not None
@@ -266,12 +266,13 @@ class MeasuredCheck:
                 f"between runs (of {runs})."
             )
         seconds = {role: file.seconds(both[role].facts) for role, file in self._files.items()}
+        shown = {role: file.medians(both[role].facts) for role, file in self._files.items()}
         if len(seconds) < len(both):
             sides = {role: side for role, side in both.items() if role not in seconds}
-            return Contest(sides, comparison.limits, seconds)
+            return Contest(sides, comparison.limits, seconds, shown)
         row = self._files["head"].newest.row(both["head"].facts)
         assert row is not None
-        contest = Contest({}, comparison.limits, {"base": seconds["base"]})
+        contest = Contest({}, comparison.limits, {"base": seconds["base"]}, shown)
         contest.load("head", row.processes)
         return contest
 

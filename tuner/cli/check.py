@@ -263,7 +263,8 @@ def _finish(
     if save is not None and run is not None:
         try:
             kept = write_baseline(save, run)
-            console.say(f"{save} has {len(kept.runs)} runs; compare with --base {save}")
+            runs = "1 run" if len(kept.runs) == 1 else f"{len(kept.runs)} runs"
+            console.say(f"{save} has {runs}; compare with it by --base {save}")
         except GdnError as error:
             failures.append(str(error))
     elif save is not None:

@@ -39,7 +39,8 @@ def reason(outcome: Outcome) -> str:
         apart = [r for r in outcome.rows if r.state is State.ENVIRONMENT]
         text = f"{len(apart)} of {_rows(total)} could not be compared, which fails a strict check"
     elif total:
-        text = f"none of {_rows(total)} is worse"
+        unsure = [r for r in outcome.rows if r.state in (State.INCONCLUSIVE, State.ENVIRONMENT)]
+        text = f"none of {_rows(total)} is {'known to be ' if unsure else ''}worse"
         exempt = [r for r in outcome.rows if r.state.failing]
         if exempt:
             text += f", except {len(exempt)} that {_is(exempt)} exempt"

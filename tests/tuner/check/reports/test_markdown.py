@@ -121,6 +121,6 @@ def test_a_summary_of_github_has_room_for_thousands_of_rows() -> None:
 def test_an_interruption_and_an_empty_check_are_said() -> None:
     text = render(outcomes.interrupted())
     assert text.startswith("## gdn check: interrupted\n")
-    assert "None of 4 rows is worse; interrupted before every row was decided." in text
+    assert "None of 4 rows is known to be worse; interrupted before every row was decided." in text
     assert "7 problems were not compared." in text
     assert "There was nothing to compare." in render(outcomes.empty())

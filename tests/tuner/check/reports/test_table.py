@@ -83,7 +83,7 @@ def test_closing_lines() -> None:
     ("keep", "strict", "last"),
     [
         ({State.PASSED}, False, "passed: none of 1 row is worse (exit code 0)."),
-        ({State.ENVIRONMENT}, False, "passed: none of 1 row is worse (exit code 0)."),
+        ({State.ENVIRONMENT}, False, "passed: none of 1 row is known to be worse (exit code 0)."),
         (
             {State.ENVIRONMENT, State.PASSED},
             True,
@@ -108,7 +108,8 @@ def test_exempt_rows_do_not_fail_the_check_and_are_counted() -> None:
 
 def test_an_interruption_is_the_last_word() -> None:
     assert closing(outcomes.interrupted())[-1] == (
-        "interrupted: none of 4 rows is worse; interrupted before every row was decided."
+        "interrupted: none of 4 rows is known to be worse; "
+        "interrupted before every row was decided."
     )
 
 
