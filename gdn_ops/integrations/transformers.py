@@ -16,28 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
+from gdn_ops.integrations.swap import Swap
 from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 
 Rule = Callable[..., tuple[Tensor, Tensor | None]]
-
-
-class Swap:
-    """The functions that ``use_gdn_ops`` replaced; as a context manager it restores them."""
-
-    def __init__(self, originals: list[tuple[Any, str, Any]]) -> None:
-        self._originals = originals
-
-    def restore(self) -> None:
-        """Restore the original functions; a second call does nothing."""
-        while self._originals:
-            owner, name, original = self._originals.pop()
-            setattr(owner, name, original)
-
-    def __enter__(self) -> Swap:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.restore()
 
 
 def use_gdn_ops(model: nn.Module) -> Swap:
