@@ -1,4 +1,6 @@
-"""Paths of the results databases and of the cache; the only module that reads the environment."""
+"""Paths of the results databases and of the cache, and switches; only this module reads the
+environment.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +49,20 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / _FOLDER
     return _xdg("XDG_CACHE_HOME", Path.home() / ".cache") / _FOLDER
+
+
+def switch(variable: str) -> bool | None:
+    """Return whether an environment variable is 1 or 0; None if it is not set or empty.
+
+    Raises:
+        InvalidInput: it has another value.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if value not in ("0", "1"):
+        raise InvalidInput(f"{variable} is {value!r}; set it to 1 or 0, or unset it.")
+    return value == "1"
 
 
 def _data_folder() -> Path:

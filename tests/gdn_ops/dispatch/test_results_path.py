@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gdn_ops.results_path import cache_folder, databases, shipped_database, user_database
+from gdn_ops.errors import InvalidInput
+from gdn_ops.results_path import (
+    cache_folder,
+    databases,
+    shipped_database,
+    switch,
+    user_database,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +69,18 @@ def test_the_users_database_is_read_first_and_each_file_once(
     assert databases() == (user_database(), shipped_database())
     monkeypatch.setenv("GDN_RESULTS_DB", str(shipped_database()))
     assert databases() == (shipped_database(),)
+
+
+@pytest.mark.parametrize(("value", "on"), [(None, None), ("", None), ("1", True), ("0", False)])
+def test_a_switch_is_on_off_or_not_set(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, on: bool | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("GDN_TEST_SWITCH", value)
+    assert switch("GDN_TEST_SWITCH") is on
+
+
+def test_another_value_of_a_switch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDN_TEST_SWITCH", "on")
+    with pytest.raises(InvalidInput, match="GDN_TEST_SWITCH is 'on'; set it to 1 or 0"):
+        switch("GDN_TEST_SWITCH")
