@@ -29,63 +29,70 @@ _FAULTS = (
     (
         "is full",
         "the disk that holds {path} is full ({free} bytes free)",
-        f"free some space or {ELSEWHERE}; the rows stored before are intact",
+        "free some space or {instead}; the rows stored before are intact",
     ),
     (
         "not a database",
         "{path} is not an SQLite database",
-        f"move the file away or {ELSEWHERE}",
+        "move the file away or {instead}",
     ),
     (
         "codec can't decode",
         "{path} is corrupt",
-        f"move the file away (`sqlite3 FILE .recover` may save rows) or {ELSEWHERE}",
+        "move the file away (`sqlite3 FILE .recover` may save rows) or {instead}",
     ),
     (
         "malformed",
         "{path} is corrupt",
-        f"move the file away (`sqlite3 FILE .recover` may save rows) or {ELSEWHERE}",
+        "move the file away (`sqlite3 FILE .recover` may save rows) or {instead}",
     ),
     (
         "readonly database",
         "{path} or its folder is not writable",
-        f"make both writable or {ELSEWHERE}",
+        "make both writable or {instead}",
     ),
     (
         "unable to open",
         "{path} cannot be opened",
-        f"check that it is a file and that you may read and write it, or {ELSEWHERE}",
+        "check that it is a file and that you may read and write it, or {instead}",
     ),
     (
         "locked",
         "another process has locked {path}",
-        f"wait for that process or stop it, or {ELSEWHERE}",
+        "wait for that process or stop it, or {instead}",
     ),
 )
 
 
-def results_error(path: Path, error: BaseException) -> ResultsError:
-    """Return a ResultsError that explains an SQLite or OS error and names the remedy."""
+def results_error(path: Path, error: BaseException, *, instead: str = ELSEWHERE) -> ResultsError:
+    """Return a ResultsError that explains an SQLite or OS error and names the remedy.
+
+    Args:
+        instead: what a user can do if the file itself cannot be repaired.
+    """
     text = str(error)
     for fragment, meaning, remedy in _FAULTS:
         if fragment in text:
             fault = meaning.format(path=path, free=_bytes_free(path))
-            return ResultsError(f"{fault} (SQLite: {text}); {remedy}.")
+            return ResultsError(f"{fault} (SQLite: {text}); {remedy.format(instead=instead)}.")
     return ResultsError(
         f"results database {path}: {text} ({_bytes_free(path)} bytes free on its disk); "
-        f"fix the cause or {ELSEWHERE}."
+        f"fix the cause or {instead}."
     )
 
 
-def missing(path: Path) -> ResultsError:
+def missing(path: Path, *, instead: str = ELSEWHERE) -> ResultsError:
     """Return the error for a requested database that does not exist."""
     return ResultsError(
-        f"there is no results database {path}; create one with `gdn tune`, or {ELSEWHERE}."
+        f"there is no results database {path}; create one with `gdn tune`, or {instead}."
     )
 
 
-def exists(path: Path) -> bool:
+def exists(path: Path, *, instead: str = ELSEWHERE) -> bool:
     """Return whether a path exists.
+
+    Args:
+        instead: what a user can do if that cannot be found out, for the error message.
 
     Raises:
         ResultsError: the operating system does not allow to look.
@@ -93,21 +100,24 @@ def exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:
-        raise results_error(path, error) from error
+        raise results_error(path, error, instead=instead) from error
 
 
 @contextmanager
-def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def read_only(path: Path, *, instead: str = ELSEWHERE) -> Iterator[sqlite3.Connection]:
     """Open a database to read, also on read-only media. It creates no files next to it.
+
+    Args:
+        instead: what a user can do if the file cannot be read, for the error message.
 
     Raises:
         ResultsError: the file does not exist, or SQLite cannot read it.
     """
     real = path.resolve()
-    if not exists(real):
-        raise missing(path)
+    if not exists(real, instead=instead):
+        raise missing(path, instead=instead)
     if real.is_dir():
-        raise ResultsError(f"{path} is a folder, not a results database; {ELSEWHERE}.")
+        raise ResultsError(f"{path} is a folder, not a results database; {instead}.")
     try:
         with ExitStack() as stack:
             connection = _connect(real, stack)
@@ -117,10 +127,10 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         # UnicodeDecodeError: SQLite's message about a damaged schema quotes its bytes.
-        raise results_error(path, error) from error
+        raise results_error(path, error, instead=instead) from error
 
 
-def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+def schema_version(connection: sqlite3.Connection, path: Path, *, instead: str = ELSEWHERE) -> int:
     """Return the schema version of an open database; 0 if the database is empty.
 
     Raises:
@@ -135,12 +145,12 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
         raise ResultsError(
             f"{path} is the SQLite database of another program: its application id is "
             f"{application:#x} (schema version {version}), that of a results database is "
-            f"{APPLICATION_ID:#x}; {ELSEWHERE}."
+            f"{APPLICATION_ID:#x}; {instead}."
         )
     if version > SCHEMA_VERSION:
         raise ResultsError(
             f"{path} has schema version {version}; this version of gdn-ops reads versions up to "
-            f"{SCHEMA_VERSION}. Upgrade gdn-ops or {ELSEWHERE}."
+            f"{SCHEMA_VERSION}. Upgrade gdn-ops or {instead}."
         )
     return version
 
