@@ -107,7 +107,7 @@ def open_database(path: Path | str, *, create: bool, writable: bool = True) -> D
     if not exists(path):
         if not create:
             raise missing(path)
-        _make_folder(path.parent)
+        make_folder(path.parent)
     with results_errors(path):
         if _version(path) < SCHEMA_VERSION:
             _upgrade(path)
@@ -185,7 +185,8 @@ def _refuse_shipped(path: Path) -> None:
         )
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of a database, or raise ResultsError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

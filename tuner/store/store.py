@@ -250,8 +250,12 @@ class Store:
             return list(self._rows.read(session.scalars(query), StoredWinner.of))
 
     def merge(self, other: Path | str) -> Merged:
-        """Copy what another database has into this one, e.g. one tuned on another machine."""
-        return merge(self.database, Path(other))
+        """Copy what another database has into this one, e.g. one tuned on another machine.
+
+        Raises:
+            InvalidInput: the other database cannot be read.
+        """
+        return merge(self.database, [Path(other)])
 
     def _require_ok_trial(self, session: Session, winner: NewWinner) -> None:
         if winner.trial_id is None:

@@ -1,4 +1,4 @@
-"""The store: everything that was tried is kept, the winner has a history, databases merge."""
+"""The store: everything that was tried is kept, the winner has a history."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from typing import Any
 import pytest
 
 from gdn_ops.errors import InvalidInput, ResultsError, UnknownName
-from gdn_ops.tuner.store.merge import Merged
 from gdn_ops.tuner.store.models import TRIAL_STATUSES
 from gdn_ops.tuner.store.records import NewWinner, Outcome, TrialKey
 from tests.problems import DECODE, FORWARD
 from tests.results import ENVIRONMENT, HANG, OK, SOURCES, VARIANT, Bench, stage_key
-
-NOTHING = Merged(environments=0, problems=0, runs=0, trials=0, winners=0)
 
 
 @pytest.fixture
@@ -211,75 +208,3 @@ def test_impossible_trials_are_refused() -> None:
         Outcome(status="ok")
     with pytest.raises(InvalidInput, match="name a stage"):
         replace(stage_key(BK=32), stage=None)
-
-
-def second(tmp_path: Path) -> Bench:
-    """The database of another machine."""
-    return Bench(tmp_path / "other.db", replace(ENVIRONMENT, device="Other GPU"))
-
-
-def test_a_merge_brings_everything_once(bench: Bench, tmp_path: Path) -> None:
-    bench.record(stage_key(BK=32))  # so that row numbers differ between the two
-    other = second(tmp_path)
-    other.record(stage_key(BK=64), HANG)
-    other.win(DECODE, median=1e-3)
-    other.win(DECODE)
-    before = other.path.read_bytes()
-    merged = bench.store.merge(other.path)
-    assert merged == Merged(environments=1, problems=1, runs=1, trials=3, winners=2)
-    assert bench.store.merge(other.path) == NOTHING
-    assert other.path.read_bytes() == before
-    winner = bench.store.winner(DECODE.bucket().id(), "h200")
-    assert winner is not None
-    assert winner.trial_id is not None
-    trial = bench.store.trial(winner.trial_id)
-    assert trial.outcome.median == winner.median == 2e-3
-    assert bench.store.environment(trial.environment_id).device == "Other GPU"
-    assert len(bench.store.winners(history=True)) == 2
-    assert bench.store.database.faults() == []
-
-
-def test_a_merge_brings_only_what_is_new_and_how_a_run_ended(bench: Bench, tmp_path: Path) -> None:
-    other = second(tmp_path)
-    other.win()
-    bench.store.merge(other.path)
-    other.win(median=1e-3)
-    other.close()
-    assert bench.store.merge(other.path) == replace(NOTHING, trials=1, winners=1)
-    assert [winner.median for winner in bench.store.winners()] == [1e-3]
-    assert [run.status for run in bench.store.runs()] == ["running", "finished"]
-
-
-@pytest.mark.parametrize(
-    ("first", "then", "stands"),
-    [
-        ({"median": 1e-3}, {"median": 3e-3}, 3e-3),  # the newer one, though it is slower
-        ({"median": 1e-3}, {"median": 3e-3, "predicted": True}, 1e-3),  # the measured one
-        ({"median": 1e-3, "predicted": True}, {"median": 3e-3}, 3e-3),
-    ],
-)
-def test_both_directions_of_a_merge_agree(
-    bench: Bench, tmp_path: Path, first: dict[str, Any], then: dict[str, Any], stands: float
-) -> None:
-    other = second(tmp_path)
-    other.win(**first)
-    bench.win(**then)
-    other.store.merge(bench.path)
-    bench.store.merge(other.path)
-    for side in (bench, other):
-        assert [winner.median for winner in side.store.winners()] == [stands]
-        assert len(side.store.winners(history=True)) == 2
-
-
-def test_a_failed_merge_changes_nothing(bench: Bench, tmp_path: Path) -> None:
-    other = second(tmp_path)
-    other.win(DECODE)
-    other.close()
-    with closing(sqlite3.connect(other.path)) as connection, connection:
-        connection.execute("UPDATE trials SET environment_id = 99")
-    with pytest.raises(ResultsError, match="points to no row"):
-        bench.store.merge(other.path)
-    assert bench.store.trials() == []
-    assert list(bench.store.problems()) == [FORWARD.bucket().id()]
-    with pytest.raises(ResultsError, match="there is no results database"):
-        bench.store.merge(tmp_path / "none.db")

@@ -18,7 +18,7 @@ from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.db import open_database, publish
 from gdn_ops.tuner.store.store import Store
 from tests.problems import DECODE, FORWARD
-from tests.results import Bench, stage_key
+from tests.results import Bench
 from tests.tuner.search.recorded import CPU, PROBLEM, RecordedHarness, bench, toy_plans
 
 TRIAL_VALUES = [
@@ -118,21 +118,6 @@ def test_a_text_of_other_bytes_costs_no_more_than_itself(path: Path) -> None:
         connection.execute("UPDATE trials SET message = CAST(x'80' AS TEXT)")
     with open_database(path, create=False) as database:
         assert [t.outcome.message for t in Store(database).trials()] == ["\ufffd"] * 2
-
-
-def test_a_merge_refuses_a_malformed_row_and_names_it(path: Path, tmp_path: Path) -> None:
-    b = Bench(tmp_path / "here.db")
-    for table, column, value in (
-        ("trials", "config", "{"), ("trials", "median", "x"), ("winner_rows", "created", "never"),
-        ("problems", "facts", "[]"),
-    ):  # fmt: skip
-        other = tmp_path / "other.db"
-        other.write_bytes(path.read_bytes())
-        spoil(other, table, column, value, every=True)
-        with pytest.raises(ResultsError, match=f"row .* of {table} is malformed"):
-            b.store.merge(other)
-        assert b.store.trials() == []
-    b.record(stage_key(BK=32))
 
 
 @pytest.mark.parametrize(
