@@ -11,7 +11,9 @@ import typer
 from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 
-COMMANDS = ("tune", "show", "explain", "render", "compile", "predict", "bench", "check", "doctor")
+COMMANDS = (
+    "tune", "show", "merge", "explain", "render", "compile", "predict", "bench", "check", "doctor",
+)  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
