@@ -93,25 +93,27 @@ def chunk_kda(
         InvalidInput: a tensor violates this contract; the message says how.
         UnsupportedProblem: no plan can run the call, or an argument is not supported.
     """
-    if disable_recompute:
-        raise UnsupportedProblem(
-            "chunk_kda does not support disable_recompute=True; make the call inside "
-            "gdn_ops.saving_for_backward('states')."
-        )
-    if unknown or return_intermediate_states or cp_context is not None or use_graph:
+    if (
+        unknown
+        or disable_recompute
+        or return_intermediate_states
+        or use_graph
+        or cp_context is not None
+    ):
         state_v_first = renamed(unknown, state_v_first)
-        check_chunk_size(unknown.pop("chunk_size", None))
-        given = {"return_intermediate_states": return_intermediate_states, "use_graph": use_graph}
-        refuse_more("chunk_kda", unknown | given | {"cp_context": cp_context})
+        refuse_kda(
+            unknown,
+            disable_recompute=disable_recompute,
+            return_intermediate_states=return_intermediate_states,
+            use_graph=use_graph,
+            cp_context=cp_context,
+        )
     if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
         raise InvalidInput(NEG_EIGVAL_ALONE)
-    raw = (_flat(A_log), _by_channel(dt_bias, k)) if use_gate_in_kernel else None
+    raw = raw_gate(A_log, dt_bias, k) if use_gate_in_kernel else None
     if use_gate_in_kernel and (safe_gate or lower_bound is not None):
-        bound = _checked_bound(lower_bound, safe=safe_gate)
-        check_tensor("v", v, 4)
-        A_log, dt_bias = raw or (None, None)
-        if A_log is None:
-            A_log = v.new_zeros(v.shape[2], dtype=torch.float32)
+        bound = checked_bound(lower_bound, safe=safe_gate)
+        A_log, dt_bias = bounded_gate(A_log, dt_bias, k, v)
         check_arguments(
             Arguments(
                 q, k, v, g, beta, initial_state, output_final_state, True, A_log, dt_bias,
@@ -188,7 +190,51 @@ def fused_recurrent_kda(
     return o if cast is None else o.to(v.dtype), state
 
 
-def _checked_bound(lower_bound: float | None, *, safe: bool) -> float:
+def refuse_kda(
+    unknown: dict[str, Any],
+    *,
+    disable_recompute: bool,
+    return_intermediate_states: bool,
+    use_graph: bool,
+    cp_context: object | None,
+) -> None:
+    """Refuse what ``chunk_kda`` does not support.
+
+    Args:
+        unknown: keyword arguments that are not in the signature; a chunk size is removed.
+        disable_recompute, return_intermediate_states, use_graph, cp_context: as given.
+
+    Raises:
+        InvalidInput: the chunk size is not one of the known ones.
+        UnsupportedProblem: an argument is not supported.
+    """
+    if disable_recompute:
+        raise UnsupportedProblem(
+            "chunk_kda does not support disable_recompute=True; make the call inside "
+            "gdn_ops.saving_for_backward('states')."
+        )
+    check_chunk_size(unknown.pop("chunk_size", None))
+    given = {"return_intermediate_states": return_intermediate_states, "use_graph": use_graph}
+    refuse_more("chunk_kda", unknown | given | {"cp_context": cp_context})
+
+
+def bounded_gate(
+    A_log: torch.Tensor | None, dt_bias: torch.Tensor | None, k: torch.Tensor, v: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return A_log [HV] and dt_bias of a gate with a lower bound; A_log is zeros if not given."""
+    check_tensor("v", v, 4)
+    flat, bias = raw_gate(A_log, dt_bias, k)
+    return v.new_zeros(v.shape[2], dtype=torch.float32) if flat is None else flat, bias
+
+
+def raw_gate(
+    A_log: torch.Tensor | None, dt_bias: torch.Tensor | None, k: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return A_log as [HV] and dt_bias as [HV, K], in whichever shapes they are given."""
+    return _flat(A_log), _by_channel(dt_bias, k)
+
+
+def checked_bound(lower_bound: float | None, *, safe: bool) -> float:
     """Return the lower bound of the log decay; it must be a finite number below 0."""
     if isinstance(lower_bound, (int, float)) and not isinstance(lower_bound, bool):
         minimum = SAFE_BOUND if safe else -float_info.max
