@@ -1,0 +1,80 @@
+"""Whether gdn_ops would run a call that another library hands over, asked before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.dispatch.bindings import choice_for
+from gdn_ops.dispatch.choice import stored_winners
+from gdn_ops.dispatch.mode import MODE
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.ops.call_problem import asks_gradient
+
+LIMIT = 4096
+"""Answers to remember; without a limit, ever new sequence lengths would fill the memory."""
+
+
+class Refusals:
+    """Answers whether gdn_ops would run a call of one function, from its arguments.
+
+    Args:
+        problem_of: returns the problem of a call, from its keyword arguments; it raises what the
+            call itself would raise.
+    """
+
+    def __init__(self, problem_of: Callable[..., Problem]) -> None:
+        self._problem_of = problem_of
+        self._known: dict[Hashable, str | None] = {}
+        self._winners: object = None
+
+    def reason(self, arguments: dict[str, Any]) -> str | None:
+        """Return why gdn_ops would not run a call, or None if it would.
+
+        Nothing is run and no tensor is read. On a GPU a call without a stored winner is refused
+        too: the other library's kernels are faster than plan torch.
+        """
+        winners = stored_winners()
+        if winners is not self._winners:
+            # New winners may answer differently.
+            self._known.clear()
+            self._winners = winners
+        try:
+            key = (torch.is_grad_enabled(), MODE.get(), *map(_facts, arguments.items()))
+            if key in self._known:
+                return self._known[key]
+        except (RuntimeError, TypeError):
+            # A nested tensor has no shape, or a value has no hash: the checks report which.
+            return self._find(arguments)
+        if len(self._known) >= LIMIT:
+            self._known.clear()
+        self._known[key] = reason = self._find(arguments)
+        return reason
+
+    def _find(self, arguments: dict[str, Any]) -> str | None:
+        try:
+            problem = self._problem_of(**arguments)
+            posed = [problem]
+            if asks_gradient(**arguments):
+                posed.append(problem.backward(final_state=problem.final_state))
+            for each in posed:
+                choice = choice_for(each, arguments["q"].device)
+                if choice.how == "fallback" and choice.target.gpu:
+                    return (
+                        f"no tuned kernel for {each.bucket().id()} on {choice.target.name}; run "
+                        "`gdn tune`, or `gdn predict`"
+                    )
+        except (InvalidInput, UnsupportedProblem, TypeError) as error:
+            return str(error)
+        return None
+
+
+def _facts(item: tuple[str, Any]) -> Hashable:
+    """Return what the answer may depend on: of a tensor its type, of a number its value."""
+    name, x = item
+    if isinstance(x, torch.Tensor):
+        return name, type(x), x.shape, x.dtype, x.device, x.layout, x.requires_grad
+    return name, type(x), x if isinstance(x, (bool, int, float)) else None
