@@ -15,9 +15,11 @@ tune: $(STAMP)  ## set up .venv and tune this machine
 test: $(STAMP) lint types  ## set up .venv and run lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# the tests marked `triton` under the other supported versions of Triton
+# the tests marked `triton` under the other supported versions of Triton, and those of the backend in
+# flash-linear-attention on its releases
 test-all: test exhaustive docs  ## test, every case of it, the site, and Triton's other versions
 	$(BIN)/python -m tests.triton_versions
+	$(BIN)/python -m tests.fla_releases
 
 exhaustive: $(STAMP)  ## every case of what `test` samples
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "exhaustive or hypothesis" --hypothesis-profile exhaustive
