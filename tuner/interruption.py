@@ -17,6 +17,16 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Inside the block the signals wait, also for processes that are started there."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Interruption:
     """Whether the program was asked to end.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +15,8 @@ from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.tuner.check.repository import Repository
 
 PACKAGE = "gdn_ops"
+MAX_WHEEL_BYTES = 1 << 30
+"""Unpacked size of a wheel, at most; this project's have a few megabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +58,12 @@ def opened(given: str | None, role: str, *, database: Path | None = None) -> Ite
     with TemporaryDirectory(prefix=f"gdn-check-{role}-") as scratch:
         room = Path(scratch)
         path = Path(given) if given else None
-        if path is not None and path.is_file() and path.suffix == ".json":
+        if path is not None and os.path.isfile(path) and path.suffix == ".json":
             yield Side(role=role, label=str(path), stored=path)
-        elif path is not None and path.is_file():
+        elif path is not None and os.path.isfile(path):
             unpacked = _unpacked(path, room / "wheel")
             yield _with_database(Side(role=role, label=path.name, folder=unpacked), database)
-        elif path is not None and path.is_dir():
+        elif path is not None and os.path.isdir(path):
             yield _of_folder(path.resolve(), role, str(path), database)
         elif given is None and role == "head":
             yield _working_tree(role, database)
@@ -73,10 +77,13 @@ def _revision(given: str | None, role: str, folder: Path, database: Path | None)
     """Check a revision out into a folder; by default the one at which HEAD left the main branch."""
     repository = Repository.around(Path.cwd())
     if repository is None:
-        raise _not_found(given, role, "the current folder is in no git repository")
+        raise _not_found(given, role, "the current folder is in no working tree of git")
     commit = repository.merge_base() if given is None else repository.commit(given)
     if commit is None:
-        raise _not_found(given, role, f"{repository.root} has no such revision")
+        why = f"{repository.root} has no such revision"
+        if repository.shallow:
+            why += " in its shallow history (fetch the rest with `git fetch --unshallow`)"
+        raise _not_found(given, role, why)
     with repository.worktree(commit, folder):
         yield _of_folder(folder, role, repository.label(commit), database, commit=commit)
 
@@ -86,7 +93,9 @@ def _working_tree(role: str, database: Path | None) -> Side:
     if repository is not None and (
         _has_package(repository.root) or _has_database(repository.root, database)
     ):
-        commit = None if repository.changed else repository.commit("HEAD")
+        commit = None
+        with suppress(InvalidInput):  # without git, a working tree can still be checked
+            commit = None if repository.changed else repository.commit("HEAD")
         return _of_folder(repository.root, role, "the working tree", database, commit=commit)
     return _with_database(Side(role=role, label="the installed package"), database)
 
@@ -108,7 +117,7 @@ def _of_folder(
     what = f"no package {PACKAGE}" + ("" if database is None else f" and no database {database}")
     raise InvalidInput(
         f"the {role} {label} has {what} in it; name a revision, folder or wheel of gdn-ops, or one "
-        "with a results database that --db names."
+        f"with a results database that --db names{_if_revision(label)}."
     )
 
 
@@ -117,16 +126,16 @@ def _with_database(side: Side, database: Path | None) -> Side:
     if database is None:
         return side
     place = database if side.folder is None else side.folder / database
-    found = place.absolute() if place.is_file() else None
+    found = place.absolute() if os.path.isfile(place) else None
     return replace(side, database=found)
 
 
 def _has_package(folder: Path) -> bool:
-    return (folder / PACKAGE / "__init__.py").is_file()
+    return os.path.isfile(folder / PACKAGE / "__init__.py")
 
 
 def _has_database(folder: Path, database: Path | None) -> bool:
-    return database is not None and (folder / database).is_file()
+    return database is not None and os.path.isfile(folder / database)
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
@@ -137,15 +146,35 @@ def _unpacked(path: Path, folder: Path) -> Path:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_WHEEL_BYTES:
+                raise ValueError(f"unpacked it has {size} bytes, more than {MAX_WHEEL_BYTES}")
             archive.extractall(folder)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
+        why = str(error)
         raise InvalidInput(
-            f"{path} is neither a wheel nor a results file (.json): {error}; build a wheel with "
-            "`pip wheel --no-deps .`, or save a results file with `gdn check --save FILE`."
+            f"{path} is neither a wheel nor a results file (.json): {why:.200}; build a "
+            "wheel with `pip wheel --no-deps .`, or save a results file with `gdn check --save "
+            f"FILE`{_if_revision(str(path))}."
         ) from error
     if not _has_package(folder):
         raise InvalidInput(f"the wheel {path} has no package {PACKAGE}; name one of gdn-ops.")
     return folder
+
+
+_UNREADABLE = (
+    OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What ``zipfile`` raises: RuntimeError for an encrypted file or an unknown compression."""
+
+
+def _if_revision(given: str) -> str:
+    """How to name the revision, if there is one of the same name as a file; else empty."""
+    repository = Repository.around(Path.cwd())
+    with suppress(InvalidInput):
+        if repository is not None and repository.commit(given) is not None:
+            return f"; for the revision of this name write {given}^0"
+    return ""
 
 
 def _not_found(given: str | None, role: str, why: str) -> InvalidInput:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.check import repository as repository_module
 from gdn_ops.tuner.check.sides import Side, opened
 from tests.tuner.check.packages import git, package, repository, wheel
 
@@ -124,7 +127,7 @@ def test_a_revision_that_does_not_exist_is_refused(repo, given):
 
 def test_a_revision_outside_of_a_repository_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refuse(None, "base", "the current folder is in no git repository")
+    refuse(None, "base", "the current folder is in no working tree of git")
 
 
 def test_a_folder_without_the_package_is_refused(tmp_path):
@@ -155,3 +158,115 @@ def test_histories_without_a_common_commit_say_so(repo):
     git(repo, "switch", "--quiet", "--orphan", "lone")
     git(repo, "commit", "--quiet", "--allow-empty", "-m", "alone")
     refuse(None, "base", "fetch-depth: 0")
+
+
+@pytest.mark.parametrize("given", ["^main", "HEAD:gdn_ops", "HEAD^{tree}"])
+def test_what_is_no_single_commit_is_refused(repo, given):
+    refuse(given, "base", "no such revision")
+
+
+def test_a_revision_by_its_message(repo):
+    with opened(":/commit 0", "base") as side:
+        assert text_of(side) == "NUMBER = 0"
+
+
+def test_a_name_too_long_for_a_file_is_refused(repo):
+    refuse("x" * 300, "base", "no such revision")
+
+
+def test_a_revision_called_like_a_folder(repo):
+    (repo / "docs").mkdir()
+    git(repo, "branch", "docs", "main")
+    refuse("docs", "base", r"for the revision of this name write docs\^0")
+    with opened("docs^0", "base") as side:
+        assert text_of(side) == "NUMBER = 1"
+
+
+def test_a_shallow_history_is_named(repo, tmp_path, monkeypatch):
+    git(repo, "clone", "--quiet", "--depth=1", f"file://{repo}", str(tmp_path / "shallow"))
+    monkeypatch.chdir(tmp_path / "shallow")
+    refuse("HEAD~1", "base", "git fetch --unshallow")
+
+
+def test_a_repository_without_commits_says_so(tmp_path, monkeypatch):
+    folder = repository(tmp_path / "new", commits=0)
+    monkeypatch.chdir(folder)
+    refuse(None, "base", "has no commit yet")
+
+
+def test_a_repository_that_git_refuses_to_read_says_why(repo):
+    (repo / ".git" / "config").write_text("[core\n")
+    refuse("main", "base", "git rev-parse in .* failed: fatal: bad config")
+
+
+def test_without_git_only_revisions_are_refused(repo, monkeypatch):
+    monkeypatch.setenv("PATH", str(repo))
+    refuse(None, "base", "git cannot be started .* install it")
+    with opened(None, "head") as side:
+        assert (side.folder, side.commit) == (repo, None)
+
+
+def test_hooks_do_not_run(repo):
+    hook = repo / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 3\n")
+    hook.chmod(0o755)
+    with opened("main", "base") as side:
+        assert text_of(side) == "NUMBER = 1"
+
+
+def test_a_check_inside_of_a_hook_leaves_the_index_alone(repo, monkeypatch):
+    monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
+    monkeypatch.setenv("GIT_DIR", ".git")
+    with opened("main", "base") as side:
+        assert text_of(side) == "NUMBER = 1"
+    monkeypatch.undo()
+    assert git(repo, "status", "--porcelain") == ""
+
+
+def test_a_worktree_that_cannot_be_made_is_forgotten(repo):
+    git(repo, "config", "filter.broken.smudge", "false")
+    git(repo, "config", "filter.broken.required", "true")
+    (repo / ".git" / "info" / "attributes").write_text("* filter=broken\n")
+    refuse("main", "base", "git worktree in .* failed")
+    assert len(git(repo, "worktree", "list").splitlines()) == 1
+
+
+def test_a_subject_that_is_no_utf8_is_shown(repo, tmp_path):
+    message = tmp_path / "message"
+    message.write_bytes(b"caf\xe9 " + b"x" * 200)
+    git(
+        repo, "-c", "i18n.commitEncoding=bogus", "commit", "-q", "--allow-empty", "-F", str(message)
+    )
+    with opened("HEAD", "base") as side:
+        assert "caf" in side.label and len(side.label) < 100
+
+
+@pytest.mark.parametrize("offset, value", [(6, 1), (8, 77)], ids=["encrypted", "compression"])
+def test_a_wheel_that_cannot_be_unpacked_is_refused(tmp_path, offset, value):
+    path = wheel(tmp_path / "gdn_ops.whl", "NUMBER = 1\n")
+    content = bytearray(path.read_bytes())
+    content[offset] = content[content.find(b"PK\x01\x02") + offset + 2] = value
+    path.write_bytes(content)
+    refuse(str(path), "base", "neither a wheel nor a results file")
+
+
+def test_a_wheel_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("gdn_ops.tuner.check.sides.MAX_WHEEL_BYTES", 10)
+    refuse(str(wheel(tmp_path / "gdn_ops.whl", "x" * 11)), "base", "11 bytes, more than 10")
+
+
+def test_a_second_interruption_leaves_no_worktree(repo, monkeypatch):
+    remove = repository_module.subprocess.run
+
+    def interrupted(command, **options):
+        if "remove" in command:
+            os.kill(os.getpid(), signal.SIGINT)
+        return remove(command, **options)
+
+    monkeypatch.setattr(repository_module.subprocess, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt), opened("main", "base") as side:
+        pass
+    monkeypatch.undo()
+    assert side.folder is not None and not side.folder.exists()
+    assert len(git(repo, "worktree", "list").splitlines()) == 1
