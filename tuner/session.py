@@ -163,9 +163,9 @@ def thread_count(wanted: int | None) -> int:
     Raises:
         InvalidInput: the number is below 1 or above the number of cores.
     """
-    import torch
-
     if wanted is None:
+        import torch
+
         return torch.get_num_threads()
     if not 1 <= wanted <= cores():
         raise InvalidInput(

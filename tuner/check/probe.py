@@ -11,9 +11,10 @@ import gc
 import hashlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -25,11 +26,30 @@ JOBS = {name: f"__main__:{name}" for name in ("ready", "winners", "describe", "v
 def main() -> None:
     # the folder of this script, in which other modules of the running command are
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+    # an editable install would fill in the modules that the side does not have
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_editable(finder)]
     spec = importlib.util.spec_from_file_location("worker", sys.argv.pop(1))
     assert spec is not None and spec.loader is not None
     worker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(worker)
+    with _prints_to_stderr():  # it imports gdn_ops, and answers are sent over standard output
+        spec.loader.exec_module(worker)
     worker.main(JOBS)
+
+
+def _is_editable(finder: object) -> bool:
+    return getattr(finder, "__module__", "").startswith("__editable___gdn_ops")
+
+
+@contextmanager
+def _prints_to_stderr() -> Iterator[None]:
+    own = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(own, 1)
+        os.close(own)
 
 
 def ready(job: Mapping[str, Any]) -> dict[str, Any]:

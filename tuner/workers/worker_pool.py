@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gdn_ops.tuner.workers.worker_process import WorkerProcess, environment
+from gdn_ops.tuner.workers.worker_process import GarbledAnswer, WorkerProcess, environment
 
 WORKER = "gdn_ops.tuner.workers.worker"
 
@@ -220,6 +220,12 @@ def _answer(slot: _Slot) -> JobResult | None:
         status, message = _cause_of_death(process.wait_for_exit(), stderr)
         slot.process = slot.job = None
         return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
+    except GarbledAnswer as error:
+        seconds, stderr = time.monotonic() - slot.start, process.stderr()
+        _kill(slot)
+        return JobResult(
+            job=job, status="crash", message=str(error), stderr=stderr, seconds=seconds
+        )
     if answer is None:
         return None
     slot.job = None

@@ -21,6 +21,10 @@ EXIT_SECONDS = 10.0
 """Time limit for a worker to exit after it has closed its stream."""
 
 
+class GarbledAnswer(Exception):
+    """A child sent something that is not one answer."""
+
+
 class WorkerProcess:
     """One worker. It has a process group of its own, so that Ctrl-C only reaches the parent.
 
@@ -72,6 +76,7 @@ class WorkerProcess:
 
         Raises:
             EOFError: the child ended without an answer.
+            GarbledAnswer: it sent something else, e.g. a copy of it that a job forked did.
         """
         chunk = os.read(self.fileno(), 1 << 16)
         if not chunk:
@@ -80,7 +85,10 @@ class WorkerProcess:
         if not self._received.endswith(b"\n"):
             return None
         line, self._received = self._received, b""
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise GarbledAnswer(f"its answer cannot be read: {line[:80]!r}") from None
         return answer
 
     def wait_for_exit(self) -> str:

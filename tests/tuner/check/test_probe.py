@@ -97,3 +97,18 @@ def test_a_package_that_cannot_be_imported(tmp_path):
         facts_of(process, device="cpu", threads=1)
     assert "the head, a folder, cannot be used: " in str(error.value)
     assert "No module named 'missing_module'" in str(error.value)
+
+
+def test_what_a_package_prints_is_no_answer(tmp_path):
+    """Nor does an editable install add the modules that it does not have."""
+    folder = package(tmp_path, "print('hello')")
+    side = Side(role="base", label="a folder", folder=folder)
+    with running([side], threads=1) as (process,), pytest.raises(SideError) as error:
+        facts_of(process, device="cpu", threads=1)
+    assert "No module named 'gdn_ops.codegen'" in str(error.value)
+    (folder / "gdn_ops" / "codegen").mkdir()
+    errors = (ROOT / "codegen" / "errors.py").read_text()
+    (folder / "gdn_ops" / "codegen" / "errors.py").write_text(errors)
+    with running([side], threads=1) as (process,), pytest.raises(SideError) as error:
+        facts_of(process, device="cpu", threads=1)
+    assert "No module named 'gdn_ops.dispatch'" in str(error.value)

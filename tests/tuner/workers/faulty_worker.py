@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,25 @@ def linger(payload: Payload) -> Payload:
     raise AssertionError
 
 
+def fork(payload: Payload) -> Payload:
+    """Return twice, in two processes; the second one later."""
+    parent = os.getpid()
+    if os.fork() == 0:
+        time.sleep(0.2)
+    return {"parent": parent, "pid": os.getpid()}
+
+
+def garble(payload: Payload) -> Payload:
+    """Write to every open file, so also to the stream of the answers."""
+    for number in range(3, 16):
+        with suppress(OSError):
+            os.write(number, b"no answer\n")
+    return {}
+
+
 KINDS = (
     echo, variables, modules, chatter, raising, memory, refused, no_room, killed, abort, segfault,
-    leave, hang, linger,
+    leave, hang, linger, fork, garble,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -240,3 +240,18 @@ def test_the_environment_is_the_pools() -> None:
     with WorkerPool(1, module=MODULE, interpret=True, threads=3) as pool:
         seen = pool.one(job("variables", names=names)).payload
         assert seen and (seen["TRITON_INTERPRET"], seen["OMP_NUM_THREADS"]) == ("1", "3")
+
+
+def test_a_job_that_forks_has_one_answer(pool: WorkerPool) -> None:
+    for _ in range(2):
+        result = pool.one(Job(kind="fork", payload={}))
+        assert result.payload is not None
+        assert result.payload["pid"] == result.payload["parent"]
+    time.sleep(0.4)  # the copies would have answered by now
+    assert pool.one(Job(kind="echo", payload={"x": 1})).payload["x"] == 1  # type: ignore[index]
+
+
+def test_what_is_no_answer_costs_one_job(pool: WorkerPool) -> None:
+    result = pool.one(Job(kind="garble", payload={}))
+    assert result.status == "crash" and "its answer cannot be read" in result.message
+    assert pool.one(Job(kind="echo", payload={})).ok
