@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import log
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, ResultsError, shown
 from gdn_ops.tuner.check.facts import Described, differing
+from gdn_ops.tuner.check.processes import LONGEST, SHORTEST, is_time
 
 KIND, SCHEMA = "gdn-ops baseline", 1
 
@@ -125,10 +127,10 @@ def read_baseline(path: Path) -> Baseline:
         InvalidInput: it is no such file, truncated, or of another schema.
         ResultsError: it cannot be read.
     """
-    again = "save it anew with `gdn check --save`."
+    again = "save it anew with `gdn check --save FILE`."
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"{path} is not a whole JSON file ({error}); {again}") from error
     except OSError as error:
         raise ResultsError(f"cannot read the baseline {path}: {error}; check the path.") from error
@@ -157,6 +159,7 @@ def write_baseline(path: Path, run: Run) -> Baseline:
         InvalidInput: the file is no baseline, or one of another environment.
         ResultsError: it cannot be written.
     """
+    path = Path(os.path.realpath(path))  # of a link, what it points to is replaced
     baseline = read_baseline(path).with_run(run) if path.exists() else Baseline((run,))
     runs = [asdict(run) for run in baseline.runs]
     text = json.dumps({"kind": KIND, "schema_version": SCHEMA, "runs": runs}, indent=1)
@@ -165,15 +168,19 @@ def write_baseline(path: Path, run: Run) -> Baseline:
         part.write_text(text + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ResultsError(f"cannot write {path}: {error}; name another file.") from error
+        raise ResultsError(
+            f"cannot write {path}: {error.strerror or error}; name another file with --save."
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return baseline
 
 
 def _run(data: Mapping[str, Any]) -> Run:
     rows = tuple(
         StoredRow(
-            described=Described(**row["described"]),
+            described=_described(row["described"]),
             processes=tuple(tuple(_seconds(x) for x in taken) for taken in row["processes"]),
         )
         for row in data["rows"]
@@ -181,13 +188,40 @@ def _run(data: Mapping[str, Any]) -> Run:
     for row in rows:
         if not row.processes or not all(row.processes):
             raise ValueError(f"{row.described.id} has no samples")
-    facts = {name: str(data[name]) for name in ("label", "started", "target")}
-    return Run(**facts, environment=dict(data["environment"]), rows=rows)
+    facts = {name: _text(data[name]) for name in ("label", "started", "target")}
+    environment = {_text(name): _text(value) for name, value in data["environment"].items()}
+    if not environment.get("threads", "1").isdecimal():
+        raise ValueError(f"threads is {shown(environment['threads'])}, not a number")
+    return Run(**facts, environment=environment, rows=rows)
+
+
+def _described(data: Mapping[str, Any]) -> Described:
+    """What a side ran a problem on; the facts of a problem are flat."""
+    described = Described(**data)
+    for name, value in data.items():
+        if name == "facts":
+            for fact in (*value, *value.values()):
+                if not isinstance(fact, str | int | float | None):
+                    raise ValueError(f"a fact of a problem is {shown(fact)}")
+        elif name == "variant":
+            if not isinstance(value, Mapping | None):
+                raise ValueError(f"variant is {shown(value)}, not an object")
+        elif value is not None or name != "id":
+            _text(value)
+    return described
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not a text")
+    return value
 
 
 def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{value!r:.30} is not a number of seconds > 0")
+    if not is_time(value):
+        raise ValueError(
+            f"{shown(value)} is not a number of seconds from {SHORTEST:g} to {LONGEST:g}"
+        )
     return float(value)
 
 

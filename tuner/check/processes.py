@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.errors import GdnError, shown
 from gdn_ops.results_path import RESULTS_VARIABLE
 from gdn_ops.tuner.check.sides import Side
 from gdn_ops.tuner.workers import worker
@@ -22,6 +22,15 @@ START_SECONDS = 120.0
 VERIFY_SECONDS = 180.0
 MEASURE_SECONDS = 120.0
 """Time limit of a measuring job, besides its samples: imports, inputs, compiling."""
+
+
+SHORTEST, LONGEST = 1e-12, 1e9
+"""Seconds that a call can take; their ratios and logarithms are finite."""
+
+
+def is_time(value: object) -> bool:
+    """Whether a value that another process or a file gives is a number of seconds of a call."""
+    return type(value) in (int, float) and SHORTEST <= value <= LONGEST  # type: ignore[operator]
 
 
 class SideError(GdnError):
@@ -95,7 +104,7 @@ class SideProcess:
         if result.ok and result.payload is not None:
             return result.payload
         remedy = f"name another one with --{self.side.role}"
-        raise SideError(self.side, f"cannot be used: {result.message}; {remedy}.")
+        raise SideError(self.side, f"cannot be used: {result.message.rstrip('.')}; {remedy}.")
 
     def verify(self, payload: Mapping[str, Any]) -> Failure | None:
         """Run the accuracy gate on a variant; None if it is right."""
@@ -112,6 +121,10 @@ class SideProcess:
         if not result.ok or result.payload is None:
             return Failure(result.status, result.message)
         found = result.payload
+        if wrong := [x for x in found["samples"] if not is_time(x)]:
+            return Failure(
+                "error", f"its timer measured {shown(wrong[0])} seconds, which is no time"
+            )
         return Samples(
             tuple(found["samples"]), found["method"], tuple(found["warnings"]), found["clock"]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import exp
 from pathlib import Path
 
@@ -78,3 +79,38 @@ def test_a_file_that_cannot_be_written(tmp_path):
         write_baseline(tmp_path / "no" / "folder.json", run(1.0))
     with pytest.raises(ResultsError, match="cannot read the baseline"):
         read_baseline(Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("rows", 0, "processes", 0, 0), 10**400, "not a number of seconds"),
+        (("rows", 0, "processes", 0, 0), True, "not a number of seconds"),
+        (("rows", 0, "processes", 0, 0), 1e-320, "not a number of seconds"),
+        (("rows", 0, "described", "facts"), [1], "no sound baseline"),
+        (("rows", 0, "described", "facts"), {"op": {"a": 1}}, "a fact of a problem is"),
+        (("rows", 0, "described", "variant"), "x", "variant is 'x', not an object"),
+        (("rows", 0, "described", "key"), ["x"], "is not a text"),
+        (("environment", "threads"), "many", "threads is 'many', not a number"),
+        (("environment", "device"), {"a": 1}, "is not a text"),
+        (("target",), 5, "is not a text"),
+    ],
+)
+def test_hostile_values_are_refused(tmp_path, place, value, says):
+    path = tmp_path / "saved.json"
+    write_baseline(path, run(1.0))
+    data = json.loads(path.read_text())
+    part = data["runs"][0]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(InvalidInput, match=says):
+        read_baseline(path)
+
+
+def test_the_file_that_a_link_names_is_written(tmp_path):
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "saved.json")
+    write_baseline(link, run(1.0))
+    assert link.is_symlink() and read_baseline(tmp_path / "saved.json").runs == (run(1.0),)

@@ -321,3 +321,12 @@ def test_no_process_is_left_behind(sides):
     sides.check()
     found = os.popen("ps -eo args").read()
     assert str(sides.folder) not in found
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1e-3, float("nan")])
+def test_a_sample_that_is_no_time_costs_only_its_row(sides, seconds):
+    other = {"q": {"seconds": 1e-3, "key": "same"}}
+    sides.write({**timed(1e-3), **other}, {**timed(seconds), **other})
+    states = {row.name: row for row in sides.check().rows}
+    assert states["p"].state is State.CRASHED and "which is no time" in states["p"].message
+    assert states["q"].state is State.UNCHANGED
