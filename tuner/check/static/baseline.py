@@ -151,6 +151,23 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
         ) from error
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder for baselines if there is none.
+
+    Raises:
+        ResultsError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write baselines to {folder}: {error.strerror or error}; make it a folder that "
+            "can be written to."
+        ) from error
+
+
 class _Fault(Exception):
     """What is wrong with the content of a baseline."""
 
@@ -169,6 +186,9 @@ def _baseline(data: Mapping[str, Any]) -> Baseline:
         for kernel in record.kernels.values():
             if kernel not in kernels:
                 raise _Fault(f"{name} uses the kernel {shown(kernel)}, which it does not list")
+    for name in kernels:
+        if name.rpartition("/")[0] not in variants:
+            raise _Fault(f"the kernel {shown(name)} is of no variant that it lists")
     return Baseline(
         arch=texts["arch"],
         compiler=Compiler(triton=texts["triton"], ptxas=texts["ptxas"]),

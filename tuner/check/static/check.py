@@ -15,6 +15,7 @@ from gdn_ops.tuner.check.static.baseline import (
     FOLDER,
     Baseline,
     baseline_file,
+    check_folder,
     read_baseline,
     write_baseline,
 )
@@ -133,6 +134,7 @@ def update(
         InvalidInput: Triton is not installed.
     """
     clock, work, limits = _Clock(), work or Work(), limits or Limits()
+    check_folder(folder)
     todays = work.todays(archs)
     rows: list[CheckRow] = []
     notes: list[str] = []
@@ -162,7 +164,10 @@ def _compare(
     comparison: Comparison, builds: Builds, folder: Path, base: Path | None
 ) -> list[CheckRow]:
     builds.compile(comparison.today.kernels)
-    comparison.tell_apart(builds, base, baseline_file(folder, comparison.today.arch))
+    try:
+        comparison.tell_apart(builds, base, baseline_file(folder, comparison.today.arch))
+    except KeyboardInterrupt:
+        builds.interrupted = True
     return comparison.rows(builds)
 
 

@@ -14,10 +14,12 @@ from gdn_ops.tuner.check.static.baseline import (
     Baseline,
     KernelRecord,
     VariantRecord,
+    check_folder,
     read_baseline,
     text_of,
     write_baseline,
 )
+from gdn_ops.tuner.check.static.check import update
 from gdn_ops.tuner.check.static.compiler import Compiler
 
 BASELINE = Baseline(
@@ -80,6 +82,10 @@ DAMAGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
         lambda d: d["variants"]["prefill/split"]["kernels"].update(chunk_o="gone"),
         "prefill/split uses the kernel 'gone', which it does not list",
     ),
+    (
+        lambda d: d["kernels"].update({"no/such": kernel(d)}),
+        "the kernel 'no/such' is of no variant that it lists",
+    ),
 ]
 
 
@@ -124,3 +130,11 @@ def test_a_path_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: P
     with pytest.raises(ResultsError, match="cannot write the baseline"):
         write_baseline(BASELINE, tmp_path / "sm_90.json")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "sm_90.json"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_compiling(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match=r"cannot write baselines to .*file"):
+        update(["sm_90"], folder=tmp_path / "file")
+    check_folder(tmp_path / "new" / "folders")
+    assert list((tmp_path / "new" / "folders").iterdir()) == []
