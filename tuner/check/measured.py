@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from pathlib import Path
 from time import monotonic
 
+from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.check.baseline_file import Run
 from gdn_ops.tuner.check.measured_check import MeasuredCheck, Request
 from gdn_ops.tuner.check.outcome import Outcome
@@ -40,6 +42,7 @@ def check_measured(
             role: stack.enter_context(opened(given, role, database=request.database))
             for role, given in (("base", request.base), ("head", request.head))
         }
+        lacking = _lacking(request.database, sides)
         check = MeasuredCheck(request, sides, say)
         try:
             with interruption.waiting():
@@ -55,9 +58,31 @@ def check_measured(
         started=started,
         seconds=monotonic() - begin,
         interrupted=interrupted,
-        notes=tuple(dict.fromkeys([*check.notes, *_same_commit(sides)])),
+        notes=tuple(dict.fromkeys([*lacking, *check.notes, *_same_commit(sides)])),
     )
     return outcome, check.saved(started)
+
+
+def _lacking(database: Path | None, sides: Mapping[str, Side]) -> list[str]:
+    """A sentence for a side that has no such database, and uses its own winners.
+
+    Raises:
+        InvalidInput: no side has it.
+    """
+    live = [side for side in sides.values() if side.stored is None]
+    without = [side for side in live if side.database is None]
+    if database is None or not without:
+        return []
+    if len(without) == len(live):
+        names = " nor ".join(f"{side.role} ({side.label})" for side in live)
+        raise InvalidInput(
+            f"--db {database} is a file of {'neither ' if len(live) > 1 else 'no '}{names}; give "
+            "the path of a results database that `gdn tune` wrote."
+        )
+    return [
+        f"The {side.role} has no {database}, and uses the winners of its package."
+        for side in without
+    ]
 
 
 def _same_commit(sides: Mapping[str, Side]) -> list[str]:

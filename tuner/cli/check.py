@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdn_ops.codegen.errors import GdnError, InvalidInput
+from gdn_ops.codegen.errors import InvalidInput, shown
+from gdn_ops.tuner.cli.check_exit import ending_with_usage, exit_code
 from gdn_ops.tuner.cli.numbers import above_zero
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.check.baseline_file import Run
     from gdn_ops.tuner.check.outcome import Outcome
-    from gdn_ops.tuner.check.reports.request import Request as ReportRequest
     from gdn_ops.tuner.check.settings import Settings
-
-INTERRUPTED = 130
 
 
 def check(
@@ -136,7 +136,10 @@ def check(
 
         gdn check --static --target sm_90
     """
+    from gdn_ops.results_path import expanded
+    from gdn_ops.tuner.check.outputs import Outputs
     from gdn_ops.tuner.check.reports.request import requests_of
+    from gdn_ops.tuner.interruption import Interruption
 
     _refuse_mixed(
         static,
@@ -150,20 +153,28 @@ def check(
             "--update": update,
         },
     )  # fmt: skip
-    requests = requests_of(report or ())
-    settings = _settings(config, threshold=threshold, floor=floor)
-    if static:
-        outcome, run = _static(
-            settings, base=base, targets=target or (), tritons=triton or (), update=update,
-            everything=everything, any_compiler=any_compiler,
-        ), None  # fmt: skip
-    else:
-        outcome, run = _measured(
-            settings, workload=workload, base=base, head=head, device=device, db=db,
-            threads=threads, seconds=seconds, everything=everything, save=save,
-        )  # fmt: skip
-    every_row = workload is None and not target
-    return _finish(outcome, settings, requests, run, save=save, strict=strict, every_row=every_row)
+    with ending_with_usage():
+        save = None if save is None else expanded(save, "--save")
+        read = {
+            "--base": base, "--head": head, "--config": config, "--db": db, "WORKLOAD": workload,
+        }  # fmt: skip
+        outputs = Outputs(requests_of(report or ()), save, read)
+        settings = _settings(config, threshold=threshold, floor=floor)
+        if static:
+            outcome, run = _static(
+                settings, base=base, targets=target or (), tritons=triton or (), update=update,
+                everything=everything, any_compiler=any_compiler,
+            ), None  # fmt: skip
+        else:
+            outcome, run = _measured(
+                settings, workload=workload, base=base, head=head, device=device, db=db,
+                threads=threads, seconds=seconds, everything=everything, save=save,
+            )  # fmt: skip
+        interruption = Interruption()
+        with interruption.listen():  # what was measured is reported in any case
+            every_row = workload is None and not target
+            outcome = _judged(outcome, settings, strict=strict, every_row=every_row)
+            return exit_code(outcome, outputs.write(outcome, run), interruption.requested)
 
 
 def _refuse_mixed(
@@ -214,10 +225,11 @@ def _measured(
     from gdn_ops.tuner.check.measured import check_measured
     from gdn_ops.tuner.check.measured_check import Request
     from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.session import thread_count
     from gdn_ops.tuner.spaces.workloads import buckets, workload_named
 
-    if save is not None and not save.absolute().parent.is_dir():
-        raise InvalidInput(f"--save {save} is in no folder that exists; name another file.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InvalidInput(f"--device is {shown(device)}; give auto, cpu or cuda:N, e.g. cuda:0.")
     problems = None
     if workload is not None:
         problems = [problem.facts() for problem in buckets(workload_named(workload).problems)]
@@ -227,7 +239,7 @@ def _measured(
         problems=problems,
         device=device,
         database=None if db is None else expanded(db, "--db"),
-        threads=threads,
+        threads=None if threads is None else thread_count(threads),
         seconds=above_zero("--seconds", seconds),
         limits=lambda target, name: settings.limits(name, target),
         everything=everything or save is not None,
@@ -236,45 +248,15 @@ def _measured(
     return check_measured(request, say=console.remark)
 
 
-def _finish(
-    outcome: Outcome,
-    settings: Settings,
-    requests: Sequence[ReportRequest],
-    run: Run | None,
-    *,
-    save: Path | None,
-    strict: bool,
-    every_row: bool,
-) -> int:
-    """Print the table, write the reports and the baseline, and return the exit code."""
+def _judged(outcome: Outcome, settings: Settings, *, strict: bool, every_row: bool) -> Outcome:
+    """The outcome under the settings of the repository."""
     from dataclasses import replace
     from datetime import date
 
-    from gdn_ops.tuner.check.baseline_file import write_baseline
     from gdn_ops.tuner.check.exempting import exempted
-    from gdn_ops.tuner.check.reports import delivery, table
-    from gdn_ops.tuner.check.states import FAILED, USAGE
-    from gdn_ops.tuner.report import console
 
     outcome = replace(outcome, strict=strict)
-    outcome = exempted(outcome, settings, today=date.today(), every_row=every_row)
-    table.show(outcome)
-    failures = list(delivery.write(outcome, requests))
-    if save is not None and run is not None:
-        try:
-            kept = write_baseline(save, run)
-            runs = "1 run" if len(kept.runs) == 1 else f"{len(kept.runs)} runs"
-            console.say(f"{save} has {runs}; compare with it by --base {save}")
-        except GdnError as error:
-            failures.append(str(error))
-    elif save is not None:
-        failures.append(f"nothing was measured, so nothing was saved to {save}.")
-    for failure in failures:
-        console.fail(failure)
-    code = outcome.exit_code()
-    if code != FAILED and outcome.interrupted:
-        return INTERRUPTED
-    return USAGE if failures and code != FAILED else code
+    return exempted(outcome, settings, today=date.today(), every_row=every_row)
 
 
 def _static(
@@ -289,26 +271,27 @@ def _static(
 ) -> Outcome:
     from contextlib import ExitStack
 
+    from gdn_ops.tuner.check.repository import Repository
     from gdn_ops.tuner.check.sides import opened
     from gdn_ops.tuner.check.static import check as checking
+    from gdn_ops.tuner.check.static.baseline import FOLDER
     from gdn_ops.tuner.check.static.rules import Limits
     from gdn_ops.tuner.check.static.shipping import GPUS
+    from gdn_ops.tuner.interruption import Interruption
 
     if update and tritons:
         raise InvalidInput("--update writes baselines of the installed Triton; leave out --triton.")
     limits = Limits(instructions=settings.static.instructions)
+    repository, interruption = Repository.around(Path.cwd()), Interruption()
+    baselines = Path("." if repository is None else os.path.relpath(repository.root)) / FOLDER
+    archs = targets or tuple(GPUS)
     with ExitStack() as stack:
-        folder = None
-        if base is not None:
-            folder = stack.enter_context(opened(base, "base")).folder
-        archs = targets or tuple(GPUS)
+        stack.enter_context(interruption.listen())
+        old = None if base is None else stack.enter_context(opened(base, "base")).folder
+        stack.enter_context(interruption.waiting())
         if update:
-            return checking.update(archs, base=folder, limits=limits)
+            return checking.update(archs, folder=baselines, base=old, limits=limits)
         return checking.check_static(
-            archs,
-            base=folder,
-            limits=limits,
-            tritons=tritons,
-            everything=everything,
-            any_compiler=any_compiler,
-        )
+            archs, folder=baselines, base=old, limits=limits, tritons=tritons,
+            everything=everything, any_compiler=any_compiler,
+        )  # fmt: skip

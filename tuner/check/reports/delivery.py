@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +38,10 @@ def _deliver(outcome: Outcome, request: Request) -> str | None:
             )
         return None
     if text:
-        console.say(text.removesuffix("\n"))
+        try:
+            console.say(text.removesuffix("\n"))
+        except OSError as error:
+            return f"cannot print the {request.format} report: {_why(error)}; free standard output."
     summary = github.summary_file()
     if summary is not None:
         try:
@@ -51,11 +57,20 @@ def _deliver(outcome: Outcome, request: Request) -> str | None:
 def _write_whole(path: Path, text: str) -> None:
     """Write a file completely or not at all, and leave no temporary file."""
     content = text.encode("utf-8", "backslashreplace")
-    if path.exists() and not path.is_file():
-        # a device or a pipe cannot be replaced
-        path.write_bytes(content)
+    if stream := _STREAM.fullmatch(str(path)):
+        # not opened anew: that would empty the file that standard output goes to
+        sys.stdout.flush()
+        with os.fdopen(os.dup(_NUMBERS.get(stream[1]) or int(stream[2])), "wb") as own:
+            own.write(content)
         return
-    path = path.resolve()  # of a link, what it points to is replaced
+    if path.exists() and not path.is_file():
+        # a device or a pipe cannot be replaced; a pipe that nothing reads would block for ever
+        number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(number, True)
+        with os.fdopen(number, "wb") as special:
+            special.write(content)
+        return
+    path = Path(os.path.realpath(path))  # of a link, what it points to is replaced
     part = path.with_name(f".gdn-{os.getpid()}.part")
     try:
         part.write_bytes(content)
@@ -66,5 +81,11 @@ def _write_whole(path: Path, text: str) -> None:
         raise
 
 
+_STREAM = re.compile(r"/dev/(stdout|stderr|fd/(\d{1,6}))")
+_NUMBERS = {"stdout": 1, "stderr": 2}
+
+
 def _why(error: OSError) -> str:
+    if error.errno == errno.ENXIO:
+        return "nothing reads this pipe"
     return error.strerror or str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def _request(text: str) -> Request:
     if not file:
         raise InvalidInput(f"{OPTION} {shown(text)} names no file; give {OPTION} {name}=FILE.")
     path = expanded(Path(file), OPTION)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InvalidInput(
             f"{OPTION} {shown(text)} names a folder; give a file in it, e.g. "
             f"{OPTION} {name}={path / name}."
@@ -63,7 +64,7 @@ def _check_apart(request: Request, other: Request) -> None:
     if request.file is None or other.file is None:
         if request == other:
             raise InvalidInput(f"{OPTION} {request.format} is given twice; give it once.")
-    elif request.file.resolve() == other.file.resolve():
+    elif os.path.realpath(request.file) == os.path.realpath(other.file):
         raise InvalidInput(
             f"{OPTION} {other.format} and {OPTION} {request.format} both write {request.file}; "
             "give each its own file."
