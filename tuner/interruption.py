@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,12 +20,26 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Inside the block the signals wait, also for processes that are started there."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    """Inside the block the signals only wait; the first one acts at its end.
+
+    They are not masked: a mask is of one thread, and the system gives a signal to any other one.
+    Outside of the main thread, which alone can handle signals, nothing is held back.
+    """
+    taken: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda number, frame: taken.append(number))
+        for number in SIGNALS
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if taken:
+            signal.raise_signal(taken[0])
 
 
 class Interruption:

@@ -23,7 +23,7 @@ def exemption(match: str = "*", target: str = "*", expires: date = DAY) -> Exemp
 def test_without_settings_the_defaults_hold() -> None:
     assert Settings().limits(NAME, "h200") == Limits(threshold=0.03, floor=0.0)
     assert Settings().exemption(NAME, "h200", DAY) is None
-    assert Settings().static.instructions == 0.0
+    assert Settings().static.instructions == 0.02
     assert Settings().unmatched([(NAME, "h200")]) == ()
 
 
