@@ -9,13 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 
-def interpreting() -> bool:
-    """Whether Triton was imported to interpret kernels (``TRITON_INTERPRET=1``)."""
-    import triton
-
-    return bool(triton.knobs.runtime.interpret)
-
-
 def patch_interpreter() -> None:
     """Apply every fix below; further calls in the same process change nothing."""
     round_bf16_to_nearest()

@@ -126,6 +126,10 @@ class Problem:
         """Round sizes up to powers of two, so that similar calls share a winner."""
         return replace(self, tokens=_pow2(self.tokens), sequences=_pow2(self.sequences))
 
+    def without_sizes(self) -> Problem:
+        """The problem with one token of one sequence; the source of a stage depends on no more."""
+        return replace(self, tokens=1, sequences=1)
+
     def id(self) -> str:
         """The problem's name, e.g. ``forward-scalar-delta-N1-L2048-H16-HV32-K128-V128-bf16-ht``.
 

@@ -46,7 +46,7 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
     store = DTYPES["fp32"] if config.get("store") == "fp32" else io
     return {
         "NAME": spec.name,
-        "LABEL": textwrap.fill(label(spec, config), 100),
+        "LABEL": textwrap.fill(spec.label(config), 100),
         "TEMPLATE": f"{spec.template}.py.jinja",
         "DOC": spec.summary(problem),
         "EQUATION": spec.maths(problem),
@@ -71,12 +71,6 @@ def context(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, obj
         **config,
         **spec.context(problem, config),
     }
-
-
-def label(spec: KernelSpec, config: Config) -> str:
-    """The axis values that shape a stage's source, e.g. ``BT=64 BH=8``."""
-    names = [*spec.shared, *(axis.name for axis in spec.axes if not axis.launch)]
-    return " ".join(f"{name}={config[name]}" for name in names) or "no axes"
 
 
 @cache

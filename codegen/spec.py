@@ -114,6 +114,16 @@ class KernelSpec:
             tensors += self.outputs(problem, config)
         return tensors + self.scalars + self.problem_scalars(problem, config)
 
+    def shaping(self, config: Config) -> dict[str, Value]:
+        """The axis values that shape the stage's source: all but those of launch axes."""
+        names = [*self.shared, *(axis.name for axis in self.axes if not axis.launch)]
+        return {name: config[name] for name in names}
+
+    def label(self, config: Config) -> str:
+        """The axis values that shape the stage's source, e.g. ``BT=64 BH=8``."""
+        values = self.shaping(config).items()
+        return " ".join(f"{name}={value}" for name, value in values) or "no axes"
+
     def default(self, problem: Problem) -> dict[str, Value]:
         """The conservative config of the stage's own axes for a problem."""
         config = defaults(self.axes)

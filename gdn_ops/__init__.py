@@ -91,7 +91,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return importlib.import_module(f"gdn_ops.{name}")
+        try:
+            return importlib.import_module(f"gdn_ops.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"gdn_ops.{name}":
+                raise
+            raise AttributeError(f"this library was exported without {error.name}") from error
     if name not in _HOMES:
         raise AttributeError(f"module 'gdn_ops' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"gdn_ops.{_HOMES[name]}"), name)

@@ -33,8 +33,19 @@ def shipped_database() -> Path:
     return Path(str(files("gdn_ops") / "results.db"))
 
 
+def rendered_folder() -> Path | None:
+    """Return the folder of the rendered sources if this package is an exported library."""
+    folder = Path(str(files("gdn_ops") / "rendered"))
+    return folder if folder.is_dir() else None
+
+
 def databases() -> tuple[Path, ...]:
-    """Return the databases that a look-up reads: the user's first, and no file twice."""
+    """Return the databases that a look-up reads: the user's first, and no file twice.
+
+    An exported library reads only its own.
+    """
+    if rendered_folder() is not None:
+        return (shipped_database(),)
     found = (user_database(), shipped_database())
     return found[:1] if found[0].resolve() == found[1].resolve() else found
 

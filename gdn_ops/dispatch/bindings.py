@@ -22,6 +22,7 @@ from gdn_ops.dispatch.mode import MODE, Mode
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
 from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.sources import origin
 
 COMPILING = "choosing and compiling a variant for a new call signature"
 
@@ -78,10 +79,12 @@ def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Diffe
     choice = _choice(problem, device, mode)
     # Chosen now, so that a problem without a backward is refused before anything runs.
     gradients = _choice(problem.backward(final_state=problem.final_state), device, mode)
-    saved = saved_tensors_of(
+    arguments = (
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
-        fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip
+    saved = saved_tensors_of(*arguments, fixed=isinstance(mode.forced, Variant))
+    if origin().missing(problem, saved.forward):
+        saved = saved_tensors_of(*arguments, fixed=True)
     if saved.forward == choice.variant:
         forward = _launcher(problem, device, mode)
     else:

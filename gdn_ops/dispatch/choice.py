@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from gdn_ops.codegen.interpreter import interpreting
+from gdn_ops.codegen.interpreting import interpreting
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
@@ -16,6 +16,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.errors import GdnError, UnsupportedProblem
+from gdn_ops.sources import origin
 
 FALLBACK = "torch"
 
@@ -83,7 +84,7 @@ def choose(
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
-        reasons = variant.reasons(problem, target)
+        reasons = _reasons(variant, problem, target)
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
@@ -106,7 +107,7 @@ def _fallback(problem: Problem, bucket: Problem, target: Target, refused: list[R
     """Return the fallback's default variant for the bucket."""
     for name in PLANS:
         variant = Variant.default(name, bucket)
-        reasons = variant.reasons(problem, target)
+        reasons = _reasons(variant, problem, target)
         if name == FALLBACK and not reasons:
             return Choice(problem, target, variant, "fallback", None, tuple(refused))
         reasons = reasons or [
@@ -115,7 +116,13 @@ def _fallback(problem: Problem, bucket: Problem, target: Target, refused: list[R
         ]
         refused.append(Refusal(f"plan {name}", tuple(reasons)))
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
-    raise UnsupportedProblem(f"no plan can run {problem.id()} on {target.name}:\n{listing}")
+    heading = f"no plan can run {problem.id()} on {target.name}:"
+    raise UnsupportedProblem("\n".join(filter(None, [heading, listing, origin().serves()])))
+
+
+def _reasons(variant: Variant, problem: Problem, target: Target) -> list[str]:
+    """Why a variant cannot run a problem on a target, or its source is missing here."""
+    return variant.reasons(problem, target) or origin().missing(problem, variant)
 
 
 def choose_forced(
@@ -134,7 +141,7 @@ def choose_forced(
     """
     bucket = (_typical(problem) if invariant else problem).bucket()
     variant = Variant.default(forced, bucket) if isinstance(forced, str) else forced
-    reasons = variant.reasons(problem, target)
+    reasons = _reasons(variant, problem, target)
     if reasons:
         raise UnsupportedProblem(
             f"using({forced if isinstance(forced, str) else variant.id!r}) cannot run "

@@ -21,6 +21,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
 from gdn_ops.results_path import databases as database_paths
+from gdn_ops.sources import origin
 
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
@@ -225,11 +226,9 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
 
 
 def _sources_today(winner: Winner) -> dict[str, str] | None:
-    from gdn_ops.codegen.source_hash import source_hashes  # loads jinja2
-
     try:
         problem = Problem.from_facts(winner.facts)
-        return source_hashes(problem, Variant.from_json(winner.variant, problem))
+        return origin().hashes(problem, Variant.from_json(winner.variant, problem))
     except (GdnError, KeyError, TypeError):  # facts, axes or templates that no longer exist
         return None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gdn_ops.codegen.interpreter import interpreting, patch_interpreter
+from gdn_ops.codegen.interpreting import interprets
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
@@ -180,8 +180,10 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
         LaunchError: the cache of rendered modules cannot be written.
     """
     if interpret is None:
-        interpret = _triton_interprets(variant)
+        interpret = interprets(variant)
     if interpret:
+        from gdn_ops.codegen.interpreter import patch_interpreter
+
         patch_interpreter()
     if problem.op == "pool":
         from gdn_ops.launch.pool_launcher import PoolLauncher
@@ -205,12 +207,6 @@ def _clear_tail(call: Call, x: torch.Tensor) -> None:
     """Set a result [1, T, ...] to zero at the tokens after the last packed sequence."""
     if call.packing is not None and call.packing.offsets[-1] < call.q.shape[1]:
         x[:, call.packing.offsets[-1] :] = 0
-
-
-def _triton_interprets(variant: Variant) -> bool:
-    if all(KERNELS[name].language == "torch" for name, _ in variant.stages):
-        return False
-    return interpreting()
 
 
 def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:

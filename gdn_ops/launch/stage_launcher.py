@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.render import render
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.errors import CompileError, LaunchError
 from gdn_ops.launch.kernel_launch import KernelLaunch
 from gdn_ops.launch.torch_dtype import torch_dtype
-from gdn_ops.results_path import cache_folder
+from gdn_ops.sources import origin
 
 MOST_PROGRAMS = 65535
 """The limit of the second and third dimension of a CUDA grid."""
@@ -49,15 +47,14 @@ class _Layout:
 
 
 class StageLauncher:
-    """One stage of a variant, rendered and imported. Triton compiles it at the first launch."""
+    """One stage of a variant, its source imported. Triton compiles it at the first launch."""
 
     def __init__(self, spec: KernelSpec, problem: Problem, config: Config, interpret: bool) -> None:
         self.name = spec.name
         self.spec, self.problem, self.config = spec, problem, dict(config)
-        self.source = render(spec, problem, config, interpret=interpret)
+        self.source, module = origin().load(spec, problem, config, interpret=interpret)
         self.arguments = spec.arguments(problem, config)
         self.outputs = spec.outputs(problem, config)
-        module = load_module(spec.name, self.source, cache_folder())
         self.function: Callable[..., Any] = getattr(module, spec.name)
         launch = {axis.name for axis in spec.axes if axis.launch}
         options = {name: value for name, value in config.items() if name in launch}

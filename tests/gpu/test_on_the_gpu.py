@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gdn_ops
-from gdn_ops.codegen.interpreter import interpreting
+from gdn_ops.codegen.interpreting import interpreting
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule

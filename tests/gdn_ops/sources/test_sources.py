@@ -1,0 +1,103 @@
+"""Where sources come from: templates in gdn-ops, files with an index in an exported library."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.rendered.collect import configs, defaults, problems
+from gdn_ops.codegen.errors import UnsupportedProblem
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.targets import TARGETS
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.choice import choose, choose_forced
+from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.sources import origin
+from gdn_ops.sources.files import INDEX, Files
+from tests.problems import FORWARD
+
+SERVED = replace(FORWARD, dtype="fp32")
+SIZES = ((1 << 17, 1), (64, 16))
+EACH = 4
+"""Problems of the sample per stage."""
+
+
+@pytest.mark.parametrize("stage", KERNELS)
+def test_the_source_of_a_stage_does_not_depend_on_sizes(stage: str) -> None:
+    chance, spec, seen = random.Random(stage), KERNELS[stage], 0
+    sample = list(problems())
+    for problem in chance.sample(sample, len(sample)):
+        plan = next((p for p in PLANS.values() if stage in p.stages(problem)), None)
+        if plan is None or plan.reasons(problem, defaults(plan), TARGETS["h200"]):
+            continue
+        for config in configs(plan, spec, problem, chance):
+            if spec.reasons(problem, config, TARGETS["h200"]):
+                continue
+            for tokens, sequences in SIZES:
+                other = replace(problem, tokens=tokens, sequences=sequences)
+                assert render(spec, other, config) == render(spec, problem, config)
+            seen += 1
+        if seen >= EACH:
+            return
+    assert seen, "the sample has no problem that this stage is for"
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
+    """An origin with the source of one variant, which dispatch uses."""
+    variant = Variant.default("torch", SERVED)
+    index = {
+        "stages": {
+            SERVED.without_sizes().id(): {
+                name: {KERNELS[name].label(variant.config(name)): f"{name}_1"}
+                for name, _ in variant.stages
+            }
+        },
+        "code": {f"{name}_1": "abc" for name, _ in variant.stages},
+        "serves": ["forward-scalar-delta H2"],
+    }
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    files = Files(tmp_path)
+    monkeypatch.setattr("gdn_ops.dispatch.choice.origin", lambda: files)
+    yield files
+
+
+def test_a_library_runs_what_it_has_the_source_of(library: Files) -> None:
+    choice = choose(replace(SERVED, tokens=77), TARGETS["cpu"], WinnerTable(()))
+    assert choice.variant == Variant.default("torch", SERVED)
+    assert library.hashes(SERVED, choice.variant) == {"torch_chunk": "abc"}
+
+
+def test_a_problem_without_a_source_is_refused_with_what_the_library_serves(
+    library: Files,
+) -> None:
+    for problem in (replace(SERVED, varlen=True), replace(SERVED, H=1, HV=1)):
+        with pytest.raises(UnsupportedProblem, match="no source of stage torch_chunk") as caught:
+            choose(problem, TARGETS["cpu"], WinnerTable(()))
+        assert "This library serves forward-scalar-delta H2." in str(caught.value)
+
+
+def test_a_forced_config_without_a_source_is_refused(library: Files) -> None:
+    other = Variant.of("torch", SERVED, stages={"torch_chunk": {"BT": 16}})
+    with pytest.raises(UnsupportedProblem, match="no source of stage torch_chunk with BT=16"):
+        choose_forced(SERVED, TARGETS["cpu"], other)
+    spec = KERNELS["torch_chunk"]
+    with pytest.raises(UnsupportedProblem, match="This library serves"):
+        library.load(spec, SERVED, other.config("torch_chunk"), interpret=False)
+
+
+def test_gdn_ops_itself_renders_every_source() -> None:
+    variant = Variant.default("torch", SERVED)
+    assert origin().missing(SERVED, variant) == [] and origin().serves() == ""
+    source, module = origin().load(
+        KERNELS["torch_chunk"], SERVED, variant.config("torch_chunk"), interpret=False
+    )
+    assert source == render(KERNELS["torch_chunk"], SERVED, variant.config("torch_chunk"))
+    assert callable(module.torch_chunk)
