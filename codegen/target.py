@@ -27,6 +27,7 @@ class Target:
         blocks_sm: resident blocks per SM.
         reserved_block: bytes of an SM's shared memory that each block costs besides its own.
         l2: bytes of last-level cache.
+        memory: bytes of device memory.
         bandwidth: bytes per second to device memory.
         flops_16, flops_tf32, flops_fp32: dense peak FLOP/s of bf16/fp16 matrix, tf32 matrix and
             fp32 vector arithmetic; 0 if the device has none.
@@ -48,6 +49,7 @@ class Target:
     blocks_sm: int = 32
     reserved_block: int = 0
     l2: int = 0
+    memory: int = 0
     bandwidth: float = 0.0
     flops_16: float = 0.0
     flops_tf32: float = 0.0

@@ -28,6 +28,7 @@ def test_a_row_has_what_a_launch_depends_on(target: Target) -> None:
     assert target.sms > 1
     # in bytes and FLOP/s: a row in GB/s or TFLOP/s is far outside
     assert 1e10 < target.bandwidth < 1e14
+    assert target.memory == 0 or 1e10 < target.memory < 1e12
 
 
 @gpus
