@@ -25,7 +25,7 @@ class Files:
 
     The index is a JSON object. ``stages`` has the name of a file by problem without sizes, stage
     and label of the config; ``code`` has the hash of the code in each file; ``serves`` is a list of
-    the problems without their flags, as text.
+    the problems without their flags and ``target`` the hardware, as text.
 
     Args:
         folder: the folder of the index and of the sources, a package of the library.
@@ -36,6 +36,7 @@ class Files:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         self._stages: dict[str, dict[str, dict[str, str]]] = index["stages"]
         self._code: dict[str, str] = index["code"]
+        self._target: str = index["target"]
         self._serves: list[str] = index["serves"]
 
     def missing(self, problem: Problem, variant: Variant) -> list[str]:
@@ -51,8 +52,8 @@ class Files:
 
     def serves(self) -> str:
         return (
-            f"This library serves {'; '.join(self._serves)}. For other problems install gdn-ops, "
-            "or tune them there and export again."
+            f"This library serves on {self._target}: {'; '.join(self._serves)}. For anything else "
+            "install gdn-ops, or tune it there and export again."
         )
 
     def load(

@@ -62,6 +62,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
         },
         "code": {f"{name}_1": "abc" for name, _ in variant.stages},
         "serves": ["forward-scalar-delta H2"],
+        "target": "cpu (cpu)",
     }
     (tmp_path / INDEX).write_text(json.dumps(index))
     files = Files(tmp_path)
@@ -81,7 +82,7 @@ def test_a_problem_without_a_source_is_refused_with_what_the_library_serves(
     for problem in (replace(SERVED, varlen=True), replace(SERVED, H=1, HV=1)):
         with pytest.raises(UnsupportedProblem, match="no source of stage torch_chunk") as caught:
             choose(problem, TARGETS["cpu"], WinnerTable(()))
-        assert "This library serves forward-scalar-delta H2." in str(caught.value)
+        assert "This library serves on cpu (cpu): forward-scalar-delta H2." in str(caught.value)
 
 
 def test_a_forced_config_without_a_source_is_refused(library: Files) -> None:

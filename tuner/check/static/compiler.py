@@ -115,11 +115,11 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "triton": str(triton.__version__),
         "file": str(triton.__file__),
-        "ptxas": {arch: _ptxas(arch) for arch in payload["archs"]},
+        "ptxas": {arch: ptxas_version(arch) for arch in payload["archs"]},
     }
 
 
-def _ptxas(arch: str) -> str:
+def ptxas_version(arch: str) -> str:
     """The version of the assembler that Triton uses for an architecture."""
     if not arch.startswith("sm_"):
         return ""

@@ -1,0 +1,217 @@
+"""What is exported: winners that can run, with their proof; others are left out and named."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, UnknownName
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.source_hash import source_hashes
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.export.description import Description
+from gdn_ops.tuner.export.library import names_of
+from gdn_ops.tuner.export.rendering import with_other_flags
+from gdn_ops.tuner.export.selection import described
+from gdn_ops.tuner.spaces.workloads import decode, pool, prefill
+from gdn_ops.tuner.store.records import Outcome
+from tests.results import HANG, OK, Bench, stage_key
+
+PREFILL, LONG, DECODE = prefill(tokens=4096), prefill(tokens=8192), decode(sequences=32)
+
+
+def _win(bench: Bench, problem: Problem, **options: object) -> None:
+    plan = "recurrent" if problem.op == "decode" else "split"
+    problem = problem.bucket()
+    given = {"variant": Variant.default(plan, problem), **options}
+    bench.win(problem, **given)
+
+
+def _one(path: Path) -> Description:
+    (description,) = described([path])
+    return description
+
+
+def _change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_winners_come_with_trial_environment_and_sources(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    (winner,) = _one(bench.close()).winners
+    assert winner.trial is not None and winner.environment is not None
+    facts = winner.facts()
+    assert facts["samples"] == list(OK.samples) and facts["errors"] == {"o": 1e-6, "ht": "nan"}
+    assert facts["environment"]["driver"] == "590.1" and facts["method"] == "cpu-eager"
+    assert facts["sources"] == source_hashes(winner.problem, winner.variant)
+    assert facts["stale"] is True, "the test's trial has other sources"
+
+
+def test_a_prediction_is_marked_as_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL, predicted=True)
+    (winner,) = _one(bench.close()).winners
+    facts = winner.facts()
+    assert facts["samples"] == facts["provenance"] == "predicted" and not facts["stale"]
+    assert facts["trial"] is None and facts["environment"] is None
+
+
+def test_the_first_databases_winner_is_taken(tmp_path: Path) -> None:
+    paths = []
+    for name, median in (("a.db", 3e-3), ("b.db", 1e-3)):
+        bench = Bench(tmp_path / name)
+        _win(bench, PREFILL, median=median)
+        paths.append(bench.close())
+    (description,) = described(paths)
+    assert [w.winner.median for w in description.winners] == [3e-3]
+
+
+def test_only_problems_of_the_workload_are_exported(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    _win(bench, DECODE)
+    path = bench.close()
+    assert len(_one(path).winners) == 2
+    (description,) = described([path], problems=[DECODE.bucket()])
+    assert [w.problem for w in description.winners] == [DECODE.bucket()]
+    with pytest.raises(InvalidInput, match="no winners of these problems for target h200"):
+        described([path], targets=["h200"], problems=[LONG.bucket()])
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE winner_rows SET variant = json_set(variant, '$.interface.BT', '64)')", "BT='64)'"),
+        ("UPDATE winner_rows SET variant = json_set(variant, '$.interface.BT', 48)", "BT=48"),
+        ("UPDATE winner_rows SET variant = json_set(variant, '$.plan', '../x')", "unknown plan"),
+        ("UPDATE winner_rows SET variant = '[]'", "not a JSON object"),
+        ("UPDATE problems SET facts = json_set(facts, '$.K', 4096)", "head dim K=4096"),
+        ("UPDATE problems SET facts = json_set(facts, '$.H', 'x')", "'x'"),
+        ("UPDATE problems SET facts = json_remove(facts, '$.gate')", "'gate'"),
+        ("UPDATE problems SET facts = json_set(facts, '$.os', 'rm')", "os"),
+        ("UPDATE winner_rows SET median = 1e999", "median is inf"),
+        ("UPDATE winner_rows SET created = 'x'", "created"),
+    ],
+)
+def test_a_winner_with_hostile_values_is_left_out_and_named(
+    tmp_path: Path, statement: str, says: str
+) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    path = bench.close()
+    which = PREFILL.bucket().id()
+    key = "id" if "problems" in statement else "problem_id"
+    _change(path, f"{statement} WHERE {key} = '{which}'")
+    with pytest.raises(GdnError, match="for target h200") as caught:
+        described([path], targets=["h200"])
+    assert which in str(caught.value) and says in str(caught.value)
+    bench = Bench(path)
+    _win(bench, DECODE)
+    description = _one(bench.close())
+    assert [w.problem for w in description.winners] == [DECODE.bucket()]
+    assert any(which in sentence and says in sentence for sentence in description.left_out)
+
+
+def test_a_winner_whose_target_cannot_run_it_is_left_out(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, DECODE)
+    _win(bench, PREFILL, variant=Variant.of("split", PREFILL, {"store": "fp32"}))
+    description = _one(bench.close())
+    assert len(description.winners) == 1
+    (sentence,) = description.left_out
+    assert PREFILL.bucket().id() in sentence and "store=fp32" in sentence
+
+
+def test_a_winner_that_no_longer_renders_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gdn_ops.codegen.errors import TemplateError
+
+    def fails(problem: Problem, variant: Variant) -> dict[str, str]:
+        if problem.op == "forward":
+            raise TemplateError("triton/chunk_o.py.jinja, line 3 did not render")
+        return source_hashes(problem, variant)
+
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    _win(bench, DECODE)
+    monkeypatch.setattr("gdn_ops.tuner.export.selection.source_hashes", fails)
+    description = _one(bench.close())
+    assert [w.problem.op for w in description.winners] == ["decode"]
+    assert "chunk_o.py.jinja, line 3 did not render" in description.left_out[0]
+
+
+def test_configs_that_failed_are_denied_until_they_succeed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    fault = Outcome(status="fault", message="disk full")
+    bench.record(stage_key(PREFILL, BV=32), HANG)
+    bench.record(stage_key(PREFILL, BV=64), HANG)
+    bench.record(stage_key(PREFILL, BV=64), OK)
+    bench.record(stage_key(PREFILL, BV=128), fault)
+    bench.record(stage_key(PREFILL, target="a100", BV=16), HANG)
+    (denied,) = _one(bench.close()).denied
+    facts = denied.facts()
+    assert (facts["config"], facts["status"]) == ({"BV": 32}, "timeout")
+    assert facts["message"] == "killed after 60 s" and facts["triton"] == "3.7.1"
+
+
+def test_a_target_without_winners_names_the_nearest_one_and_the_remedy(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    _win(bench, PREFILL, target="a100", arch="sm_80")
+    path = bench.close()
+    with pytest.raises(InvalidInput) as caught:
+        described([path], targets=["h100"])
+    assert str(caught.value) == (
+        "there are no winners for target h100. The nearest target with winners is h200. Run "
+        "`gdn tune` on h100, or `gdn predict --target h100 --store` on any machine."
+    )
+    with pytest.raises(InvalidInput, match="nearest target with winners is a100"):
+        described([path], targets=["a100-40gb"])
+    with pytest.raises(UnknownName, match="unknown target 'h20O'"):
+        described([path], targets=["h20O"])
+
+
+def test_a_database_without_winners(tmp_path: Path) -> None:
+    path = Bench(tmp_path / "r.db").close()
+    with pytest.raises(InvalidInput, match="no winners to export; run `gdn tune`"):
+        described([path])
+    (tmp_path / "text.db").write_text("no database")
+    with pytest.raises(ResultsError, match="not an SQLite database"):
+        described([tmp_path / "text.db"])
+
+
+@pytest.mark.parametrize("target", ["../../etc", "gpu\x1b[2J", "Ünï"])
+def test_a_targets_name_becomes_a_plain_package(tmp_path: Path, target: str) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL, target=target)
+    names = names_of(_one(bench.close()))
+    assert names.package.isascii() and names.package.isidentifier()
+    assert names.package.startswith("gdn_ops_lib_")
+
+
+@pytest.mark.parametrize("target", ["???", "x" * 99])
+def test_a_name_that_makes_no_package_is_refused(tmp_path: Path, target: str) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL, target=target)
+    with pytest.raises(InvalidInput, match="cannot be part of a package's name"):
+        names_of(_one(bench.close()))
+
+
+def test_other_flags_are_those_that_change_from_call_to_call() -> None:
+    found = list(with_other_flags(PREFILL))
+    assert len(set(found)) == 8 and PREFILL in found
+    assert replace(PREFILL, varlen=True, initial_state=True) in found
+    engine = pool(sequences=8)
+    assert list(with_other_flags(engine)) == [
+        replace(engine, varlen=False),
+        replace(engine, varlen=True),
+    ]

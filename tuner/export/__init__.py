@@ -1,0 +1,1 @@
+"""Exporting stored winners: a description of what is exported, and one module per format."""

@@ -1,0 +1,29 @@
+"""The formats of exports; a new one is a module as ``Format`` says, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from gdn_ops.tuner.export.description import Description
+from gdn_ops.tuner.export.formats import wheel
+
+
+class Format(Protocol):
+    """A module of this folder."""
+
+    def exported(self, descriptions: Sequence[Description]) -> dict[str, bytes]:
+        """The content of each file of the export, by name; see ``folder.write_all``."""
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether a path is an export of this format, to judge by its name."""
+
+    def faults(self, path: Path) -> list[str]:
+        """What is wrong with an export; empty if it is as it was written, and can be used."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "wheel": wheel,
+}
+"""By the name that ``gdn export`` takes."""

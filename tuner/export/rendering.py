@@ -1,0 +1,110 @@
+"""Rendering the sources of a description, for its problems and for calls with other flags."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.render import render
+from gdn_ops.codegen.source_hash import source_hashes
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.choice import FALLBACK
+from gdn_ops.tuner.export.description import Description
+
+
+@dataclass
+class Rendered:
+    """The sources of a library.
+
+    Args:
+        target: the target that they are tuned for, and its architecture, as text.
+        stages: the name of a file, by problem without sizes, stage and label of the config.
+        sources: the source of each file.
+        code: the hash of the code in each file.
+        serves: the problems without sizes and flags, as text.
+    """
+
+    target: str
+    stages: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    serves: list[str] = field(default_factory=list)
+
+    def index(self) -> dict[str, Any]:
+        """The index that ``gdn_ops.sources.files`` reads."""
+        return {
+            "target": self.target,
+            "serves": self.serves,
+            "stages": self.stages,
+            "code": self.code,
+        }
+
+
+def rendered(description: Description) -> Rendered:
+    """Render each winner for its problem, and for the same problem with other flags.
+
+    A stored winner also serves calls that pack their sequences or not, with or without an initial
+    and a final state. Dispatch then runs the same variant, whose sources differ.
+    """
+    target = description.target
+    found = Rendered(f"{target.name} ({target.arch})")
+    for exported in description.winners:
+        _serve(found, exported.problem)
+        for problem in with_other_flags(exported.problem):
+            for variant in _variants(exported.variant, problem, target):
+                if not variant.reasons(problem, target):
+                    _add(found, problem, variant)
+    found.serves.sort()
+    return found
+
+
+def with_other_flags(problem: Problem) -> Iterator[Problem]:
+    """The problem, and those that differ from it in flags which change from call to call."""
+    packed = (False, True)
+    if problem.op == "pool":
+        # what an engine's pool is like does not change
+        yield from (replace(problem, varlen=varlen) for varlen in packed)
+        return
+    for varlen, initial, final in product(packed, (False, True), (False, True)):
+        yield replace(problem, varlen=varlen, initial_state=initial, final_state=final)
+
+
+def _variants(variant: Variant, problem: Problem, target: Target) -> list[Variant]:
+    """The variants that dispatch may choose for a problem, given the winner of a similar one.
+
+    On a CPU that is also the default variant of the plan that dispatch falls back to: it runs where
+    the winner does not, on other kinds of CPU and for packed sequences of one token.
+    """
+    found = [] if target.gpu else [Variant.default(FALLBACK, problem)]
+    with suppress(GdnError):  # the plan has other stages for this problem
+        found.append(Variant.from_json(variant.to_json(), problem))
+    return found
+
+
+def _add(found: Rendered, problem: Problem, variant: Variant) -> None:
+    stages = found.stages.setdefault(problem.without_sizes().id(), {})
+    hashes = source_hashes(problem, variant)
+    for name, _ in variant.stages:
+        spec, config = KERNELS[name], variant.config(name)
+        files = stages.setdefault(name, {})
+        if spec.label(config) in files:
+            continue
+        source = render(spec, problem, config)
+        file = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        files[spec.label(config)] = file
+        found.sources[file], found.code[file] = source, hashes[name]
+
+
+def _serve(found: Rendered, problem: Problem) -> None:
+    p = problem
+    text = f"{p.op} {p.rule.name} H={p.H} HV={p.HV} K={p.K} V={p.V} {p.dtype}"
+    if text not in found.serves:
+        found.serves.append(text)

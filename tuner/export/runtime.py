@@ -1,0 +1,54 @@
+"""The run-time part of gdn-ops, as it is copied into a library under another package name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+LEFT_OUT = {
+    "integrations": "imports other projects, e.g. transformers",
+    "models": "language models, which a library of ops does without",
+    "tuner": "searches, measures and exports",
+    "templates": "a library has rendered sources",
+    "codegen/compiled": "reads compiled kernels, which only the tuner does",
+    "codegen/interpreter.py": "imports NumPy, for Triton's interpreter",
+    "codegen/module_cache.py": "imports rendered sources from a cache folder",
+    "codegen/render.py": "imports Jinja",
+    "codegen/source_hash.py": "renders, to hash the sources",
+    "sources/templates.py": "renders",
+}
+"""What is not copied, with the reason: files and folders of the package."""
+
+_PACKAGE = re.compile(r"(?<![\w-])gdn_ops(?![\w-])")
+
+
+def runtime_files() -> Iterator[tuple[str, Path]]:
+    """Yield the files to copy: path in the package, with slashes, and file on the disk."""
+    root = Path(str(files("gdn_ops")))
+    # codegen is a link in a checkout, and a folder of its own in an installed package
+    for folder in (root, root / "codegen"):
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(root).as_posix()
+            inside = folder != root or not name.startswith("codegen/")
+            if inside and not any(name == out or name.startswith(f"{out}/") for out in LEFT_OUT):
+                yield name, path
+    yield "py.typed", root / "py.typed"
+
+
+def renamed(text: str, package: str) -> str:
+    """Rewrite a file of gdn-ops for another package name.
+
+    Every occurrence of the word ``gdn_ops`` becomes the package: in imports, in names of operators
+    (``torch.ops.gdn_ops``) and in messages, which tell a user what to call.
+    """
+    return _PACKAGE.sub(package, text)
+
+
+def runtime(package: str) -> dict[str, bytes]:
+    """The run-time part under a package name: content by path in the package."""
+    return {
+        name: renamed(path.read_text(encoding="utf-8"), package).encode()
+        for name, path in runtime_files()
+    }
