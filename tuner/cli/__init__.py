@@ -12,7 +12,8 @@ from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 
 COMMANDS = (
-    "tune", "show", "merge", "explain", "render", "compile", "predict", "bench", "check", "doctor",
+    "tune", "show", "merge", "explain", "render", "compile", "predict", "bench", "check", "export",
+    "doctor",
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 

@@ -1,0 +1,86 @@
+"""``gdn export`` as a user types it: what it writes and says, and what it refuses in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.spaces.workloads import decode, prefill
+from tests.results import Bench
+
+PREFILL, DECODE = prefill(tokens=4096), decode(sequences=32)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    bench = Bench(tmp_path / "tuned.db")
+    bench.win(PREFILL, variant=Variant.default("fused1", PREFILL))
+    bench.win(DECODE, variant=Variant.default("recurrent", DECODE), predicted=True)
+    refused = Variant.of("split", PREFILL, {"store": "fp32"})
+    bench.win(prefill(tokens=1024), variant=refused)
+    return bench.close()
+
+
+def test_a_wheel_is_written_and_can_be_verified(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "dist"
+    assert run(["export", "wheel", "-o", str(out), "--db", str(database)]) == 0
+    said = capsys.readouterr()
+    (wheel,) = out.iterdir()
+    assert wheel.name.startswith("gdn_ops_lib_h200-") and wheel.suffix == ".whl"
+    assert "h200: 2 winners (1 predicted, 1 stale)" in said.out
+    assert "is left out" in said.err and "L1024" in said.err
+    assert run(["export", "verify", str(out)]) == 0
+    assert "can be imported without gdn-ops" in capsys.readouterr().out
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 2] ^= 1
+    wheel.write_bytes(content)
+    assert run(["export", "verify", str(wheel)]) == 1
+    assert wheel.name in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_workload_selects_problems(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "dist"
+    arguments = ["export", "wheel", "decode", "--db", str(database), "-o", str(out)]
+    assert run([*arguments, "--target", "h200"]) == 0
+    assert "h200: 1 winners (1 predicted)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wheel"], "gdn export wheel needs a folder to write to; give -o FOLDER."),
+        (
+            ["whl", "-o", "{out}"],
+            "unknown format 'whl'; did you mean 'wheel'? Known: verify",
+        ),
+        (["wheel", "-o", "{full}"], "is not empty (it has file)"),
+        (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),
+        (["wheel", "-o", "{out}", "--db", "{db}", "--target", "h100"], "nearest target with"),
+        (["wheel", "-o", "{out}", "--db", "{full}/no.db"], "there is no results database at"),
+        (["verify"], "gdn export verify needs the exported file or folder; give its path."),
+        (["verify", "{out}"], "there is nothing at"),
+        (["verify", "{full}"], "is no export of gdn-ops and has none in it"),
+        (["verify", "{full}", "-o", "x", "--target", "h200"], "-o, --target is not read by verify"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_sentence(
+    database: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    places = {"out": tmp_path / "dist", "full": tmp_path / "full", "db": database}
+    places["full"].mkdir()
+    (places["full"] / "file").write_text("")
+    assert run(["export", *(a.format(**places) for a in arguments)]) in (1, 2)
+    error = " ".join(capsys.readouterr().err.split())
+    assert says in error and "Traceback" not in error
+    assert not places["out"].exists()

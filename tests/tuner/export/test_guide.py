@@ -1,0 +1,58 @@
+"""Every command and all code of docs/export.md, in the order of the page."""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gdn_ops.results_path import shipped_database
+from gdn_ops.tuner.cli import run
+
+PAGE = Path(__file__).parents[3] / "docs" / "export.md"
+BLOCKS = re.findall(r"^```(sh|python)[^\n]*\n(.*?)^```", PAGE.read_text(), flags=re.M | re.S)
+WITHOUT_US = (
+    "import sys; sys.modules.update(gdn_ops=None, jinja2=None); sys.path.insert(0, 'site'); "
+    "exec(open('code.py').read())"
+)
+
+
+def test_a_reader_can_do_what_the_guide_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GDN_RESULTS_DB", str(tmp_path / "own.db"))
+    (tmp_path / "results.db").write_bytes(shipped_database().read_bytes())
+    ran = []
+    for kind, text in BLOCKS:
+        if kind == "sh":
+            for line in text.splitlines():
+                program, *words = shlex.split(line)
+                if program == "gdn":
+                    assert run(words) == 0, line
+                else:
+                    _pip(words)
+                ran.append(program)
+        else:
+            (tmp_path / "code.py").write_text(text)
+            done = subprocess.run(
+                [sys.executable, "-c", WITHOUT_US], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert "runs on  torch-" in done.stdout
+            ran.append(kind)
+    assert ran == ["gdn", "gdn", "pip", "gdn", "python"]
+
+
+def _pip(words: list[str]) -> None:
+    """Run pip as the guide does, into a folder and without the network."""
+    assert words[0] == "install"
+    (wheel,) = glob.glob(words[1])
+    options = ["--no-deps", "--no-index", "--quiet", "--target", "site"]
+    command = [sys.executable, "-m", "pip", "install", *options, wheel]
+    subprocess.run(command, check=True, capture_output=True)

@@ -1,0 +1,122 @@
+"""``gdn export``: writes stored winners as a library that is used without gdn-ops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gdn_ops.codegen.errors import InvalidInput, UnknownName
+
+VERIFY = "verify"
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT|verify",
+            help="The format: wheel (a Python package for pip). Or verify, to check an export.",
+        ),
+    ],
+    which: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKLOAD|PATH]",
+            help="Only the problems of a workload as for `gdn tune`, or of a JSON or TOML file of "
+            "problems; all winners by default. With verify: the exported file or folder.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write to; it must be new or empty."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this target, e.g. h200; may be repeated. Default: all that have winners."
+        ),
+    ] = None,
+    db: Annotated[
+        Path | None,
+        typer.Option(help="Only this database; by default your own and the shipped one."),
+    ] = None,
+) -> int:
+    """Export winners as a library that is used without gdn-ops, or check an export.
+
+    A wheel is a Python package for one target. It has the rendered kernels of the winners, their
+    own small database, and the functions of gdn-ops on top of them, with the same signatures; it
+    needs torch and triton only. Its library.json has the proof: device, versions, samples, errors,
+    and the configs that failed. Two exports of the same winners have the same bytes.
+
+    Examples:
+
+        gdn export wheel -o dist
+
+        gdn export wheel prefill --target h200 --db tuned.db -o dist
+
+        gdn export verify dist
+    """
+    if what == VERIFY:
+        given = {"-o": out, "--target": target, "--db": db}
+        return _verify(which, [name for name, value in given.items() if value])
+    return _export(what, which, out, target or [], db)
+
+
+def _export(
+    format_name: str, workload: str | None, out: Path | None, targets: list[str], db: Path | None
+) -> int:
+    from gdn_ops.dispatch.results_file import exists
+    from gdn_ops.results_path import expanded
+    from gdn_ops.tuner.cli.show import raise_missing
+    from gdn_ops.tuner.export.folder import require_empty, write_all
+    from gdn_ops.tuner.export.formats import FORMATS
+    from gdn_ops.tuner.export.selection import described
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
+
+    if format_name not in FORMATS:
+        raise UnknownName.of("format", format_name, {*FORMATS, VERIFY})
+    if out is None:
+        raise InvalidInput(f"gdn export {format_name} needs a folder to write to; give -o FOLDER.")
+    out = expanded(out, "-o")
+    require_empty(out)
+    if db is not None:
+        db = expanded(db, "--db")
+        if not exists(db):
+            raise_missing(db)
+    problems = None if workload is None else buckets(workload_named(workload).problems)
+    descriptions = described(None if db is None else [db], targets=targets, problems=problems)
+    for path in write_all(out, FORMATS[format_name].exported(descriptions)):
+        console.say(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+    for description in descriptions:
+        winners = description.winners
+        predicted = sum(w.winner.provenance == "predicted" for w in winners)
+        stale = sum(w.stale for w in winners)
+        notes = [f"{n} {word}" for n, word in ((predicted, "predicted"), (stale, "stale")) if n]
+        marks = f" ({', '.join(notes)})" if notes else ""
+        console.say(f"{description.target.name}: {len(winners)} winners{marks}")
+        for sentence in description.left_out:
+            console.remark(sentence)
+    return 0
+
+
+def _verify(path_text: str | None, unread: list[str]) -> int:
+    from gdn_ops.results_path import expanded
+    from gdn_ops.tuner.export.verification import exports_in
+    from gdn_ops.tuner.report import console
+
+    if unread:
+        raise InvalidInput(f"{', '.join(unread)} is not read by verify; leave it out.")
+    if path_text is None:
+        raise InvalidInput("gdn export verify needs the exported file or folder; give its path.")
+    wrong = 0
+    for path, found in exports_in(expanded(Path(path_text), "PATH")):
+        faults = found.faults(path)
+        for fault in faults:
+            console.fail(f"{path}: {fault}")
+        if not faults:
+            console.say(f"{path} is as it was exported, and can be imported without gdn-ops.")
+        wrong += bool(faults)
+    return 1 if wrong else 0
