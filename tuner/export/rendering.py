@@ -19,6 +19,9 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK
 from gdn_ops.tuner.export.description import Description
 
+GATES = ((False, False), (True, False), (True, True))
+"""Pairs of gate_in_kernel and dt_bias."""
+
 
 @dataclass
 class Rendered:
@@ -52,7 +55,8 @@ def rendered(description: Description) -> Rendered:
     """Render each winner for its problem, and for the same problem with other flags.
 
     A stored winner also serves calls that pack their sequences or not, with or without an initial
-    and a final state. Dispatch then runs the same variant, whose sources differ.
+    and a final state, with a raw gate or its logarithm. Dispatch then runs the same variant, whose
+    sources differ.
     """
     target = description.target
     found = Rendered(f"{target.name} ({target.arch})")
@@ -73,8 +77,12 @@ def with_other_flags(problem: Problem) -> Iterator[Problem]:
         # what an engine's pool is like does not change
         yield from (replace(problem, varlen=varlen) for varlen in packed)
         return
-    for varlen, initial, final in product(packed, (False, True), (False, True)):
-        yield replace(problem, varlen=varlen, initial_state=initial, final_state=final)
+    gates = GATES if problem.rule.gate != "none" else GATES[:1]
+    for varlen, initial, final, (raw, bias) in product(packed, (False, True), (False, True), gates):
+        yield replace(
+            problem, varlen=varlen, initial_state=initial, final_state=final, gate_in_kernel=raw,
+            dt_bias=bias,
+        )  # fmt: skip
 
 
 def _variants(variant: Variant, problem: Problem, target: Target) -> list[Variant]:

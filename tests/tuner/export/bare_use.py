@@ -46,6 +46,10 @@ def main(folder: str, given: str, results: str) -> None:
         o, _ = library.chunk_gated_delta_rule(**packed, cu_seqlens=torch.tensor([0, T, 2 * T]))
         found[dtype]["packed o"] = o
     call = inputs["fp32"]["prefill"]
+    torch.manual_seed(0)
+    layer = library.layers.GatedDeltaNet(64, expand_v=1, num_heads=16, num_v_heads=32, head_dim=128)
+    x = torch.randn(1, 20, 64)
+    found["layer"] = {"x": x, "weights": layer.state_dict(), "o": layer(x)[0].detach()}
     refused = {name: x[:, :, :1] for name, x in call.items()}
     try:
         library.chunk_gated_delta_rule(**refused)

@@ -11,6 +11,7 @@ import pytest
 
 from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, UnknownName
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.export.description import Description
@@ -208,8 +209,10 @@ def test_a_name_that_makes_no_package_is_refused(tmp_path: Path, target: str) ->
 
 def test_other_flags_are_those_that_change_from_call_to_call() -> None:
     found = list(with_other_flags(PREFILL))
-    assert len(set(found)) == 8 and PREFILL in found
+    assert len(set(found)) == 24 and PREFILL in found
     assert replace(PREFILL, varlen=True, initial_state=True) in found
+    assert replace(PREFILL, gate_in_kernel=True, dt_bias=True) in found
+    assert len(list(with_other_flags(replace(PREFILL, rule=Rule("none"))))) == 8
     engine = pool(sequences=8)
     assert list(with_other_flags(engine)) == [
         replace(engine, varlen=False),

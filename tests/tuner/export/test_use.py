@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from gdn_ops.layers import GatedDeltaNet
 from gdn_ops.reference import gated_delta_rule_reference
 from tests.close import assert_close
 
@@ -101,6 +102,14 @@ def test_prefill_decode_and_gradients_are_the_references(
 
 def test_a_compiled_call_gives_the_same(found: dict[str, Any]) -> None:
     assert torch.equal(found["compiled o"], found["fp32"]["o"])
+
+
+def test_the_librarys_layer_is_that_of_gdn_ops(found: dict[str, Any]) -> None:
+    layer = GatedDeltaNet(64, expand_v=1, num_heads=16, num_v_heads=32, head_dim=128)
+    layer.load_state_dict(found["layer"]["weights"])
+    with torch.no_grad():
+        expected = layer(found["layer"]["x"])[0]
+    assert_close("o", expected, found["layer"]["o"], BARS["fp32"]["o"])
 
 
 def test_the_first_call_loads_only_the_variant_that_it_runs(found: dict[str, Any]) -> None:
