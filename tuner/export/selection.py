@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,7 +18,9 @@ from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.tuner.check.static.compiler import ptxas_version
 from gdn_ops.tuner.export.description import Denied, Description, ExportedWinner
 from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.models import TrialRow, utc_now
 from gdn_ops.tuner.store.store import Store
+from gdn_ops.tuner.store.usable import usable
 
 FAILED = ("compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout", "crash")
 """Statuses of trials that put a config on the deny list."""
@@ -65,11 +66,14 @@ class _Stores:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._open: dict[Path, Store] = {}
+        self.notes: list[str] = []
+        """What reading said of malformed rows, the newest last."""
 
     def __getitem__(self, path: Path) -> Store:
         if path not in self._open:
             database = open_database(path, create=False, writable=False)
-            self._open[path] = Store(self._stack.enter_context(database))
+            opened = self._stack.enter_context(database)
+            self._open[path] = Store(opened, warn=self.notes.append)
         return self._open[path]
 
 
@@ -86,8 +90,8 @@ def _description(
         try:
             found.append(_checked(winner, stores))
         except (GdnError, KeyError, TypeError, ValueError, AttributeError) as error:
-            text = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            left_out.append(f"the winner of {problem_id:.200} on {name} is left out: {text:.500}")
+            text = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            left_out.append(f"the winner of {problem_id:.200} on {name} is left out: {text:.500}.")
     if not found:
         raise _nothing(name, table, left_out, some=wanted is not None)
     left_out += _skipped(table)
@@ -97,20 +101,22 @@ def _description(
 
 
 def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
-    """A winner whose every value is known, whose stages render, and which its target can run."""
-    problem = Problem.from_facts(winner.facts).bucket()
+    """A winner whose rows agree, whose stages render, and which its target can run."""
+    store = stores[winner.database]
+    stored = store.winner(winner.problem_id, winner.target)
+    if stored is None:
+        raise InvalidInput(stores.notes[-1] if stores.notes else "its row is gone")
+    with store.database.read() as session:
+        row = None if winner.trial_id is None else session.get(TrialRow, winner.trial_id)
+        usable(stored, winner.facts, row, utc_now())
+    problem = Problem.from_facts(winner.facts)
     variant = Variant.from_json(winner.variant, problem)
-    try:
-        datetime.fromisoformat(winner.created)
-    except ValueError as error:
-        raise InvalidInput(f"created is {winner.created!r:.60}, not ISO 8601") from error
     reasons = variant.reasons(problem, _target(winner))
     if reasons:
         raise InvalidInput("; ".join(reasons))
     sources = source_hashes(problem, variant)
     if winner.trial_id is None:
         return ExportedWinner(winner=winner, problem=problem, variant=variant, sources=sources)
-    store = stores[winner.database]
     trial = store.trial(winner.trial_id)
     environment = store.environment(trial.environment_id)
     return ExportedWinner(
@@ -143,8 +149,6 @@ def _ptxas(arch: str, triton: str | None) -> str | None:
 def _denied(winners: Sequence[ExportedWinner], target: str, stores: _Stores) -> tuple[Denied, ...]:
     found: dict[tuple[str, int], Denied] = {}
     for exported in winners:
-        if exported.winner.trial_id is None:
-            continue
         store = stores[exported.winner.database]
         for trial in store.trials(target=target, problem_id=exported.winner.problem_id):
             key = (trial.key.config_hash, trial.environment_id)

@@ -48,9 +48,12 @@ def faults(path: Path) -> list[str]:
     """
     try:
         with zipfile.ZipFile(path) as wheel:
+            names = wheel.namelist()
             members = {info.filename: wheel.read(info) for info in wheel.infolist()}
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         return [f"{path.name} cannot be read as a wheel: {error}; export it again."]
+    if len(names) != len(members):
+        return [f"{path.name} has a member twice; export it again."]
     return _altered(members) or _not_importable(members)
 
 

@@ -153,12 +153,15 @@ def test_configs_that_failed_are_denied_until_they_succeed(tmp_path: Path) -> No
     bench = Bench(tmp_path / "r.db")
     _win(bench, PREFILL)
     fault = Outcome(status="fault", message="disk full")
+    _win(bench, LONG, predicted=True)
+    bench.record(stage_key(LONG, BV=32), HANG)
     bench.record(stage_key(PREFILL, BV=32), HANG)
     bench.record(stage_key(PREFILL, BV=64), HANG)
     bench.record(stage_key(PREFILL, BV=64), OK)
     bench.record(stage_key(PREFILL, BV=128), fault)
     bench.record(stage_key(PREFILL, target="a100", BV=16), HANG)
-    (denied,) = _one(bench.close()).denied
+    predicted, denied = _one(bench.close()).denied
+    assert predicted.facts()["problem"] == LONG.bucket().id()
     facts = denied.facts()
     assert (facts["config"], facts["status"]) == ({"BV": 32}, "timeout")
     assert facts["message"] == "killed after 60 s" and facts["triton"] == "3.7.1"

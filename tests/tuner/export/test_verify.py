@@ -88,6 +88,15 @@ def test_what_is_no_wheel_is_refused(tmp_path: Path) -> None:
     assert "has 0 files RECORD" in faults(tmp_path / "bare.whl")[0]
 
 
+def test_a_member_that_is_there_twice_is_refused(shipped_wheel: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.whl"
+    copy.write_bytes(shipped_wheel.read_bytes())
+    with zipfile.ZipFile(copy, "a") as wheel, pytest.warns(UserWarning, match="Duplicate name"):
+        name = wheel.namelist()[0]
+        wheel.writestr(name, wheel.read(name))
+    assert faults(copy) == ["copy.whl has a member twice; export it again."]
+
+
 def test_a_path_without_an_export_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="there is nothing at"):
         exports_in(tmp_path / "nowhere")

@@ -26,7 +26,9 @@ from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.data_file import read_data
 from gdn_ops.tuner.export.formats import wheel
 from gdn_ops.tuner.export.selection import described
+from gdn_ops.tuner.export.winners_database import winners_database
 from gdn_ops.tuner.spaces.workloads import prefill, training
+from gdn_ops.tuner.store.merge_files import merge_files
 from tests.results import Bench
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +50,10 @@ def test_two_exports_of_the_same_winners_have_the_same_bytes(
     monkeypatch.chdir(tmp_path)
     again = wheel.exported(described([shipped_database()]))
     assert again == {shipped_wheel.name: shipped_wheel.read_bytes()}
+
+
+def test_a_wheel_is_small(shipped_wheel: Path) -> None:
+    assert shipped_wheel.stat().st_size < 2_000_000
 
 
 def test_members_are_sorted_and_have_one_time(shipped_wheel: Path) -> None:
@@ -125,10 +131,29 @@ def test_the_database_has_the_same_winners(members: dict[str, bytes], tmp_path: 
     copied = read_winners(tmp_path / "results.db")
     assert not copied.skipped
     there = read_winners(shipped_database()).winners
-    here = [replace(winner, database=there[0].database) for winner in copied.winners]
-    assert sorted(here, key=str) == sorted(there, key=str)
+    # rows have other numbers
+    alike = {"database": there[0].database, "trial_id": None}
+    here = [replace(winner, **alike) for winner in copied.winners]
+    assert sorted(here, key=str) == sorted((replace(w, **alike) for w in there), key=str)
     with closing(sqlite3.connect(tmp_path / "results.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    merged = merge_files([tmp_path / "results.db"], tmp_path / "all.db")
+    assert merged.count("taken") == len(there) and not merged.refused
+
+
+def test_winners_of_two_databases_are_in_one_library(tmp_path: Path) -> None:
+    problems = [prefill(tokens=tokens).bucket() for tokens in (4096, 8192, 16384)]
+    paths = []
+    for name, which in (("a.db", problems[:2]), ("b.db", problems[1:])):
+        bench = Bench(tmp_path / name)
+        for problem in which:
+            bench.win(problem, variant=Variant.default("fused1", problem))
+        paths.append(bench.close())
+    (description,) = described(paths)
+    (tmp_path / "library.db").write_bytes(winners_database(description))
+    found = read_winners(tmp_path / "library.db").winners
+    assert sorted(w.problem_id for w in found) == sorted(p.id() for p in problems)
+    assert winners_database(description) == (tmp_path / "library.db").read_bytes()
 
 
 def test_a_library_for_a_gpu_has_the_kernels_that_gdn_ops_renders(tmp_path: Path) -> None:

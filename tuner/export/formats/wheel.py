@@ -16,7 +16,7 @@ from gdn_ops.tuner.export.rendering import rendered
 from gdn_ops.tuner.export.runtime import runtime
 from gdn_ops.tuner.export.sbom import bill_of_materials
 from gdn_ops.tuner.export.wheel_check import faults as faults  # a part of the format
-from gdn_ops.tuner.export.winners_table import winners_table
+from gdn_ops.tuner.export.winners_database import winners_database
 
 SUFFIX = ".whl"
 GROUP = "gdn_ops.libraries"
@@ -51,7 +51,7 @@ def _members(description: Description, names: Names) -> dict[str, bytes]:
     sources = rendered(description)
     package = {
         **runtime(names.package),
-        "results.db": winners_table(description),
+        "results.db": winners_database(description),
         "library.json": json_bytes(library_facts(description, names)),
         "rendered/__init__.py": b'"""The rendered sources of this library."""\n',
         f"rendered/{INDEX}": json_bytes(sources.index()),
