@@ -18,7 +18,10 @@ SHOWN_ROWS = 10
 
 def merge(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Results databases to read.")
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...", help="Results databases, or wheels that `gdn export` wrote."
+        ),
     ],
     into: Annotated[
         Path | None,
@@ -36,7 +39,7 @@ def merge(
     Everything is copied: winners, the trials that measured them, failed trials, and the
     environments (device, driver, versions) of both. The sources are only read, and nothing that is
     stored is lost: a winner that is replaced stays as history. Merging the same file again
-    changes nothing.
+    changes nothing. Of an exported wheel only the database in it is read.
 
     If there are several winners for a problem on a target, one becomes the current one. A measured
     winner is preferred to a predicted one, and one whose kernels' code is unchanged to a stale one.

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.dispatch.results_file import read_only, schema_version
 from gdn_ops.tuner.store.db import Database, open_database
+from gdn_ops.tuner.store.library_file import SUFFIX, extract_database
 from gdn_ops.tuner.store.models import Base
 
 INSTEAD = "name another file"
@@ -24,6 +25,8 @@ ROW_FAULT = re.compile(r"^\S+ value in ")
 def opened_source(path: Path) -> Iterator[Database]:
     """Open a copy of a results database to read; a copy of an older schema is upgraded.
 
+    The path may also be an exported wheel, which has a results database in it.
+
     Raises:
         InvalidInput: the file is missing, unreadable, truncated, empty, another program's or of a
             newer schema.
@@ -31,7 +34,10 @@ def opened_source(path: Path) -> Iterator[Database]:
     with TemporaryDirectory(prefix="gdn-merge-") as folder:
         copy = Path(folder) / path.name
         try:
-            copy_of(path, copy)
+            if path.suffix == SUFFIX:
+                extract_database(path, copy)
+            else:
+                copy_of(path, copy)
             with named(path, copy):
                 _require_sound(path, copy)
                 database = open_database(copy, create=False)
