@@ -1,4 +1,4 @@
-"""``gdn export``: writes stored winners as a library that is used without gdn-ops."""
+"""``gdn export``: writes stored winners as libraries and files to hand on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def export(
         str,
         typer.Argument(
             metavar="FORMAT|verify",
-            help="The format: wheel (a Python package for pip). Or verify, to check an export.",
+            help="The format: wheel (a Python package for pip) or winners (a results database to "
+            "hand on). Or verify, to check an export.",
         ),
     ],
     which: Annotated[
@@ -48,7 +49,8 @@ def export(
     A wheel is a Python package for one target. It has the rendered kernels of the winners, their
     own small database, and the functions of gdn-ops on top of them, with the same signatures; it
     needs torch and triton only. Its library.json has the proof: device, versions, samples, errors,
-    and the configs that failed. Two exports of the same winners have the same bytes.
+    and the configs that failed. Format winners is that database alone, which `gdn merge` takes. Two
+    exports of the same winners have the same bytes.
 
     Examples:
 
@@ -117,6 +119,6 @@ def _verify(path_text: str | None, unread: list[str]) -> int:
         for fault in faults:
             console.fail(f"{path}: {fault}")
         if not faults:
-            console.say(f"{path} is as it was exported, and can be imported without gdn-ops.")
+            console.say(f"{path} {found.SOUND}")
         wrong += bool(faults)
     return 1 if wrong else 0

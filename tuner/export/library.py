@@ -27,12 +27,17 @@ class Names:
     """The names of a library.
 
     Args:
-        distribution: what pip calls it, e.g. ``gdn-ops-lib-h200``.
+        target: the target's name in letters, digits and dashes, e.g. ``h200``.
         version: the date and time of the newest winner, e.g. ``2026.11.29.2213``.
     """
 
-    distribution: str
+    target: str
     version: str
+
+    @property
+    def distribution(self) -> str:
+        """What pip calls it, e.g. ``gdn-ops-lib-h200``."""
+        return f"gdn-ops-lib-{self.target}"
 
     @property
     def package(self) -> str:
@@ -65,7 +70,7 @@ def names_of(description: Description) -> Names:
         )
     newest = max(datetime.fromisoformat(w.winner.created) for w in description.winners)
     version = f"{newest.year}.{newest.month}.{newest.day}.{newest.hour * 100 + newest.minute}"
-    return Names(f"gdn-ops-lib-{'-'.join(words)}", version)
+    return Names("-".join(words), version)
 
 
 def library_facts(description: Description, names: Names) -> dict[str, Any]:

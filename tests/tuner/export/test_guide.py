@@ -46,7 +46,7 @@ def test_a_reader_can_do_what_the_guide_says(
             assert done.returncode == 0, done.stderr
             assert "runs on  torch-" in done.stdout
             ran.append(kind)
-    assert ran == ["gdn", "gdn", "pip", "gdn", "python"]
+    assert ran == ["gdn", "gdn", "pip", "gdn", "python", "gdn", "gdn", "gdn"]
 
 
 def _pip(words: list[str]) -> None:

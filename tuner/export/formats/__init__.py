@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Protocol
 
 from gdn_ops.tuner.export.description import Description
-from gdn_ops.tuner.export.formats import wheel
+from gdn_ops.tuner.export.formats import wheel, winners
 
 
 class Format(Protocol):
     """A module of this folder."""
+
+    @property
+    def SOUND(self) -> str:
+        """What is true of an export without faults, after its name."""
 
     def exported(self, descriptions: Sequence[Description]) -> dict[str, bytes]:
         """The content of each file of the export, by name; see ``folder.write_all``."""
@@ -25,5 +29,6 @@ class Format(Protocol):
 
 FORMATS: Mapping[str, Format] = {
     "wheel": wheel,
+    "winners": winners,
 }
 """By the name that ``gdn export`` takes."""

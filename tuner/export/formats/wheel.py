@@ -18,6 +18,7 @@ from gdn_ops.tuner.export.sbom import bill_of_materials
 from gdn_ops.tuner.export.wheel_check import faults as faults  # a part of the format
 from gdn_ops.tuner.export.winners_database import winners_database
 
+SOUND = "is as it was exported, and can be imported without gdn-ops."
 SUFFIX = ".whl"
 GROUP = "gdn_ops.libraries"
 """The group of entry points by which a program finds the installed libraries."""
@@ -61,9 +62,7 @@ def _members(description: Description, names: Names) -> dict[str, bytes]:
         "METADATA": _metadata(description, names).encode(),
         "WHEEL": b"Wheel-Version: 1.0\nGenerator: gdn-ops\nRoot-Is-Purelib: true\n"
         b"Tag: py3-none-any\n",
-        "entry_points.txt": (
-            f"[{GROUP}]\n{names.distribution.removeprefix('gdn-ops-lib-')} = {names.package}\n"
-        ).encode(),
+        "entry_points.txt": (f"[{GROUP}]\n{names.target} = {names.package}\n").encode(),
         "sboms/library.cdx.json": json_bytes(bill_of_materials(description, names)),
     }
     licence = _licence()
