@@ -37,7 +37,7 @@ def described(
     Args:
         databases: the results databases; None: the user's own and the shipped one. If two have a
             winner of a problem on a target, that of the first is taken.
-        targets: names of targets; empty: every target with winners.
+        targets: names of targets; empty: every target with winners of the problems.
         problems: buckets to export; None: all with winners.
 
     Raises:
@@ -49,15 +49,19 @@ def described(
     if table.faults:
         raise table.faults[0]
     wanted = None if problems is None else {problem.id() for problem in problems}
-    names = sorted(set(targets) or {winner.target for winner in table.winners})
+    names = set(targets) or {w.target for w in table.winners if _among(w, wanted)}
     if not names:
+        what = "no winners to export" if wanted is None else "no winners of these problems"
         raise InvalidInput(
-            "there are no winners to export; run `gdn tune` on the device, or "
-            "`gdn predict --store` for a GPU."
+            f"there are {what}; run `gdn tune` on the device, or `gdn predict --store` for a GPU."
         )
     with ExitStack() as stack:
         stores = _Stores(stack)
-        return [_description(name, table, wanted, stores) for name in names]
+        return [_description(name, table, wanted, stores) for name in sorted(names)]
+
+
+def _among(winner: Winner, wanted: set[str] | None) -> bool:
+    return wanted is None or winner.problem_id in wanted
 
 
 class _Stores:
@@ -82,7 +86,7 @@ def _description(
 ) -> Description:
     mine: dict[str, Winner] = {}
     for winner in table.winners:
-        if winner.target == name and (wanted is None or winner.problem_id in wanted):
+        if winner.target == name and _among(winner, wanted):
             mine.setdefault(winner.problem_id, winner)
     found: list[ExportedWinner] = []
     left_out: list[str] = []

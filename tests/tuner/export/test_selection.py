@@ -82,6 +82,13 @@ def test_only_problems_of_the_workload_are_exported(tmp_path: Path) -> None:
     assert len(_one(path).winners) == 2
     (description,) = described([path], problems=[DECODE.bucket()])
     assert [w.problem for w in description.winners] == [DECODE.bucket()]
+    bench = Bench(path)
+    _win(bench, LONG, target="a100", arch="sm_80")
+    bench.close()
+    (description,) = described([path], problems=[LONG.bucket()])
+    assert description.target.name == "a100", "other targets have no winner of the problem"
+    with pytest.raises(InvalidInput, match="there are no winners of these problems; run"):
+        described([path], problems=[prefill(tokens=1024).bucket()])
     with pytest.raises(InvalidInput, match="no winners of these problems for target h200"):
         described([path], targets=["h200"], problems=[LONG.bucket()])
 
