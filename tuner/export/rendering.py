@@ -18,6 +18,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK
 from gdn_ops.tuner.export.description import Description
+from gdn_ops.tuner.report.printable import printable
 
 GATES = ((False, False), (True, False), (True, True))
 """Pairs of gate_in_kernel and dt_bias."""
@@ -59,7 +60,7 @@ def rendered(description: Description) -> Rendered:
     sources differ.
     """
     target = description.target
-    found = Rendered(f"{target.name} ({target.arch})")
+    found = Rendered(printable(f"{target.name} ({target.arch})"))
     for exported in description.winners:
         _serve(found, exported.problem)
         for problem in with_other_flags(exported.problem):

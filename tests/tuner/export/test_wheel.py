@@ -193,6 +193,20 @@ def test_a_library_for_each_target(tmp_path: Path) -> None:
     assert list(wheel.exported(described([database], targets=["h200"]))) == list(wheels)[1:]
 
 
+def test_a_hostile_target_adds_nothing_to_the_metadata(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    problem = prefill(tokens=4096).bucket()
+    target = "x\nRequires-Dist: evil\x1b[2J"
+    bench.win(problem, target=target, variant=Variant.default("fused1", problem))
+    ((name, content),) = wheel.exported(described([bench.close()])).items()
+    assert name.startswith("gdn_ops_lib_x_requires_dist_evil_2j-")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = email.message_from_bytes(_named(members, "/METADATA"))
+    assert metadata.get_all("Requires-Dist") == list(wheel.REQUIRES)
+    assert "\x1b" not in _facts(members, "/index.json")["target"]
+
+
 def test_two_targets_whose_names_make_one_package_are_refused(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "r.db")
     problem = prefill(tokens=4096).bucket()

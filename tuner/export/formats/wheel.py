@@ -80,7 +80,7 @@ def _metadata(description: Description, names: Names) -> str:
         "Metadata-Version: 2.4",
         f"Name: {names.distribution}",
         f"Version: {names.version}",
-        f"Summary: Tuned kernels of the gated delta rule for {description.target.name}",
+        f"Summary: Tuned kernels of the gated delta rule for {names.target}",
         f"License-Expression: {LICENCE}",
         *licence,
         f"Requires-Python: {PYTHON}",
@@ -92,8 +92,7 @@ def _metadata(description: Description, names: Names) -> str:
 
 def _readme(description: Description, names: Names) -> str:
     lines = [
-        f"Kernels of the gated delta rule, tuned for {description.target.name} and exported by "
-        "gdn-ops.",
+        f"Kernels of the gated delta rule, tuned for {names.target} and exported by gdn-ops.",
         "",
         f"    from {names.package} import chunk_gated_delta_rule",
         "",
@@ -111,10 +110,10 @@ def _readme(description: Description, names: Names) -> str:
 
 
 def _licence() -> str | None:
-    """The text of the licence: in a checkout beside the package, else in its metadata."""
-    beside = Path(str(files("gdn_ops"))).parent / "LICENSE"
-    if beside.is_file():
-        return beside.read_text(encoding="utf-8")
+    """The text of the licence: in a checkout its file, else from the metadata of gdn-ops."""
+    root = Path(str(files("gdn_ops"))).parent
+    if (root / "pyproject.toml").is_file():
+        return (root / "LICENSE").read_text(encoding="utf-8")
     try:
         return distribution("gdn-ops").read_text("licenses/LICENSE")
     except PackageNotFoundError:
