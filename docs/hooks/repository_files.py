@@ -19,7 +19,8 @@ PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages, and everything in bench/results."""
-    results = [f"{RESULTS}/{path.name}" for path in sorted((ROOT / RESULTS).iterdir())]
+    found = sorted(path for path in (ROOT / RESULTS).rglob("*") if path.is_file())
+    results = [path.relative_to(ROOT).as_posix() for path in found]
     for place, name in [*PAGES.items(), *zip(results, results, strict=True)]:
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     return files
