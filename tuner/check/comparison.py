@@ -58,8 +58,11 @@ class Comparison:
             self.found = (State.REMOVED, f"the head cannot run it: {self.head.error}")
         elif self.base.runs and self.base.key == self.head.key and not everything:
             self.found = (State.UNCHANGED, "")
-        if self.head.how == "fallback":
-            self.notes.append("It has no winner and runs on the default of plan torch.")
+        for side, described in (("base", self.base), ("head", self.head)):
+            if described.how == "fallback" and self.found is None:
+                self.notes.append(
+                    f"The {side} has no winner and runs on the default of plan torch."
+                )
 
     def judge(self, failure: Failure | None) -> None:
         """Take in what the accuracy gate says of the head."""
@@ -112,6 +115,7 @@ class Comparison:
         text = ""
         if decision.state is State.REGRESSED:
             text = f"{decision.ratio - 1:.1%} slower, above the threshold of {threshold}"
+            text += "" if self.alarm is None else "; a second run confirms it"
         elif decision.state is State.INCONCLUSIVE:
             assert self.contest is not None
             pairs, spread = self.contest.pairs, self.contest.spread

@@ -22,8 +22,18 @@ def exempted(outcome: Outcome, settings: Settings, *, today: date, every_row: bo
     rows = tuple(_exempted(row, settings, today) for row in outcome.rows)
     unmatched: tuple[str, ...] = ()
     if every_row and not outcome.interrupted:
-        unmatched = settings.unmatched((row.name, row.target) for row in rows)
+        named = [(row.name, row.target) for row in rows]
+        unmatched = settings.unmatched(named, rows=outcome.kind == "measured")
     return replace(outcome, rows=rows, notes=(*outcome.notes, *unmatched))
+
+
+def accepted(outcome: Outcome) -> Outcome:
+    """The outcome of writing baselines: what regressed was accepted by writing it."""
+    rows = (
+        replace(row, exempt="written to the baseline") if row.state is State.REGRESSED else row
+        for row in outcome.rows
+    )
+    return replace(outcome, rows=tuple(rows))
 
 
 def _exempted(row: CheckRow, settings: Settings, today: date) -> CheckRow:

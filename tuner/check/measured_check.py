@@ -243,7 +243,8 @@ class MeasuredCheck:
             comparison.conclude()
         number = 0
         while waiting := self._undecided:
-            self._say(f"pair {number + 1}: {len(waiting)} problems undecided")
+            left = "1 problem" if len(waiting) == 1 else f"{len(waiting)} problems"
+            self._say(f"pair {number + 1}: {left} undecided")
             with self._processes() as processes:
                 for comparison in waiting:
                     assert comparison.contest is not None

@@ -109,7 +109,7 @@ class Settings:
         holding = [e for e in covering if e.holds(today)]
         return next(reversed(holding or covering), None)
 
-    def unmatched(self, rows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    def unmatched(self, named: Iterable[tuple[str, str]], *, rows: bool = True) -> tuple[str, ...]:
         """A sentence for each entry that covers no row, so that a misspelt one is noticed.
 
         Entries for known targets that this check does not have are left out: other machines of
@@ -117,13 +117,15 @@ class Settings:
         for other rows unmatched, so ask only where every row was checked.
 
         Args:
-            rows: name and target of every row of the check.
+            named: name and target of every row of the check.
+            rows: whether entries ``[[row]]`` are meant too; a check of compiled code has no use
+                for them.
         """
-        checked = list(rows)
+        checked = list(named)
         targets = {target for _, target in checked}
         elsewhere = {*TARGETS, *ARCHS} - targets
         found = []
-        for kind, entries in (("row", self.rows), ("exempt", self.exemptions)):
+        for kind, entries in (("row", self.rows if rows else ()), ("exempt", self.exemptions)):
             for number, entry in enumerate(entries, start=1):
                 here = any(fnmatchcase(target, entry.target) for target in targets)
                 if not here and any(fnmatchcase(target, entry.target) for target in elsewhere):
@@ -132,6 +134,7 @@ class Settings:
                     found.append(
                         f"{self.file}: [[{kind}]] {number} (match {shown(entry.match)}, target "
                         f"{shown(entry.target)}) matches none of the {len(checked)} rows of this "
-                        "check; correct it, or remove it."
+                        "check; correct it, remove it, or give it a target that this check does "
+                        "not have."
                     )
         return tuple(found)

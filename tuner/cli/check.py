@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.check.settings import Settings
 
 
+DEFAULT_SECONDS = 0.2
+"""Samples per process and problem."""
+
+
 def check(
     workload: Annotated[
         str | None,
@@ -32,7 +36,8 @@ def check(
         str | None,
         typer.Option(
             help="What to compare with: a git revision, a folder, a wheel or a file of --save. "
-            "Default: the commit at which HEAD left the main branch."
+            "Default: the commit at which HEAD left the main branch. Static: the code that the "
+            "baselines were made from, to tell causes apart."
         ),
     ] = None,
     head: Annotated[
@@ -87,8 +92,12 @@ def check(
         typer.Option(help="Measured: CPU threads; PyTorch's default if left out."),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Measured: seconds of samples per process and problem.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            help="Measured: seconds of samples per process and problem. Default: "
+            f"{DEFAULT_SECONDS}."
+        ),
+    ] = None,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +107,10 @@ def check(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="Static: an architecture, e.g. sm_90; may be repeated. Default: all."),
+        typer.Option(
+            help="Static: an architecture or a GPU of it, e.g. sm_90 or h200; may be repeated. "
+            "Default: all."
+        ),
     ] = None,
     triton: Annotated[
         list[Path] | None,
@@ -145,7 +157,7 @@ def check(
         static,
         measured={
             "WORKLOAD": workload, "--head": head, "--threshold": threshold, "--floor": floor,
-            "--db": db, "--threads": threads, "--save": save,
+            "--db": db, "--threads": threads, "--seconds": seconds, "--save": save,
             "--device": None if device == "auto" else device,
         },
         compiled={
@@ -168,7 +180,8 @@ def check(
         else:
             outcome, run = _measured(
                 settings, workload=workload, base=base, head=head, device=device, db=db,
-                threads=threads, seconds=seconds, everything=everything, save=save,
+                threads=threads, seconds=DEFAULT_SECONDS if seconds is None else seconds,
+                everything=everything, save=save,
             )  # fmt: skip
         interruption = Interruption()
         with interruption.listen():  # what was measured is reported in any case
@@ -182,7 +195,7 @@ def _refuse_mixed(
 ) -> None:
     """Refuse options that the chosen kind of check does not read."""
     unread = measured if static else compiled
-    if given := [name for name, value in unread.items() if value]:
+    if given := [name for name, value in unread.items() if value not in (None, False, [])]:
         with_or_without = "without" if static else "with"
         raise InvalidInput(
             f"{', '.join(given)} is only read {with_or_without} --static; leave it out."
@@ -271,6 +284,8 @@ def _static(
 ) -> Outcome:
     from contextlib import ExitStack
 
+    from gdn_ops.codegen.targets import TARGETS
+    from gdn_ops.tuner.check.exempting import accepted
     from gdn_ops.tuner.check.repository import Repository
     from gdn_ops.tuner.check.sides import opened
     from gdn_ops.tuner.check.static import check as checking
@@ -284,13 +299,13 @@ def _static(
     limits = Limits(instructions=settings.static.instructions)
     repository, interruption = Repository.around(Path.cwd()), Interruption()
     baselines = Path("." if repository is None else os.path.relpath(repository.root)) / FOLDER
-    archs = targets or tuple(GPUS)
+    archs = [TARGETS[name].arch if name in TARGETS else name for name in targets] or list(GPUS)
     with ExitStack() as stack:
         stack.enter_context(interruption.listen())
         old = None if base is None else stack.enter_context(opened(base, "base")).folder
         stack.enter_context(interruption.waiting())
         if update:
-            return checking.update(archs, folder=baselines, base=old, limits=limits)
+            return accepted(checking.update(archs, folder=baselines, base=old, limits=limits))
         return checking.check_static(
             archs, folder=baselines, base=old, limits=limits, tritons=tritons,
             everything=everything, any_compiler=any_compiler,

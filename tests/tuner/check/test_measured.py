@@ -87,7 +87,7 @@ def test_a_slower_head_regresses_and_a_second_run_confirms_it(sides):
     sides.write(timed(1.0e-3), timed(1.1e-3))
     row = sides.only()
     assert row.state is State.REGRESSED
-    assert row.message == "10.0% slower, above the threshold of 3%"
+    assert row.message == ("10.0% slower, above the threshold of 3%; a second run confirms it")
     assert row.times is not None and len(row.times.ratios) == 8
     # 8 pairs for the alarm and 8 for the second run, of two turns each
     assert sides.measured("head") == sides.measured("base") == 32

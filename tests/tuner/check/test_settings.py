@@ -106,7 +106,7 @@ def test_entries_that_match_nothing_are_reported() -> None:
     row, exempt = settings.unmatched([(NAME, "cpu"), ("decode-x", "cpu")])
     assert row == (
         "gdn-check.toml: [[row]] 2 (match 'forwrad-*', target '*') matches none of the 2 rows of "
-        "this check; correct it, or remove it."
+        "this check; correct it, remove it, or give it a target that this check does not have."
     )
     # a target that does not exist
     assert exempt.startswith("gdn-check.toml: [[exempt]] 1 (match 'decode-*', target 'h2000')")
