@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import bind
 from gdn_ops.tuner.measure.measurement import calls_of, run_of
 from gdn_ops.tuner.measure.timers import timer_of
@@ -20,6 +22,15 @@ AFTER = '{{ steps() | trim("\\n") }}\n'
 PARTS = ("codegen", "templates", "tuner", "gdn_ops")
 UNIT = 32
 """Rows and columns of the extra products, which take a few microseconds each."""
+WORK = f"""\
+    planted = "x".join(map(str, (*q.shape, *v.shape[2:], q.dtype)))
+    unit = torch.ones({UNIT}, {UNIT})
+    for _ in range({{extra!r}}.get(planted, {{none}})):
+        unit @ unit
+"""
+"""The extra work as it stands in the template: a number of small products by ``key``."""
+MANY = 100
+"""Products that are timed to know what one takes."""
 ROUNDS = 15
 """Samples of each time; the fastest counts, as the least disturbed."""
 
@@ -45,12 +56,7 @@ def plant(folder: Path, extra: Mapping[str, int]) -> None:
     text = path.read_text()
     if text.count(AFTER) != 1:
         raise RuntimeError(f"{path} does not have the line {AFTER!r} once; look where to plant.")
-    work = (
-        '    planted = "x".join(map(str, (*q.shape, *v.shape[2:], q.dtype)))\n'
-        f"    unit = torch.ones({UNIT}, {UNIT})\n"
-        f"    for _ in range({dict(extra)!r}.get(planted, 0)):\n"
-        "        unit @ unit\n"
-    )
+    work = WORK.format(extra=dict(extra), none=0)
     path.write_text(text.replace(AFTER, AFTER + work))
 
 
@@ -67,18 +73,22 @@ def products(problems: Sequence[Problem], share: float, *, threads: int) -> dict
     timer = timer_of(device, threads=threads)
     found = {}
     with torch.no_grad():
-        one = torch.ones(UNIT, UNIT)
-
-        def hundred(i: int) -> None:
-            for _ in range(100):
-                one @ one
-
         for problem in problems:
             calls = calls_of(problem, timer, device)
             run = run_of(bind(problem, Variant.default("torch", problem)), calls)
-            (call,) = timer.samplers(run, len(calls)).values()
-            (unit,) = timer.samplers(hundred, 1).values()
-            times = [(call(), unit() / 100) for _ in range(ROUNDS)]
-            seconds, each = (min(column) for column in zip(*times, strict=True))
-            found[key(problem)] = max(1, round(share * seconds / each))
+            extra = {each: _extra_work(calls[0], each) for each in (0, MANY)}
+            samplers = [
+                next(iter(timer.samplers(each, len(calls)).values()))
+                for each in (run, extra[0], extra[MANY])
+            ]
+            times = [[sample() for sample in samplers] for _ in range(ROUNDS)]
+            seconds, none, many = (min(column) for column in zip(*times, strict=True))
+            found[key(problem)] = max(0, round((share * seconds - none) / (many - none) * MANY))
     return found
+
+
+def _extra_work(call: Call, products: int) -> Callable[[int], None]:
+    """A function that does what ``WORK`` does in a planted kernel."""
+    planted = compile(textwrap.dedent(WORK.format(extra={}, none=products)), "planted", "exec")
+    names = {"q": call.q, "v": call.v, "torch": torch}
+    return lambda i: exec(planted, dict(names))

@@ -19,9 +19,10 @@ MAX_SPREAD = 0.05
 """Largest median absolute deviation of the samples of one process, over their median."""
 MAX_CLOCK_RATIO = 1.05
 """Largest ratio of the GPU's clocks during the two halves of a pair."""
-TURNS = 2
-"""Turns of each side in one pair: base, head, head, base. What drifts meanwhile cancels."""
-ROUNDS = 3
+TURNS = 4
+"""Turns of each side in one pair, an even number: base, head, head, base, and so on. What drifts
+meanwhile cancels, and a burst of other work hits both sides."""
+ROUNDS = 2
 """Samples per turn, at least."""
 
 
@@ -88,7 +89,7 @@ class Contest:
         return Contest(self.sides, self.limits, self.stored, self.shown)
 
     def take(self, processes: Mapping[str, SideProcess], effort: Effort, *, number: int) -> None:
-        """Take one pair: each side in a fresh process, in the order base, head, head, base.
+        """Take one pair: each side in a fresh process, in turns base, head, head, base, and so on.
 
         Args:
             processes: by role.
@@ -98,7 +99,7 @@ class Contest:
         if number % 2:
             order.reverse()
         taken: dict[str, Samples] = {}
-        for role in order + order[::-1]:
+        for role in (order + order[::-1]) * (TURNS // 2):
             found = processes[role].measure(self._job(role, effort))
             if isinstance(found, Failure):
                 self.failure = (role, found)

@@ -76,10 +76,10 @@ def measure(job):
         time.sleep(600)
     if fault == "raise":
         raise ValueError("the launch failed")
-    if fault == "interrupt" and jobs().count(f"measure {name}") > 6:
+    if fault == "interrupt" and jobs().count(f"measure {name}") > 12:
         os.kill(int(sys.argv[1]), signal.SIGINT)
         time.sleep(600)
-    process = (jobs().count(f"measure {name}") - 1) // 2  # of two turns each
+    process = (jobs().count(f"measure {name}") - 1) // 4  # of four turns each
     seconds = own["seconds"] * own.get("swing", 1.0) ** (-1) ** process
     spread = own.get("spread", 1e-3)
     samples = [seconds * (1 + spread * (i % 3 - 1)) for i in range(job["rounds"])]

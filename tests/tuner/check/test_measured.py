@@ -89,8 +89,8 @@ def test_a_slower_head_regresses_and_a_second_run_confirms_it(sides):
     assert row.state is State.REGRESSED
     assert row.message == ("10.0% slower, above the threshold of 3%; a second run confirms it")
     assert row.times is not None and len(row.times.ratios) == 8
-    # 8 pairs for the alarm and 8 for the second run, of two turns each
-    assert sides.measured("head") == sides.measured("base") == 32
+    # 8 pairs for the alarm and 8 for the second run, of four turns each
+    assert sides.measured("head") == sides.measured("base") == 64
 
 
 def test_a_faster_head_is_improved(sides):
@@ -109,8 +109,8 @@ def test_the_sides_take_turns_and_each_pair_begins_with_the_other_one(sides):
     sides.write(SAME, SAME)
     sides.check(everything=True)
     turns = [job.split()[0] for job in sides.jobs if "measure" in job]
-    first = ["base", "head", "head", "base"]
-    second = ["head", "base", "base", "head"]
+    first = ["base", "head", "head", "base"] * 2
+    second = ["head", "base", "base", "head"] * 2
     assert turns == (first + second) * 4
 
 
