@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,20 +76,29 @@ def products(problems: Sequence[Problem], share: float, *, threads: int) -> dict
     with torch.no_grad():
         for problem in problems:
             calls = calls_of(problem, timer, device)
-            run = run_of(bind(problem, Variant.default("torch", problem)), calls)
-            extra = {each: _extra_work(calls[0], each) for each in (0, MANY)}
-            samplers = [
-                next(iter(timer.samplers(each, len(calls)).values()))
-                for each in (run, extra[0], extra[MANY])
-            ]
-            times = [[sample() for sample in samplers] for _ in range(ROUNDS)]
+            launcher = bind(problem, Variant.default("torch", problem))
+            (sample,) = timer.samplers(run_of(launcher, calls), len(calls)).values()
+            (stage,) = launcher.stages
+            kernel = stage.function
+            kernels = (kernel, _with_work(kernel, calls[0], 0), _with_work(kernel, calls[0], MANY))
+            times: list[list[float]] = []
+            for _ in range(ROUNDS):
+                times.append([])
+                for stage.function in kernels:
+                    times[-1].append(sample())
             seconds, none, many = (min(column) for column in zip(*times, strict=True))
-            found[key(problem)] = max(0, round((share * seconds - none) / (many - none) * MANY))
+            wanted = share * seconds - (none - seconds)
+            found[key(problem)] = max(0, round(wanted / (many - none) * MANY))
     return found
 
 
-def _extra_work(call: Call, products: int) -> Callable[[int], None]:
-    """A function that does what ``WORK`` does in a planted kernel."""
-    planted = compile(textwrap.dedent(WORK.format(extra={}, none=products)), "planted", "exec")
+def _with_work(kernel: Callable[..., Any], call: Call, products: int) -> Callable[..., Any]:
+    """A kernel that does ``WORK`` first, as a planted one does."""
+    work = compile(textwrap.dedent(WORK.format(extra={}, none=products)), "planted", "exec")
     names = {"q": call.q, "v": call.v, "torch": torch}
-    return lambda i: exec(planted, dict(names))
+
+    def planted(*arguments: Any) -> Any:
+        exec(work, names)
+        return kernel(*arguments)
+
+    return planted
