@@ -1,15 +1,21 @@
-"""``gdn export``: writes stored winners as libraries and files to hand on."""
+"""``gdn export``: writes stored winners and trials as libraries and files to hand on."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 VERIFY = "verify"
+LISTED = 12
+"""Most files that are named one by one."""
 
 
 def export(
@@ -17,8 +23,9 @@ def export(
         str,
         typer.Argument(
             metavar="FORMAT|verify",
-            help="The format: wheel (a Python package for pip) or winners (a results database to "
-            "hand on). Or verify, to check an export.",
+            help="The format: wheel (a Python package for pip), winners (a results database to "
+            "hand on), table (JSON by batch size, in the shape of vLLM's tables) or t4 (search "
+            "spaces and trials). Or verify, to check an export.",
         ),
     ],
     which: Annotated[
@@ -44,19 +51,28 @@ def export(
         typer.Option(help="Only this database; by default your own and the shipped one."),
     ] = None,
 ) -> int:
-    """Export winners as a library that is used without gdn-ops, or check an export.
+    """Export winners or search spaces for use without gdn-ops, or check an export.
 
     A wheel is a Python package for one target. It has the rendered kernels of the winners, their
     own small database, and the functions of gdn-ops on top of them, with the same signatures; it
     needs torch and triton only. Its library.json has the proof: device, versions, samples, errors,
-    and the configs that failed. Format winners is that database alone, which `gdn merge` takes. Two
-    exports of the same winners have the same bytes.
+    and the configs that failed. Format winners is that database alone, which `gdn merge` takes.
+
+    Table and t4 are folders of JSON files, with a manifest that has the same proof and the digest
+    of each file. Table has one file per op, heads, head dims, flags, device and dtype, which maps
+    sizes to the plan and the constants of its stages. T4 has one file per search space and
+    environment, with the parameters, the constraints in words, and every trial. It is valid against
+    version 1.0.0 of the schema T4 of the autotuning community.
+
+    Two exports of the same rows have the same bytes.
 
     Examples:
 
         gdn export wheel -o dist
 
         gdn export wheel prefill --target h200 --db tuned.db -o dist
+
+        gdn export table decode --target h200 -o tables
 
         gdn export verify dist
     """
@@ -72,6 +88,7 @@ def _export(
     from gdn_ops.dispatch.results_file import exists
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.cli.show import raise_missing
+    from gdn_ops.tuner.export.description import LeftOut
     from gdn_ops.tuner.export.folder import require_empty, write_all
     from gdn_ops.tuner.export.formats import FORMATS
     from gdn_ops.tuner.export.selection import described
@@ -90,8 +107,10 @@ def _export(
             raise_missing(db)
     problems = None if workload is None else buckets(workload_named(workload).problems)
     descriptions = described(None if db is None else [db], targets=targets, problems=problems)
-    for path in write_all(out, FORMATS[format_name].exported(descriptions)):
-        console.say(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        files = FORMATS[format_name].exported(descriptions)
+    _say_written(out, write_all(out, files))
     for description in descriptions:
         winners = description.winners
         predicted = sum(w.winner.provenance == "predicted" for w in winners)
@@ -101,7 +120,30 @@ def _export(
         console.say(f"{description.target.name}: {len(winners)} winners{marks}")
         for sentence in description.left_out:
             console.remark(sentence)
+    for warning in caught:
+        if issubclass(warning.category, LeftOut):
+            console.remark(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     return 0
+
+
+def _say_written(out: Path, paths: Sequence[Path]) -> None:
+    from gdn_ops.tuner.report import console
+
+    sizes = [path.stat().st_size for path in paths]
+    if len(paths) <= LISTED:
+        for path, size in zip(paths, sizes, strict=True):
+            console.say(f"{path}  {_size(size)}")
+    else:
+        console.say(f"{out}  {len(paths)} files, {_size(sum(sizes))}")
+
+
+def _size(count: int) -> str:
+    """A number of bytes in a readable unit."""
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
 def _verify(path_text: str | None, unread: list[str]) -> int:

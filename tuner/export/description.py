@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.problem import Problem
@@ -12,6 +13,10 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import Winner
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.records import Trial
+
+
+class LeftOut(UserWarning):
+    """Names a row of a database that a format leaves out, and says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +110,16 @@ class Description:
         winners: the winners, at most one per problem, ordered by problem.
         denied: configs of the same problems that failed, ordered by trial.
         left_out: a sentence for each winner that cannot be exported.
+        databases: the results databases that were read, the preferred one first.
+        wanted: the ids of the problems that were asked for; None for all.
     """
 
     target: Target
     winners: tuple[ExportedWinner, ...]
     denied: tuple[Denied, ...] = ()
     left_out: tuple[str, ...] = ()
+    databases: tuple[Path, ...] = ()
+    wanted: frozenset[str] | None = None
 
     @property
     def aliases(self) -> list[str]:

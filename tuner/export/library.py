@@ -80,6 +80,13 @@ def library_facts(description: Description, names: Names) -> dict[str, Any]:
         "name": names.distribution,
         "version": names.version,
         "package": names.package,
+        **proof(description),
+    }
+
+
+def proof(description: Description) -> dict[str, Any]:
+    """What every export says of a target: device, winners with their proof, and what failed."""
+    return {
         "licence": LICENCE,
         "gdn_ops": {"version": __version__, "templates": templates_hash()},
         "target": _target_facts(description.target, description.aliases),

@@ -14,7 +14,9 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.results_file import exists
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
+from gdn_ops.results_path import databases as database_paths
 from gdn_ops.tuner.check.static.compiler import ptxas_version
 from gdn_ops.tuner.export.description import Denied, Description, ExportedWinner
 from gdn_ops.tuner.store.db import open_database
@@ -45,10 +47,12 @@ def described(
         UnknownName: a target is neither known nor has winners.
         ResultsError: a database cannot be read.
     """
-    table = load_winners(databases)
+    given = database_paths() if databases is None else databases
+    paths = tuple(path for path in given if exists(path))
+    table = load_winners(paths)
     if table.faults:
         raise table.faults[0]
-    wanted = None if problems is None else {problem.id() for problem in problems}
+    wanted = None if problems is None else frozenset(problem.id() for problem in problems)
     names = set(targets) or {w.target for w in table.winners if _among(w, wanted)}
     if not names:
         what = "no winners to export" if wanted is None else "no winners of these problems"
@@ -57,10 +61,11 @@ def described(
         )
     with ExitStack() as stack:
         stores = _Stores(stack)
-        return [_description(name, table, wanted, stores) for name in sorted(names)]
+        found = [_description(name, table, wanted, stores) for name in sorted(names)]
+    return [replace(one, databases=paths, wanted=wanted) for one in found]
 
 
-def _among(winner: Winner, wanted: set[str] | None) -> bool:
+def _among(winner: Winner, wanted: frozenset[str] | None) -> bool:
     return wanted is None or winner.problem_id in wanted
 
 
@@ -82,7 +87,7 @@ class _Stores:
 
 
 def _description(
-    name: str, table: WinnerTable, wanted: set[str] | None, stores: _Stores
+    name: str, table: WinnerTable, wanted: frozenset[str] | None, stores: _Stores
 ) -> Description:
     mine: dict[str, Winner] = {}
     for winner in table.winners:
@@ -125,7 +130,7 @@ def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
     environment = store.environment(trial.environment_id)
     return ExportedWinner(
         winner=winner, problem=problem, variant=variant, sources=sources, trial=trial,
-        environment=environment, ptxas=_ptxas(winner.arch, environment.triton),
+        environment=environment, ptxas=installed_ptxas(winner.arch, environment.triton),
     )  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def _target(winner: Winner) -> Target:
     return replace(TARGETS["cpu"], name=winner.target, arch=arch, device=device, sms=0)
 
 
-def _ptxas(arch: str, triton: str | None) -> str | None:
+def installed_ptxas(arch: str, triton: str | None) -> str | None:
     """The version of ptxas in a version of Triton, if that one is installed."""
     if triton is None or not arch.startswith("sm_"):
         return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from math import isfinite
+from sys import float_info
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
@@ -165,10 +166,7 @@ class Trial:
             ValueError, TypeError: the row is malformed.
         """
         _require_configs(row)
-        outcome = _values(row, Outcome) | {
-            "samples": tuple(row.samples),
-            "errors": {name: float(figure) for name, figure in row.errors.items()},
-        }
+        outcome = _values(row, Outcome) | {"samples": _samples(row), "errors": _errors(row)}
         return cls(
             id=row.id,
             run_id=row.run_id,
@@ -242,6 +240,20 @@ def _require_configs(row: TrialRow) -> None:
             raise InvalidInput(f"{name} is {config!r:.60}; it must be an object of axis values.")
     if not all(isinstance(source, str) for source in (row.sources or {}).values()):
         raise InvalidInput(f"sources is {row.sources!r:.60}; each source must be a hash.")
+
+
+def _samples(row: TrialRow) -> tuple[float, ...]:
+    for seconds in row.samples:
+        if not 0 <= seconds <= float_info.max:
+            raise InvalidInput(f"a sample is {seconds!r:.60} seconds; it must be finite and >= 0.")
+    return tuple(row.samples)
+
+
+def _errors(row: TrialRow) -> dict[str, float]:
+    try:
+        return {name: float(figure) for name, figure in row.errors.items()}
+    except OverflowError as error:
+        raise InvalidInput(f"errors has a number that is no float: {error}") from error
 
 
 def require_seconds(**times: float | None) -> None:

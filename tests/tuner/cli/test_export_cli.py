@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cli import run
+from gdn_ops.tuner.spaces.space import plans_for
 from gdn_ops.tuner.spaces.workloads import decode, prefill
 from tests.results import Bench
 
@@ -52,13 +55,46 @@ def test_a_workload_selects_problems(
     assert "h200: 1 winners (1 predicted)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "files"), [("table", 3), ("t4", 2)])
+def test_folders_of_json_are_written_and_can_be_verified(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, files: int
+) -> None:
+    out = tmp_path / "out"
+    bench = Bench(database)
+    space = plans_for(DECODE.bucket(), TARGETS["h200"], ["recurrent"])["recurrent"][0][0]
+    bench.record(space.key(space.configs[0]))
+    bench.record(replace(space.key(space.configs[0]), plan="gone"))
+    bench.close()
+    assert run(["export", name, "-o", str(out), "--db", str(database)]) == 0
+    said = capsys.readouterr()
+    assert len(list(out.iterdir())) == files and f"{name}.manifest.json" in said.out
+    assert ("unknown plan 'gone'" in said.err) == (name == "t4")
+    assert run(["export", "verify", str(out)]) == 0
+    assert "is as it was exported, and so is every file that it lists" in capsys.readouterr().out
+    first = min(out.iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    assert run(["export", "verify", str(out)]) == 1
+    assert first.name in capsys.readouterr().err.replace("\n", "")
+
+
+def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench(tmp_path / "r.db")
+    for V in (32, 64, 128):
+        for HV in (16, 32, 48, 64):
+            problem = decode(sequences=8, HV=HV, V=V).bucket()
+            bench.win(problem, variant=Variant.default("recurrent", problem), predicted=True)
+    out = tmp_path / "out"
+    assert run(["export", "table", "-o", str(out), "--db", str(bench.close())]) == 0
+    assert f"{out}  13 files, " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["wheel"], "gdn export wheel needs a folder to write to; give -o FOLDER."),
         (
             ["whl", "-o", "{out}"],
-            "unknown format 'whl'; did you mean 'wheel'? Known: verify",
+            "unknown format 'whl'; did you mean 'wheel'? Known: t4, table, verify, wheel, winners",
         ),
         (["wheel", "-o", "{full}"], "is not empty (it has file)"),
         (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from gdn_ops.tuner.export.selection import described
 from gdn_ops.tuner.export.verification import exports_in
 from gdn_ops.tuner.spaces.workloads import prefill
 from gdn_ops.tuner.store.merge_files import merge_files
-from tests.results import Bench
+from tests.results import HANG, OK, Bench, stage_key
 
 PROBLEM = prefill(tokens=4096).bucket()
 
@@ -26,6 +27,7 @@ def _tuned(path: Path, *targets: tuple[str, str]) -> Path:
     for target, arch in targets:
         variant = Variant.default("fused1", PROBLEM)
         bench.win(PROBLEM, target=target, arch=arch, variant=variant)
+    bench.record(stage_key(PROBLEM, BV=32), HANG)
     return bench.close()
 
 
@@ -38,12 +40,40 @@ def export(tmp_path: Path) -> Path:
 
 def test_each_target_has_a_database_and_its_digest(export: Path) -> None:
     names = sorted(path.name for path in export.iterdir())
-    assert names == ["a100.db", "a100.db.sha256", "h200.db", "h200.db.sha256"]
+    expected = [f"{t}{end}" for t in ("a100", "h200") for end in (".db", ".db.sha256", ".json")]
+    assert names == expected
     (winner,) = read_winners(export / "h200.db").winners
     assert (winner.problem_id, winner.target) == (PROBLEM.id(), "h200")
-    digest = hashlib.sha256((export / "h200.db").read_bytes()).hexdigest()
-    assert (export / "h200.db.sha256").read_text() == f"{digest}  h200.db\n"
+    assert (export / "h200.db.sha256").read_text() == "".join(
+        f"{hashlib.sha256((export / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("h200.db", "h200.json")
+    )
     assert [found.faults(path) for path, found in exports_in(export)] == [[], []]
+
+
+def test_the_proof_is_beside_it(export: Path) -> None:
+    facts = json.loads((export / "h200.json").read_bytes())
+    (winner,) = facts["winners"]
+    assert winner["problem"] == PROBLEM.id() and winner["environment"]["driver"] == "590.1"
+    assert winner["samples"] == list(OK.samples)
+    assert [denied["status"] for denied in facts["denied"]] == ["timeout"]
+    assert facts["licence"] == "Apache-2.0"
+    (export / "h200.json").write_bytes(b"{}")
+    assert winners.faults(export / "h200.db") == [
+        "h200.json is not the file that was exported; export it again."
+    ]
+
+
+def test_a_winner_that_merge_refuses_is_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "x.db")
+    bench.win(PROBLEM, variant=Variant.of("split", PROBLEM, {"store": "fp32"}))
+    content = bench.close().read_bytes()
+    path = tmp_path / "out" / "x.db"
+    lines = [winners._line("x.db", content), winners._line("x.json", b"{}")]
+    files = {"x.db": content, "x.json": b"{}", "x.db.sha256": "".join(lines).encode()}
+    write_all(path.parent, files)
+    (fault,) = winners.faults(path)
+    assert PROBLEM.id() in fault and "cannot be used: " in fault
 
 
 def test_two_exports_have_the_same_bytes(export: Path, tmp_path: Path) -> None:
@@ -78,7 +108,9 @@ def test_an_altered_byte_and_a_missing_digest_are_named(export: Path) -> None:
 def test_a_file_that_is_no_database_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(b"text")
-    (tmp_path / "x.db.sha256").write_text(f"{hashlib.sha256(b'text').hexdigest()}  x.db\n")
+    (tmp_path / "x.json").write_bytes(b"text")
+    digest = hashlib.sha256(b"text").hexdigest()
+    (tmp_path / "x.db.sha256").write_text(f"{digest}  x.db\n{digest}  x.json\n")
     (fault,) = winners.faults(path)
     assert "is not an SQLite database" in fault
 

@@ -26,6 +26,7 @@ TRIAL_VALUES = [
     ("created", "2025-01-01"), ("config", "[1]"), ("config", "{"), ("config", '{"BK": [32]}'),
     ("config", "[" * 100_000), ("config", '{"a":' * 40 + "1" + "}" * 40), ("interface", '"x"'),
     ("samples", '{"a": 1}'), ("samples", '["x"]'), ("errors", '{"o": "x"}'), ("errors", "[]"),
+    ("samples", "[1e999]"), ("samples", "[-1.0]"), ("errors", f'{{"o": {10**400}}}'),
     ("resources", "3"), ("sources", '["x"]'), ("sources", '{"chunk_o": []}'), ("message", b"\x80"),
     ("status", "slow"), ("plan", b"\xff"),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gdn_ops.tuner.export.description import Description
-from gdn_ops.tuner.export.formats import wheel, winners
+from gdn_ops.tuner.export.formats import t4, table, wheel, winners
 
 
 class Format(Protocol):
@@ -30,5 +30,7 @@ class Format(Protocol):
 FORMATS: Mapping[str, Format] = {
     "wheel": wheel,
     "winners": winners,
+    "table": table,
+    "t4": t4,
 }
 """By the name that ``gdn export`` takes."""

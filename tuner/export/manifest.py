@@ -1,0 +1,98 @@
+"""The manifest of an export that is a folder: the proof, and the digest of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gdn_ops.tuner.export.description import Description
+from gdn_ops.tuner.export.library import json_bytes, proof
+
+SCHEMA = 1
+AGAIN = "export it again."
+
+
+def manifest_name(format_name: str) -> str:
+    """The file name of the manifest of a format."""
+    return f"{format_name}.manifest.json"
+
+
+def with_manifest(
+    format_name: str,
+    files: Mapping[str, bytes],
+    descriptions: Sequence[Description],
+    **facts: object,
+) -> dict[str, bytes]:
+    """The files of an export with their manifest, by name.
+
+    Args:
+        facts: what else the manifest of this format has.
+    """
+    content = {
+        "schema": SCHEMA,
+        "format": format_name,
+        "targets": [proof(description) for description in descriptions],
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in files.items()
+        },
+        **facts,
+    }
+    manifest = json_bytes({**content, "digest": _digest(content)})
+    return {**files, manifest_name(format_name): manifest}
+
+
+def altered(manifest: Path, format_name: str, *, others: bool = False) -> list[str]:
+    """What is not as it was exported: one sentence per altered, missing or unknown file.
+
+    Args:
+        others: whether the folder may have files of another origin too.
+    """
+    folder = manifest.parent
+    try:
+        data = manifest.read_bytes()
+    except OSError as error:
+        return [
+            f"{manifest.name}, which has the digests, cannot be read ({error.strerror}); keep it "
+            f"next to the other files, or {AGAIN}"
+        ]
+    files = _files(data, format_name)
+    if files is None:
+        return [f"{manifest.name} is not the file that was exported; {AGAIN}"]
+    found = []
+    for name, digest in sorted(files.items()):
+        try:
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                found.append(f"{name} is not the file that was exported; {AGAIN}")
+        except OSError as error:
+            found.append(f"{name} cannot be read ({error.strerror}); {AGAIN}")
+    if not others:
+        known = {*files, manifest.name}
+        found += [
+            f"{name} is in the folder and not in {manifest.name}; remove it, or {AGAIN}"
+            for name in sorted(path.name for path in folder.iterdir())
+            if name not in known
+        ]
+    return found
+
+
+def _files(data: bytes, format_name: str) -> dict[str, str] | None:
+    """The digest of each file by its name; None if the manifest is altered."""
+    try:
+        content: dict[str, Any] = json.loads(data)
+        digest = content.pop("digest")
+        whole = json_bytes({**content, "digest": digest}) == data and digest == _digest(content)
+        if not whole or content["format"] != format_name:
+            return None
+        files = {str(name): str(facts["sha256"]) for name, facts in content["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    inside = all(Path(name).name == name and name not in ("", "..") for name in files)
+    return files if inside else None
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json_bytes(content)).hexdigest()
