@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -261,7 +260,7 @@ def test_a_second_interruption_leaves_no_worktree(repo, monkeypatch):
 
     def interrupted(command, **options):
         if "remove" in command:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # in this thread, so that it comes now
         return remove(command, **options)
 
     monkeypatch.setattr(repository_module.subprocess, "run", interrupted)

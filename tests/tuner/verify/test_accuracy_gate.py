@@ -12,9 +12,9 @@ import torch
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch import stage_launcher
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
+from gdn_ops.sources import templates
 from gdn_ops.tuner.verify.accuracy import NOT_FINITE
 from gdn_ops.tuner.verify.accuracy_gate import GateResult, run, verify
 
@@ -92,7 +92,7 @@ def test_a_recurrent_variant_is_right_in_the_interpreter(problem: Problem) -> No
 
 
 def test_a_flipped_sign_in_a_rendered_kernel_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = stage_launcher.render
+    right = templates.render
 
     def flipped(spec: Any, problem: Any, config: Any, *, interpret: bool) -> str:
         source = right(spec, problem, config, interpret=interpret)
@@ -101,7 +101,7 @@ def test_a_flipped_sign_in_a_rendered_kernel_is_wrong(monkeypatch: pytest.Monkey
         assert " += " in source
         return source.replace(" += ", " -= ", 1)
 
-    monkeypatch.setattr(stage_launcher, "render", flipped)
+    monkeypatch.setattr(templates, "render", flipped)
     verdict = verify(TINY, Variant.of("split", TINY, SMALL_CHUNKS), interpret=True)
     assert verdict.status == "wrong"
     assert "of o, bar" in verdict.message
