@@ -76,7 +76,9 @@ def test_a_problem_is_tuned_shown_and_not_tuned_twice(tmp_path: Path) -> None:
     assert "tuned already" in out and "recorded" not in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)]
+)
 def test_an_interruption_keeps_a_usable_winner_and_exits_130(
     number: signal.Signals, tmp_path: Path
 ) -> None:
