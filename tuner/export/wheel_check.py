@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +51,7 @@ def faults(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as wheel:
             names = wheel.namelist()
             members = {info.filename: wheel.read(info) for info in wheel.infolist()}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         return [f"{path.name} cannot be read as a wheel: {error}; export it again."]
     if len(names) != len(members):
         return [f"{path.name} has a member twice; export it again."]

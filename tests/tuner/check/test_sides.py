@@ -255,6 +255,7 @@ def test_a_wheel_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     refuse(str(wheel(tmp_path / "gdn_ops.whl", "x" * 11)), "base", "11 bytes, more than 10")
 
 
+@pytest.mark.exhaustive
 def test_a_second_interruption_leaves_no_worktree(repo, monkeypatch):
     remove = repository_module.subprocess.run
 
@@ -264,8 +265,13 @@ def test_a_second_interruption_leaves_no_worktree(repo, monkeypatch):
         return remove(command, **options)
 
     monkeypatch.setattr(repository_module.subprocess, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt), opened("main", "base") as side:
-        pass
+    # whatever handler an earlier test of this process has left
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), opened("main", "base") as side:
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
     monkeypatch.undo()
     assert side.folder is not None and not side.folder.exists()
     assert len(git(repo, "worktree", "list").splitlines()) == 1
