@@ -31,8 +31,8 @@ def check_measured(
         The outcome, and the samples of the head to be saved; None if it was not measured.
 
     Raises:
-        InvalidInput: a side does not exist, or there is no problem to compare.
-        SideError: a side cannot be imported.
+        InvalidInput: a side does not exist, the base cannot be imported, or there is no problem to
+            compare. A head that cannot be imported is a row of the outcome.
     """
     begin, started = monotonic(), datetime.now(timezone.utc).isoformat(timespec="seconds")
     interruption, interrupted = Interruption(), False
