@@ -13,7 +13,7 @@ tune: $(STAMP)  ## set up .venv and tune this machine
 	$(BIN)/gdn tune quickstart
 
 test: $(STAMP) lint types  ## set up .venv and run lint, types and every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # the tests marked `triton` under the other supported versions of Triton, and those of the backend in
 # flash-linear-attention on its releases

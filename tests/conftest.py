@@ -23,7 +23,8 @@ settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the exhaustive tests out unless the command names them."""
+    """Start long files first; leave the exhaustive tests out unless the command names them."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if "exhaustive" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("exhaustive")]

@@ -136,7 +136,7 @@ def test_a_command_is_one_that_gdn_accepts(
         return outcome(), None
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "_static", static)
+    monkeypatch.setattr(module, "check_static", static)
     monkeypatch.setattr(module, "_measured", measured)
     monkeypatch.setattr(Outputs, "write", lambda *_: ())
     command = typer.main.get_command(app).commands["check"]  # type: ignore[attr-defined]

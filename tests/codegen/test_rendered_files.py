@@ -16,6 +16,7 @@ from gdn_ops.codegen.render import render
 from gdn_ops.codegen.rule import GATES, Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
+from tests.codegen.rendered_source import assert_looks_written_by_hand, unused
 
 H200 = target_named("h200")
 EVEN = Problem(op="forward", H=4, HV=4, K=128, V=128, dtype="bf16", tokens=8192, sequences=2)
@@ -58,28 +59,12 @@ def sources(op: str) -> Iterator[tuple[str, str]]:
                         yield stage, render(spec, problem, given)
 
 
-def unread(source: str) -> set[str]:
-    """Names that a file makes and does not read."""
-    tree = ast.parse(source)
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            made |= {(name.asname or name.name).split(".")[0] for name in node.names}
-    return made - {node.id for node in names if isinstance(node.ctx, ast.Load)}
-
-
 @pytest.mark.parametrize("op", OPS)
 def test_rendered_files_look_written_by_hand(op: str) -> None:
-    stages = set()
-    for stage, source in sources(op):
-        stages.add(stage)
-        assert source.startswith('"""'), source
-        assert source.endswith("\n") and not source.endswith("\n\n"), source
-        assert "\n\n\n\n" not in source and "\n\n\n    " not in source, source
-        assert max(map(len, source.splitlines())) <= 100, source
+    distinct = set(sources(op))
+    for stage, source in distinct:
+        assert_looks_written_by_hand(source)
         # a sequence to decode is one token, whatever T says
-        moot = {"T", "_"} if (stage, op) == ("recurrent", "decode") else {"_"}
-        assert unread(source) <= moot, (unread(source), source)
-    assert stages
+        moot = {"T"} if (stage, op) == ("recurrent", "decode") else set()
+        assert unused(ast.parse(source), stage) <= moot, source
+    assert distinct

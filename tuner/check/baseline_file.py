@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import log
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidInput, ResultsError, shown
 from gdn_ops.tuner.check.facts import Described, differing
 from gdn_ops.tuner.check.processes import LONGEST, SHORTEST, is_time
+from gdn_ops.tuner.whole_file import write_whole
 
 KIND, SCHEMA = "gdn-ops baseline", 1
 
@@ -159,21 +158,15 @@ def write_baseline(path: Path, run: Run) -> Baseline:
         InvalidInput: the file is no baseline, or one of another environment.
         ResultsError: it cannot be written.
     """
-    path = Path(os.path.realpath(path))  # of a link, what it points to is replaced
     baseline = read_baseline(path).with_run(run) if path.exists() else Baseline((run,))
     runs = [asdict(run) for run in baseline.runs]
     text = json.dumps({"kind": KIND, "schema_version": SCHEMA, "runs": runs}, indent=1)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text + "\n")
     except OSError as error:
         raise ResultsError(
             f"cannot write {path}: {error.strerror or error}; name another file with --save."
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return baseline
 
 

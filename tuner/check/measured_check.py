@@ -57,7 +57,7 @@ class Request:
     device: str = "auto"
     database: Path | None = None
     threads: int | None = None
-    seconds: float = 0.2
+    seconds: float
     limits: Callable[[str, str], Limits] = field(default=lambda target, name: Limits())
     everything: bool = False
     save: Path | None = None

@@ -10,6 +10,7 @@ import typer
 
 from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
+from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE
 
 COMMANDS = (
     "tune", "show", "merge", "explain", "render", "compile", "predict", "bench", "check", "export",
@@ -17,7 +18,6 @@ COMMANDS = (
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 
-FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="gdn",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.tuner.cli.check_exit import ending_with_usage, exit_code
+from gdn_ops.tuner.cli.check_static import check_static
 from gdn_ops.tuner.cli.numbers import above_zero
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def check(
         outputs = Outputs(requests_of(report or ()), save, read)
         settings = _settings(config, threshold=threshold, floor=floor)
         if static:
-            outcome, run = _static(
+            outcome, run = check_static(
                 settings, base=base, targets=target or (), tritons=triton or (), update=update,
                 everything=everything, any_compiler=any_compiler,
             ), None  # fmt: skip
@@ -270,43 +269,3 @@ def _judged(outcome: Outcome, settings: Settings, *, strict: bool, every_row: bo
 
     outcome = replace(outcome, strict=strict)
     return exempted(outcome, settings, today=date.today(), every_row=every_row)
-
-
-def _static(
-    settings: Settings,
-    *,
-    base: str | None,
-    targets: Sequence[str],
-    tritons: Sequence[Path],
-    update: bool,
-    everything: bool,
-    any_compiler: bool,
-) -> Outcome:
-    from contextlib import ExitStack
-
-    from gdn_ops.codegen.targets import TARGETS
-    from gdn_ops.tuner.check.exempting import accepted
-    from gdn_ops.tuner.check.repository import Repository
-    from gdn_ops.tuner.check.sides import opened
-    from gdn_ops.tuner.check.static import check as checking
-    from gdn_ops.tuner.check.static.baseline import FOLDER
-    from gdn_ops.tuner.check.static.rules import Limits
-    from gdn_ops.tuner.check.static.shipping import GPUS
-    from gdn_ops.tuner.interruption import Interruption
-
-    if update and tritons:
-        raise InvalidInput("--update writes baselines of the installed Triton; leave out --triton.")
-    limits = Limits(instructions=settings.static.instructions)
-    repository, interruption = Repository.around(Path.cwd()), Interruption()
-    baselines = Path("." if repository is None else os.path.relpath(repository.root)) / FOLDER
-    archs = [TARGETS[name].arch if name in TARGETS else name for name in targets] or list(GPUS)
-    with ExitStack() as stack:
-        stack.enter_context(interruption.listen())
-        old = None if base is None else stack.enter_context(opened(base, "base")).folder
-        stack.enter_context(interruption.waiting())
-        if update:
-            return accepted(checking.update(archs, folder=baselines, base=old, limits=limits))
-        return checking.check_static(
-            archs, folder=baselines, base=old, limits=limits, tritons=tritons,
-            everything=everything, any_compiler=any_compiler,
-        )  # fmt: skip

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from gdn_ops.codegen.errors import GdnError
+from gdn_ops.tuner.cli.exit_codes import INTERRUPTED, USAGE
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.check.outcome import Outcome
-
-USAGE, INTERRUPTED = 2, 130
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
 from gdn_ops.tuner.cli.numbers import not_negative
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
 from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workload_named
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.session import Request
 
-INTERRUPTED = 130
 
 DEFAULT_WORKLOAD = "quickstart"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
 from tests.codegen.kernels.split_case import torch_dtype
 from tests.codegen.kernels.torch_case import TorchCase
+from tests.codegen.rendered_source import assert_torch_file
 
 SPEC = torch_backward.SPEC
 PACKED = (0, 0, 15, 16, 16, 50, 70)
@@ -172,8 +172,9 @@ def test_any_strides(offsets: tuple[int, ...] | None, tmp_path: Path) -> None:
     check(case, tmp_path)
 
 
-def _rendered() -> list[tuple[TorchCase, str]]:
-    found = []
+def _rendered() -> dict[str, TorchCase]:
+    """A case by each distinct source."""
+    found = {}
     gates, deltas = ("none", "model", "raw"), (True, False)
     flags = product(gates, deltas, (True, False), (None, (0, 40, 75)), (False, True))
     for flag, (H, dtype) in product(flags, ((2, "bf16"), (4, "fp32"))):
@@ -183,35 +184,15 @@ def _rendered() -> list[tuple[TorchCase, str]]:
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):
                 config: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
-                found.append((case, render(case.spec, case.problem, config)))
+                found[render(case.spec, case.problem, config)] = case
     return found
 
 
-def test_rendered_files_hold_nothing_unused() -> None:
-    for case, source in _rendered():
-        nodes = list(ast.walk(ast.parse(source)))
-        names = [node for node in nodes if isinstance(node, ast.Name)]
-        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        for node in nodes:
-            if isinstance(node, ast.FunctionDef):
-                made |= {node.name, *(a.arg for a in node.args.args)} - {case.spec.name}
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                made |= {(a.asname or a.name).split(".")[0] for a in node.names}
-        assert made - read <= {"_"}, (made - read, case, source)
-
-
 def test_rendered_files_look_written_by_hand() -> None:
-    for case, source in _rendered():
-        functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+    for source, case in _rendered().items():
         spec = case.spec
-        arguments = next([a.arg for a in f.args.args] for f in functions if f.name == spec.name)
-        assert tuple(arguments) == spec.arguments(case.problem, spec.default(case.problem))
-        assert max(map(len, source.splitlines())) <= 100, source
-        assert source.endswith("\n") and not source.endswith("\n\n")
-        code = source.split('"""', 2)[2]
-        assert "\n\n    " not in code and "\n\n\n\n" not in code, source
-        assert all(part.endswith("\n\n") for part in code.split("\ndef ")[:-1]), source
+        arguments = spec.arguments(case.problem, spec.default(case.problem))
+        assert_torch_file(source, spec.name, arguments)
 
 
 def test_reasons() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
 from tests.codegen.kernels.split_case import torch_dtype
 from tests.codegen.kernels.torch_case import TorchCase
+from tests.codegen.rendered_source import assert_torch_file
 
 CHUNK, TOKEN = torch_chunk.SPEC, torch_recurrent.SPEC
 BARS = {"fp32": 1e-5, "fp16": 0.005, "bf16": 0.005}
@@ -140,50 +140,27 @@ def test_any_strides(case: TorchCase, tmp_path: Path) -> None:
     check(TOKEN, case, tmp_path)
 
 
-def _rendered() -> list[tuple[KernelSpec, TorchCase, str]]:
-    found = []
+def _rendered() -> dict[str, tuple[KernelSpec, TorchCase]]:
+    """A kernel and a case by each distinct source."""
+    found = {}
     flags = product(GATES_AND_DELTA, (False, True), (True, False), (None, (0, 40, 75)))
     for (gate, delta), vector, states, offsets in flags:
         facts = {"B": 1, "gate": gate, "delta": delta, "states": states, "offsets": offsets}
         facts["vector"] = vector
         for H, dtype in ((2, "bf16"), (4, "fp32")):
             case = TorchCase(H=H, dtype=dtype, **facts)  # type: ignore[arg-type]
-            found.append((TOKEN, case, render(TOKEN, case.problem, {})))
+            found[render(TOKEN, case.problem, {})] = (TOKEN, case)
             for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
                 if (dtype, dot) != ("fp32", "native"):
                     config = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
-                    found.append((case.spec, case, render(case.spec, case.problem, config)))
+                    found[render(case.spec, case.problem, config)] = (case.spec, case)
     return found
 
 
-def test_rendered_files_hold_nothing_unused() -> None:
-    for spec, case, source in _rendered():
-        names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-        module = ast.parse(source)
-        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        for node in ast.walk(module):
-            if isinstance(node, ast.FunctionDef):
-                made |= {node.name, *(a.arg for a in node.args.args)} - {spec.name}
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                made |= {(a.asname or a.name).split(".")[0] for a in node.names}
-        assert made - read <= {"_"}, (made - read, case, source)
-
-
 def test_rendered_files_look_written_by_hand() -> None:
-    for spec, case, source in _rendered():
-        config = spec.default(case.problem)
-        (function,) = [
-            node
-            for node in ast.parse(source).body
-            if isinstance(node, ast.FunctionDef) and node.name == spec.name
-        ]
-        assert tuple(a.arg for a in function.args.args) == spec.arguments(case.problem, config)
-        assert max(map(len, source.splitlines())) <= 100, source
-        assert source.endswith("\n") and not source.endswith("\n\n")
-        code = source.split('"""', 2)[2]
-        assert "\n\n    " not in code and "\n\n\n\n" not in code, source
-        assert all(part.endswith("\n\n") for part in code.split("\ndef ")[:-1]), source
+    for source, (spec, case) in _rendered().items():
+        arguments = spec.arguments(case.problem, spec.default(case.problem))
+        assert_torch_file(source, spec.name, arguments)
 
 
 def test_reasons() -> None:

@@ -40,7 +40,7 @@ class Sides:
 
     def check_and_samples(self, **request):
         given = {"base": str(self.base), "head": str(self.head), "device": "cpu", **request}
-        return check_measured(Request(**given))
+        return check_measured(Request(**{"seconds": 0.2, **given}))
 
     def only(self, **request) -> CheckRow:
         (row,) = self.check(**request).rows

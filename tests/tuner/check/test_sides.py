@@ -255,7 +255,6 @@ def test_a_wheel_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     refuse(str(wheel(tmp_path / "gdn_ops.whl", "x" * 11)), "base", "11 bytes, more than 10")
 
 
-@pytest.mark.exhaustive
 def test_a_second_interruption_leaves_no_worktree(repo, monkeypatch):
     remove = repository_module.subprocess.run
 

@@ -147,6 +147,7 @@ def test_samples_are_saved_and_compared_with(sides, capsys):
         (["--static", "tiny"], "WORKLOAD is only read without --static"),
         (["--static", "--target", "sm_91"], "sm_91"),
         (["--static", "--triton", "."], "triton"),
+        (["--static", "--base", "../saved.json"], "a results file, which has no code"),
         (["--device", "meta"], "--device is 'meta'; give auto, cpu or cuda:N"),
         (["--threads", "0"], "--threads 0 must be >= 1"),
         (["no-such-workload"], "unknown workload 'no-such-workload'"),
@@ -155,6 +156,7 @@ def test_samples_are_saved_and_compared_with(sides, capsys):
 )
 def test_what_is_refused_in_one_line(sides, arguments, says, capsys):
     sides.write(SAME, SAME)
+    Path("../saved.json").write_text("{}")
     named = [] if "--static" in arguments or "--base" in arguments else ["--base", str(sides.base)]
     head = [] if "--static" in arguments else ["--head", str(sides.head)]
     assert run(["check", *arguments, *named, *head]) == 2

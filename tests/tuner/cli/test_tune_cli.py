@@ -35,6 +35,8 @@ from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.store.store import Store
 from tests.tuner.search.recorded import toy_plans
 
+pytestmark = pytest.mark.long
+
 FACTS = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32", "tokens": 32, "final_state": True}
 OPTIONS = ["--H", "1", "--HV", "2", "--K", "16", "--dtype", "fp32", "--tokens", "32"]
 
@@ -98,7 +100,6 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
         assert [r.status for r in store.runs()] == ["interrupted"]
         assert [w.provenance for w in store.winners()] == ["measured"]
         assert len(store.trials()) >= 1
-    assert tuned(tmp_path, str(path), "--trials", "1")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,22 @@ def test_more_threads_than_cores_are_flagged() -> None:
     assert "4096 threads share" in timer.conditions()["warnings"][0]
 
 
-def test_each_stage_of_interpreted_kernels_can_be_timed_alone() -> None:
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "solve",
+        *(
+            pytest.param(other, marks=pytest.mark.exhaustive)
+            for other in ("gate_cumsum", "chunk_wu", "chunk_h", "chunk_o")
+        ),
+    ],
+)
+def test_a_stage_of_interpreted_kernels_can_be_timed_alone(stage: str) -> None:
     problem = replace(PROBLEM, tokens=20)
     stages = [{"chunk_h": {"BV": BV}} for BV in (16, 32)]
     variants = [Variant.of("split", problem, {"BT": 16}, stage) for stage in stages]
-    for stage in ("gate_cumsum", "solve", "chunk_wu", "chunk_h", "chunk_o"):
-        payload = run(job(problem, variants, stage=stage, rounds=1))
-        assert [len(row["samples"]) for row in payload["rows"]] == [1, 1]
+    payload = run(job(problem, variants, stage=stage, rounds=1))
+    assert [len(row["samples"]) for row in payload["rows"]] == [1, 1]
 
 
 def test_variants_of_other_interfaces_do_not_share_a_stage() -> None:

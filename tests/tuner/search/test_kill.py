@@ -17,6 +17,8 @@ import pytest
 
 from gdn_ops.tuner.strategies.study_file import studies_beside
 
+pytestmark = pytest.mark.long
+
 PROBLEM = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32"}
 PROBLEMS = [{**PROBLEM, "tokens": 64}, {**PROBLEM, "tokens": 32, "final_state": True}]
 

@@ -7,13 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from gdn_ops.tuner.check.outcome import Outcome
 from gdn_ops.tuner.check.reports import FORMATS, github
 from gdn_ops.tuner.check.reports.request import OPTION, Request
 from gdn_ops.tuner.report import console
+from gdn_ops.tuner.whole_file import write_whole
 
 
 def write(outcome: Outcome, requests: Sequence[Request]) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def _deliver(outcome: Outcome, request: Request) -> str | None:
     text = FORMATS[request.format].render(outcome)
     if request.file is not None:
         try:
-            _write_whole(request.file, text)
+            _write(request.file, text)
         except OSError as error:
             return (
                 f"cannot write the {request.format} report to {request.file}: {_why(error)}; "
@@ -54,7 +54,7 @@ def _deliver(outcome: Outcome, request: Request) -> str | None:
     return None
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     """Write a file completely or not at all, and leave no temporary file."""
     content = text.encode("utf-8", "backslashreplace")
     if stream := _STREAM.fullmatch(str(path)):
@@ -70,15 +70,7 @@ def _write_whole(path: Path, text: str) -> None:
         with os.fdopen(number, "wb") as special:
             special.write(content)
         return
-    path = Path(os.path.realpath(path))  # of a link, what it points to is replaced
-    part = path.with_name(f".gdn-{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    write_whole(path, content)
 
 
 _STREAM = re.compile(r"/dev/(stdout|stderr|fd/(\d{1,6}))")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any
 from gdn_ops.codegen.errors import ResultsError, shown
 from gdn_ops.tuner.check.static.compiler import Compiler
 from gdn_ops.tuner.check.static.rules import rule_of
+from gdn_ops.tuner.whole_file import write_whole
 
 SCHEMA = 1
 FOLDER = Path("baselines/static")
@@ -133,19 +133,10 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     Raises:
         ResultsError: the file or its folder cannot be written.
     """
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text_of(baseline))
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        write_whole(path, text_of(baseline))
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise ResultsError(
             f"cannot write the baseline {path}: {error}; check the path and its permissions."
         ) from error

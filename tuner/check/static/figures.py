@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -22,6 +20,7 @@ from gdn_ops.codegen.errors import LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.check.static.rules import KIND, rule_of
+from gdn_ops.tuner.whole_file import write_whole
 
 NO_READERS = ("loops.py", "trips.py")
 """Modules of ``codegen/compiled`` that have no part in the figures."""
@@ -123,13 +122,6 @@ def _kept(path: Path) -> Read | None:
 
 def _keep(path: Path, found: Read) -> None:
     """Write a file completely or not at all. Where none can be written, all is read again later."""
-    temporary = None
     with suppress(OSError, LaunchError):
         ensure_folder(path.parent)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            json.dump(found, file)
-        os.replace(temporary, path)
-        temporary = None
-    if temporary is not None:
-        temporary.unlink(missing_ok=True)
+        write_whole(path, json.dumps(found))

@@ -1,0 +1,40 @@
+"""Files that are written completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file, or leave what was there; no temporary file stays.
+
+    Of a link, the file that it points to is replaced. The permissions are those of a new file.
+
+    Args:
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: the folder is missing, or the file cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=".gdn-", suffix=".part")
+    try:
+        with os.fdopen(number, "wb") as part:
+            part.write(data)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    """The permissions that new files of this process do not get."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
