@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidInput, ResultsError, shown
 from gdn_ops.tuner.check.facts import Described, differing
 from gdn_ops.tuner.check.processes import LONGEST, SHORTEST, is_time
-from gdn_ops.tuner.whole_file import write_whole
+from gdn_ops.tuner.whole_file import alone_in, write_whole
 
 KIND, SCHEMA = "gdn-ops baseline", 1
 
@@ -158,11 +159,12 @@ def write_baseline(path: Path, run: Run) -> Baseline:
         InvalidInput: the file is no baseline, or one of another environment.
         ResultsError: it cannot be written.
     """
-    baseline = read_baseline(path).with_run(run) if path.exists() else Baseline((run,))
-    runs = [asdict(run) for run in baseline.runs]
-    text = json.dumps({"kind": KIND, "schema_version": SCHEMA, "runs": runs}, indent=1)
     try:
-        write_whole(path, text + "\n")
+        with alone_in(Path(os.path.realpath(path)).parent):
+            baseline = read_baseline(path).with_run(run) if path.exists() else Baseline((run,))
+            runs = [asdict(run) for run in baseline.runs]
+            text = json.dumps({"kind": KIND, "schema_version": SCHEMA, "runs": runs}, indent=1)
+            write_whole(path, text + "\n")
     except OSError as error:
         raise ResultsError(
             f"cannot write {path}: {error.strerror or error}; name another file with --save."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from math import exp
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -18,6 +20,7 @@ from gdn_ops.tuner.check.baseline_file import (
     write_baseline,
 )
 from gdn_ops.tuner.check.facts import Described
+from gdn_ops.tuner.whole_file import write_whole
 
 FACTS = {"op": "forward", "tokens": 64}
 
@@ -114,3 +117,15 @@ def test_the_file_that_a_link_names_is_written(tmp_path):
     link.symlink_to(tmp_path / "saved.json")
     write_baseline(link, run(1.0))
     assert link.is_symlink() and read_baseline(tmp_path / "saved.json").runs == (run(1.0),)
+
+
+def test_checks_that_save_at_the_same_time_lose_no_run(tmp_path, monkeypatch):
+    def slowly(path: Path, content: str) -> None:
+        sleep(0.02)
+        write_whole(path, content)
+
+    monkeypatch.setattr("gdn_ops.tuner.check.baseline_file.write_whole", slowly)
+    path = tmp_path / "saved.json"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: write_baseline(path, run(1.0, started=str(number))), range(4)))
+    assert sorted(each.started for each in read_baseline(path).runs) == list("0123")
