@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.results_path import RESULTS_VARIABLE
@@ -20,12 +22,29 @@ SCHEMA_VERSION = 3
 """The newest schema that this version can read: ``PRAGMA user_version``, which is the number of
 the last Alembic revision in ``tuner/store/migrations``."""
 
-READ_SECONDS = 10.0
+LOCK_SECONDS = 10.0
 """How long a reader waits for a lock; only databases that are not in WAL mode make it wait."""
+
+CALL_SECONDS = 1.0
+"""How long a call may read a database before it goes on without it."""
+LARGEST_VALUE = 1 << 20
+"""Bytes of a value that a call reads, at most."""
+_STEPS = 10_000
+"""Instructions of SQLite between two looks at the clock."""
 
 ELSEWHERE = f"set {RESULTS_VARIABLE} to another path"
 
 _FAULTS = (
+    (
+        "interrupted",
+        f"reading {{path}} takes longer than {CALL_SECONDS:g} s",
+        "hand on a smaller file with `gdn export winners`, or {instead}",
+    ),
+    (
+        "too big",
+        f"{{path}} has a value of more than {LARGEST_VALUE} bytes",
+        "remove that row or {instead}",
+    ),
     (
         "is full",
         "the disk that holds {path} is full ({free} bytes free)",
@@ -104,23 +123,30 @@ def exists(path: Path, *, instead: str = ELSEWHERE) -> bool:
 
 
 @contextmanager
-def read_only(path: Path, *, instead: str = ELSEWHERE) -> Iterator[sqlite3.Connection]:
+def read_only(
+    path: Path, *, instead: str = ELSEWHERE, in_a_call: bool = False
+) -> Iterator[sqlite3.Connection]:
     """Open a database to read, also on read-only media. It creates no files next to it.
 
     Args:
         instead: what a user can do if the file cannot be read, for the error message.
+        in_a_call: whether a call of an operator waits for it, so that time and sizes are limited,
+            by ``CALL_SECONDS`` and ``LARGEST_VALUE``.
 
     Raises:
-        ResultsError: the file does not exist, or SQLite cannot read it.
+        ResultsError: the file does not exist, or SQLite cannot read it within the limits.
     """
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     if not exists(real, instead=instead):
         raise missing(path, instead=instead)
-    if real.is_dir():
-        raise ResultsError(f"{path} is a folder, not a results database; {instead}.")
+    if not real.is_file():
+        kind = "a folder" if real.is_dir() else "a device or a pipe"
+        raise ResultsError(f"{path} is {kind}, not a results database; {instead}.")
     try:
         with ExitStack() as stack:
-            connection = _connect(real, stack)
+            connection = _connect(real, stack, CALL_SECONDS if in_a_call else LOCK_SECONDS)
+            if in_a_call:
+                _limit(connection)
             connection.execute("PRAGMA trusted_schema = OFF")
             # An invalid text must cost one row, not the whole read.
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -147,6 +173,10 @@ def schema_version(connection: sqlite3.Connection, path: Path, *, instead: str =
             f"{application:#x} (schema version {version}), that of a results database is "
             f"{APPLICATION_ID:#x}; {instead}."
         )
+    if version < 1:
+        raise ResultsError(
+            f"{path} has schema version {version}, which no version of gdn-ops writes; {instead}."
+        )
     if version > SCHEMA_VERSION:
         raise ResultsError(
             f"{path} has schema version {version}; this version of gdn-ops reads versions up to "
@@ -155,9 +185,17 @@ def schema_version(connection: sqlite3.Connection, path: Path, *, instead: str =
     return version
 
 
-def _connect(real: Path, stack: ExitStack) -> sqlite3.Connection:
+def _limit(connection: sqlite3.Connection) -> None:
+    end = monotonic() + CALL_SECONDS
+    connection.set_progress_handler(lambda: monotonic() > end, _STEPS)
+    if sys.version_info >= (3, 11):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+
+
+def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connection:
+    """Open a file; ``patience`` is how many seconds to wait for a lock."""
     try:
-        return _opened(f"{real.as_uri()}?mode=ro", stack)
+        return _opened(f"{real.as_uri()}?mode=ro", stack, patience)
     except sqlite3.OperationalError:
         if not os.access(real, os.R_OK):
             raise
@@ -165,17 +203,17 @@ def _connect(real: Path, stack: ExitStack) -> sqlite3.Connection:
     logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
     logs = [log for log in logs if log.exists() and log.stat().st_size > 0]
     if not logs:
-        return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack)
+        return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack, patience)
     # `immutable` would ignore what a killed writer left in its log, so read a copy instead.
     folder = Path(stack.enter_context(TemporaryDirectory()))
     for file in (real, *logs):
         shutil.copyfile(file, folder / file.name)
-    return _opened((folder / real.name).as_uri(), stack)
+    return _opened((folder / real.name).as_uri(), stack, patience)
 
 
-def _opened(uri: str, stack: ExitStack) -> sqlite3.Connection:
+def _opened(uri: str, stack: ExitStack, patience: float) -> sqlite3.Connection:
     connection = stack.enter_context(
-        closing(sqlite3.connect(uri, uri=True, timeout=READ_SECONDS, isolation_level=None))
+        closing(sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None))
     )
     connection.execute("SELECT count(*) FROM sqlite_master")
     return connection

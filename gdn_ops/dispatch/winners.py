@@ -161,7 +161,7 @@ def read_winners(path: Path) -> WinnerTable:
         return WinnerTable(())
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
-    with read_only(path) as connection:
+    with read_only(path, in_a_call=True) as connection:
         version = schema_version(connection, path)
         if version == 0:
             return WinnerTable(())

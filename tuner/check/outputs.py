@@ -111,11 +111,10 @@ def _printing(failures: list[str]) -> Iterator[None]:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
-    except SystemExit:  # what Rich raises when the reader of a pipe has left
+    except (console.ReaderLeft, BrokenPipeError):
         _discard()
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            failures.append(f"cannot print the table: {error.strerror}; free standard output.")
+        failures.append(f"cannot print the table: {error.strerror}; free standard output.")
         _discard()
 
 

@@ -80,10 +80,9 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         console.fail("interrupted; every recorded trial is kept.")
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader of the pipe has left, as in `gdn show | head`
+    except console.ReaderLeft:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
+        return 0
     except Exception as error:
         # a wrong command line: its errors have this method in every version of typer and click
         if not hasattr(error, "format_message"):

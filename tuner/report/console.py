@@ -32,6 +32,10 @@ RECENT = 3
 """Number of latest trials that are shown below the table."""
 
 
+class ReaderLeft(Exception):
+    """Who read standard output has enough, as in ``gdn show | head``."""
+
+
 def say(text: str = "") -> None:
     """Print a line without markup and control characters."""
     _console().print(_shown(text), markup=False, highlight=False, soft_wrap=True)
@@ -208,5 +212,10 @@ def _encoding() -> str:
     return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
+class _Standard(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderLeft
+
+
 def _console() -> Console:
-    return Console()
+    return _Standard()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 _KEPT = "\n\t"
-_CONTROLS = {
-    code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in _KEPT
-}  # fmt: skip
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")
+"""Categories of characters that are not seen but act: control characters, what turns the order of
+a line around or hides in it, separators of lines."""
 
 
 def printable(text: str) -> str:
-    """The text without control characters other than newlines and tabs."""
-    return text.translate(_CONTROLS)
+    """The text without characters that are not seen, other than newlines and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(c for c in text if c in _KEPT or category(c) not in _UNSEEN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import read_only
-from gdn_ops.dispatch.winners import Winner, load_winners, read_winners
+from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
@@ -293,6 +295,58 @@ def test_a_reader_cannot_write(path: Path) -> None:
     with pytest.raises(ResultsError, match="not writable"), read_only(path) as connection:
         connection.execute("DELETE FROM winner_rows")
     assert len(read_winners(path).winners) == 1
+
+
+def endless(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP VIEW winners; CREATE VIEW winners AS "
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT n.x AS "
+            f"trial_id, {', '.join(f'0 AS {c}' for c in COLUMNS if c != 'trial_id')}, 0 AS sources "
+            "FROM n WHERE x < 0"
+        )
+
+
+def huge(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE problems SET facts = printf('%.*c', 2000000, 'x')")
+
+
+def negative(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = -5")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (endless, "takes longer than 1 s"),
+        (huge, "a value of more than 1048576 bytes"),
+        (negative, "schema version -5, which no version of gdn-ops writes"),
+        (pipe, "is a device or a pipe"),
+    ],
+)
+def test_a_call_does_not_wait_for_a_hostile_file(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], None],
+    says: str,
+) -> None:
+    monkeypatch.setattr("gdn_ops.dispatch.results_file.CALL_SECONDS", 0.1)
+    write(path, FORWARD)
+    spoil(path)
+    (fault,) = load_winners([path]).faults
+    assert says in str(fault)
+
+
+def test_a_link_to_itself_is_no_database(path: Path) -> None:
+    path.symlink_to(path.name)
+    assert load_winners([path]).winners == ()
 
 
 def test_a_winner_without_a_reference_has_no_speedup(path: Path) -> None:

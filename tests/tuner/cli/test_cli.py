@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.explanation import _explanation
 from gdn_ops.dispatch.winners import read_winners
-from gdn_ops.results_path import expanded
+from gdn_ops.results_path import expanded, shipped_database
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cli.doctor import _writable
 from gdn_ops.tuner.cli.render import _remedy
@@ -193,3 +195,11 @@ def test_root_may_not_write_everywhere() -> None:
 def test_a_home_folder_is_resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expanded(Path("~/r.db"), "--db") == tmp_path / "r.db"
+
+
+def test_a_reader_that_leaves_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert run(["show", "--db", str(shipped_database())]) == 0
