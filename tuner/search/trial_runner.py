@@ -67,11 +67,11 @@ class TrialRunner:
             environment=context.environment,
         )
         self._compiled: dict[str, Verdict] = {}
-        self._trials = [
-            trial
-            for trial in self.store.trials(target=context.target.name, problem_id=problem.id())
-            if trial.environment_id == context.environment
-        ]
+        self._trials = self.store.trials(
+            target=context.target.name,
+            problem_id=problem.id(),
+            environment_id=context.environment,
+        )
         self.reference = self._earlier_reference()
 
     @property

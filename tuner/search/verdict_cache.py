@@ -51,8 +51,10 @@ class VerdictCache:
         self._verdicts: dict[Identity, Verdict] = {}
         facts = _without_sizes(problem.facts())
         same = {name for name, f in store.problems().items() if _without_sizes(f) == facts}
-        for trial in store.trials(target=target):
-            if trial.environment_id == environment and trial.key.problem_id in same:
+        for problem_id in same:
+            for trial in store.trials(
+                target=target, problem_id=problem_id, environment_id=environment
+            ):
                 self._learn(trial)
 
     def verdict(self, variant: Variant) -> Verdict:

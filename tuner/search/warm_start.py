@@ -12,6 +12,8 @@ from gdn_ops.tuner.store.store import Store
 
 MAX_NEIGHBOURS = 3
 """Configs of other problems that a search tries first."""
+MAX_ASKED = 64
+"""Nearest problems that are asked for a config; many may lack the plan, or have the same one."""
 
 
 def nearest_best_configs(space: Space, store: Store) -> list[Config]:
@@ -21,37 +23,28 @@ def nearest_best_configs(space: Space, store: Store) -> list[Config]:
     then by ``distance``. Times measured elsewhere do not compare with times here, so only the
     configs are taken over, to be tried again.
     """
-    best: dict[tuple[str, str], Trial] = {}
-    for trial in store.trials(status="ok", stage=space.stage if space.timed_separately else None):
-        key = trial.key
-        here = (space.target.name, space.problem.id())
-        if key.plan != space.plan or (key.target, key.problem_id) == here:
-            continue
-        if key.scope != ("stage" if space.timed_separately else "plan"):
-            continue
-        before = best.get((key.target, key.problem_id))
-        if before is None or _seconds(trial) < _seconds(before):
-            best[key.target, key.problem_id] = trial
     own, facts = space.problem.facts(), store.problems()
-    known = [t for t in best.values() if has_sizes(facts.get(t.key.problem_id, {}))]
+    here = (space.target.name, space.problem.id())
+    tried = [pair for pair in store.tried() if pair != here and has_sizes(facts.get(pair[1], {}))]
 
-    def order(trial: Trial) -> tuple[bool, bool, float]:
-        away = trial.key.target != space.target.name
-        other = facts[trial.key.problem_id]
-        return away, not can_share(own, other), distance(own, other)
+    def order(pair: tuple[str, str]) -> tuple[bool, bool, float, str]:
+        target, problem_id = pair
+        other = facts[problem_id]
+        away = target != space.target.name
+        return away, not can_share(own, other), distance(own, other), problem_id
 
-    configs = (_config(space, trial) for trial in sorted(known, key=order))
     found: dict[Any, Config] = {}
-    for config in configs:
+    for target, problem_id in sorted(tried, key=order)[:MAX_ASKED]:
+        stage = space.stage if space.timed_separately else None
+        trial = store.fastest_trial(target, problem_id, plan=space.plan, stage=stage)
+        config = None if trial is None else _config(space, trial)
         if config is not None:
             found.setdefault(space.point(config), config)
-    return list(found.values())[:MAX_NEIGHBOURS]
+        if len(found) == MAX_NEIGHBOURS:
+            break
+    return list(found.values())
 
 
 def _config(space: Space, trial: Trial) -> Config | None:
     config = trial.key.config if space.timed_separately else trial.key.config.get(space.stage)
     return None if config is None else space.adopt(config)
-
-
-def _seconds(trial: Trial) -> float:
-    return trial.outcome.median or float("inf")

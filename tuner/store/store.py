@@ -181,14 +181,13 @@ class Store:
         *,
         target: str | None = None,
         problem_id: str | None = None,
-        stage: str | None = None,
         status: str | None = None,
-        run_id: int | None = None,
+        environment_id: int | None = None,
     ) -> list[Trial]:
         """Every trial that matches, the newest last."""
         wanted = {
-            TrialRow.target: target, TrialRow.problem_id: problem_id, TrialRow.stage: stage,
-            TrialRow.status: status, TrialRow.run_id: run_id,
+            TrialRow.target: target, TrialRow.problem_id: problem_id, TrialRow.status: status,
+            TrialRow.environment_id: environment_id,
         }  # fmt: skip
         query = select(TrialRow).order_by(TrialRow.created, TrialRow.id)
         for column, value in wanted.items():
@@ -196,6 +195,37 @@ class Store:
                 query = query.where(column == value)
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), Trial.of))
+
+    def tried(self) -> list[tuple[str, str]]:
+        """Targets and problems that have trials."""
+        targets = select(RunRow.target).distinct().subquery()
+        any_trial = (
+            select(TrialRow.id)
+            .where(TrialRow.target == targets.c.target)
+            .where(TrialRow.problem_id == ProblemRow.id)
+            .exists()
+        )
+        query = select(targets.c.target, ProblemRow.id).join(ProblemRow, any_trial)
+        with self.database.read() as session:
+            return [(target, problem_id) for target, problem_id in session.execute(query)]
+
+    def fastest_trial(
+        self, target: str, problem_id: str, *, plan: str, stage: str | None
+    ) -> Trial | None:
+        """The fastest trial of a plan, or of one stage of it, that is ok; whatever its source."""
+        query = (
+            select(TrialRow)
+            .where(TrialRow.target == target)
+            .where(TrialRow.problem_id == problem_id)
+            .where(TrialRow.status == "ok")
+            .where(TrialRow.plan == plan)
+            .where(TrialRow.scope == ("plan" if stage is None else "stage"))
+            .where(TrialRow.stage == stage)
+            .order_by(TrialRow.median, TrialRow.id)
+        )
+        with self.database.read() as session:
+            rows = session.scalars(query.execution_options(yield_per=1))
+            return next(self._rows.read(rows, Trial.of), None)
 
     def set_winner(self, winner: NewWinner) -> int:
         """Make a winner the current one of its problem and target; the old one is superseded.
