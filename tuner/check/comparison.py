@@ -119,10 +119,12 @@ class Comparison:
         elif decision.state is State.INCONCLUSIVE:
             assert self.contest is not None
             pairs, spread = self.contest.pairs, self.contest.spread
-            text = (
-                f"{pairs} pairs, which vary by {spread:.0%}, neither show that it is more than "
-                f"{threshold} slower nor rule it out"
-            )
+            excess = decision.ratio - 1
+            text = f"{pairs} pairs, which vary by {spread:.0%}, "
+            if excess > self.limits.widened_threshold:
+                text += f"say {excess:.1%} slower, which is not certain enough for an alarm"
+            else:
+                text += f"do not show that it is less than {threshold} slower"
         return decision.state, " ".join(filter(None, [text, decision.note]))
 
     def _interrupted(self) -> tuple[State, str]:

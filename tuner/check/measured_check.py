@@ -241,10 +241,13 @@ class MeasuredCheck:
         for comparison in self._undecided:
             comparison.contest = self._contest(comparison)
             comparison.conclude()
-        number = 0
+        number, total = 0, len(self._undecided)
         while waiting := self._undecided:
-            left = "1 problem" if len(waiting) == 1 else f"{len(waiting)} problems"
-            self._say(f"pair {number + 1}: {left} undecided")
+            again = sum(comparison.alarm is not None for comparison in waiting)
+            confirming = f", {again} of them being measured again after an alarm" if again else ""
+            self._say(
+                f"pair {number + 1}: {len(waiting)} of {total} problems undecided{confirming}"
+            )
             with self._processes() as processes:
                 for comparison in waiting:
                     assert comparison.contest is not None

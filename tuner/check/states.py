@@ -39,9 +39,13 @@ class State(str, Enum):
         return self in (State.REGRESSED, State.WRONG, State.CRASHED)
 
 
+APART = (State.ENVIRONMENT, State.REMOVED)
+"""States of what could not be compared; a new row has nothing to be compared with."""
+
+
 def exit_code(states: Iterable[State], *, strict: bool = False) -> int:
     """The exit code for the states of a report's rows that no exemption covers."""
     found = set(states)
     if any(state.failing for state in found):
         return FAILED
-    return SKIPPED if strict and State.ENVIRONMENT in found else OK
+    return SKIPPED if strict and found & {*APART} else OK

@@ -118,7 +118,7 @@ def test_times_that_show_nothing_are_inconclusive_after_the_last_look(sides):
     sides.write(timed(1.0e-3), timed(1.0e-3, swing=1.2))
     row = sides.only()
     assert row.state is State.INCONCLUSIVE
-    assert row.message.startswith("26 pairs, which vary by 18%, neither show")
+    assert row.message.startswith("26 pairs, which vary by 18%, do not show")
     assert row.times is not None and len(row.times.ratios) == 26
 
 

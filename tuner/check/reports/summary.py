@@ -9,7 +9,7 @@ from math import exp, fsum, isfinite, log
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
 from gdn_ops.tuner.check.reports.row_text import one_line
-from gdn_ops.tuner.check.states import FAILED, SKIPPED, State
+from gdn_ops.tuner.check.states import APART, FAILED, SKIPPED, State
 
 _ORDER = (
     State.WRONG, State.CRASHED, State.REGRESSED, State.INCONCLUSIVE, State.ENVIRONMENT,
@@ -19,13 +19,19 @@ _ORDER = (
 
 
 def verdict(outcome: Outcome) -> str:
-    """A word for the whole check: ``failed``, ``interrupted``, ``incomparable`` or ``passed``."""
+    """A word for the whole check.
+
+    ``failed``, ``interrupted``, ``incomparable``, ``undecided`` or ``passed``; what is undecided
+    has the exit code 0, too.
+    """
     code = outcome.exit_code()
     if code == FAILED:
         return "failed"
     if outcome.interrupted:
         return "interrupted"
-    return "incomparable" if code == SKIPPED else "passed"
+    if code == SKIPPED:
+        return "incomparable"
+    return "undecided" if _unsure(outcome) else "passed"
 
 
 def reason(outcome: Outcome) -> str:
@@ -36,11 +42,16 @@ def reason(outcome: Outcome) -> str:
         worse = outcome.failing
         text = f"{len(worse)} of {_rows(total)} {_is(worse)} worse: {counts(worse)}"
     elif code == SKIPPED:
-        apart = [r for r in outcome.rows if r.state is State.ENVIRONMENT]
-        text = f"{len(apart)} of {_rows(total)} could not be compared, which fails a strict check"
+        apart = [r for r in outcome.rows if r.state in APART]
+        text = (
+            f"{len(apart)} of {_rows(total)} could not be compared, which fails a strict check: "
+            f"{counts(apart)}"
+        )
     elif total:
-        unsure = [r for r in outcome.rows if r.state in (State.INCONCLUSIVE, State.ENVIRONMENT)]
+        unsure = _unsure(outcome)
         text = f"none of {_rows(total)} is {'known to be ' if unsure else ''}worse"
+        if unsure and not outcome.interrupted:
+            text += f", but {counts(unsure)}"
         exempt = [r for r in outcome.rows if r.state.failing]
         if exempt:
             text += f", except {len(exempt)} that {_is(exempt)} exempt"
@@ -77,6 +88,11 @@ def compared(outcome: Outcome) -> str:
         where = f"measured on {device}"
     duration = seconds_text(outcome.seconds)
     return one_line(f"{outcome.head} against {outcome.base}, {where} in {duration}")
+
+
+def _unsure(outcome: Outcome) -> list[CheckRow]:
+    """The rows of which it is not known whether they are worse."""
+    return [r for r in outcome.rows if r.state in (State.INCONCLUSIVE, State.ENVIRONMENT)]
 
 
 def _ratios(outcome: Outcome) -> list[float]:

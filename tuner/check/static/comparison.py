@@ -144,7 +144,8 @@ class Comparison:
         for name, variant in self.baseline.variants.items():
             if name not in shipped:
                 words = " ".join(variant.kernels)
-                rows.append(removed_row(self.today.arch, name, variant.problem, words))
+                refused = self.today.refused.get(name)
+                rows.append(removed_row(self.today.arch, name, variant.problem, words, refused))
         return rows
 
     def _causes(self, pair: Pair) -> set[str]:

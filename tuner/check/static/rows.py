@@ -104,15 +104,22 @@ def kernel_row(
     )
 
 
-def removed_row(arch: str, name: str, problem: str, words: str) -> CheckRow:
+def removed_row(
+    arch: str, name: str, problem: str, words: str, refused: str | None = None
+) -> CheckRow:
     """The row of a kernel or variant that no longer ships.
 
     Args:
         problem: the id of its problem.
         words: its configuration, or its stages.
+        refused: why the default variant of this name can no longer run; None if there is none.
     """
     op, dtype = facts_of(problem)
-    return CheckRow(target=arch, op=op, name=name, dtype=dtype, state=State.REMOVED, base=words)
+    message = "" if refused is None else f"its default no longer runs there: {refused}"
+    state = State.REMOVED if refused is None else State.REGRESSED
+    return CheckRow(
+        target=arch, op=op, name=name, dtype=dtype, state=state, message=message, base=words
+    )
 
 
 def skipped_row(head: Kernel, message: str) -> CheckRow:

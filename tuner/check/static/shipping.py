@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
@@ -47,6 +47,21 @@ class Shipped:
     target: Target
 
 
+@dataclass(frozen=True)
+class Shipping:
+    """What ships for an architecture.
+
+    Args:
+        variants: those with Triton kernels.
+        refused: why a default variant cannot run there, by its name.
+        notes: a sentence for each winner that is left out because it cannot be read.
+    """
+
+    variants: list[Shipped] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def gpu_of(arch: str) -> Target:
     """The GPU that represents an architecture.
 
@@ -63,39 +78,41 @@ def shipping(
     *,
     problems: dict[str, Problem] | None = None,
     databases: Iterable[Path] | None = None,
-) -> tuple[list[Shipped], list[str]]:
-    """The variants with Triton kernels that ship for an architecture.
+) -> Shipping:
+    """What ships for an architecture.
 
     Args:
         problems: by name; default: ``PROBLEMS``.
         databases: results databases whose winners ship; default: the one of the package.
-
-    Returns:
-        The variants, and a sentence for each winner that is left out because it cannot be read.
     """
-    target = gpu_of(arch)
-    found = [
-        Shipped(name=f"{name}/{plan}", problem=problem, variant=variant, target=target)
-        for name, problem in (PROBLEMS if problems is None else problems).items()
-        for plan in PLANS
-        for variant in [Variant.default(plan, problem)]
-        if _has_kernels(variant) and not variant.reasons(problem, target)
-    ]
+    target, found = gpu_of(arch), Shipping()
+    for name, problem in (PROBLEMS if problems is None else problems).items():
+        for plan in PLANS:
+            variant = Variant.default(plan, problem)
+            if not _has_kernels(variant):
+                continue
+            if reasons := variant.reasons(problem, target):
+                found.refused[f"{name}/{plan}"] = "; ".join(reasons)
+            else:
+                shipped = Shipped(
+                    name=f"{name}/{plan}", problem=problem, variant=variant, target=target
+                )
+                found.variants.append(shipped)
     table = load_winners([shipped_database()] if databases is None else databases)
-    notes = [str(fault) for fault in table.faults]
+    found.notes.extend(str(fault) for fault in table.faults)
     for winner in table.winners:
         if winner.arch != arch or winner.target not in TARGETS:
             continue
         try:
             shipped = _shipped_winner(winner, target)
         except (GdnError, KeyError, TypeError) as error:
-            notes.append(
+            found.notes.append(
                 f"the winner of {winner.problem_id} on {winner.target} is left out: {error}"
             )
             continue
         if _has_kernels(shipped.variant):
-            found.append(shipped)
-    return found, notes
+            found.variants.append(shipped)
+    return found
 
 
 def _shipped_winner(winner: Winner, target: Target) -> Shipped:

@@ -48,6 +48,7 @@ class Today:
         arch, target: the architecture and the GPU that represents it.
         variants: what ships.
         kernels: their kernels, each once.
+        refused: why a default variant cannot run there, by its name.
         notes: a sentence for each winner that cannot be read.
     """
 
@@ -55,18 +56,20 @@ class Today:
     target: Target
     variants: Sequence[Shipped]
     kernels: Sequence[Kernel]
+    refused: Mapping[str, str]
     notes: Sequence[str]
 
     @classmethod
     def of(cls, arch: str, problems: dict[str, Problem] | None = None) -> Today:
         """What this gdn_ops ships for an architecture; arguments as of ``shipping``."""
-        variants, notes = shipping(arch, problems=problems)
+        found = shipping(arch, problems=problems)
         return cls(
             arch=arch,
             target=gpu_of(arch),
-            variants=variants,
-            kernels=kernels_of(variants),
-            notes=notes,
+            variants=found.variants,
+            kernels=kernels_of(found.variants),
+            refused=found.refused,
+            notes=found.notes,
         )
 
     def pairs(self, baseline: Baseline) -> list[Pair]:

@@ -83,12 +83,17 @@ def test_closing_lines() -> None:
     ("keep", "strict", "last"),
     [
         ({State.PASSED}, False, "passed: none of 1 row is worse (exit code 0)."),
-        ({State.ENVIRONMENT}, False, "passed: none of 1 row is known to be worse (exit code 0)."),
+        (
+            {State.ENVIRONMENT},
+            False,
+            "undecided: none of 1 row is known to be worse, but 1 environment changed "
+            "(exit code 0).",
+        ),
         (
             {State.ENVIRONMENT, State.PASSED},
             True,
-            "incomparable: 1 of 2 rows could not be compared, which fails a strict check "
-            "(exit code 3).",
+            "incomparable: 1 of 2 rows could not be compared, which fails a strict check: "
+            "1 environment changed (exit code 3).",
         ),
         ({State.WRONG}, True, "failed: 1 of 1 row is worse: 1 wrong (exit code 1)."),
         (set(), False, "passed: there was nothing to compare (exit code 0)."),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gdn_ops.codegen.errors import InvalidInput, ResultsError, UnknownName
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
 from gdn_ops.tuner.check.states import FAILED, OK, SKIPPED, State
 from gdn_ops.tuner.check.static.baseline import read_baseline, write_baseline
@@ -182,6 +183,16 @@ def test_what_only_one_side_has(check: Run, baseline: Path) -> None:
     assert removed.base is not None
     assert "num_warps" in removed.base
     assert outcome.exit_code() == OK
+
+
+def test_a_default_that_is_refused_now_fails(check: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Variant, "reasons", lambda *_: ["a state needs 256 registers"])
+    outcome, _ = check(needing())
+    assert row_of(outcome).state == State.REMOVED
+    row = row_of(outcome, "decode/recurrent")
+    assert row.state == State.REGRESSED
+    assert row.message == "its default no longer runs there: a state needs 256 registers"
+    assert outcome.exit_code() == FAILED
 
 
 def test_a_new_kernel_must_be_sound(check: Run) -> None:

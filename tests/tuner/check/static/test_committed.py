@@ -91,8 +91,7 @@ def test_every_template_ships(arch: str) -> None:
 
 
 def test_equal_kernels_are_compiled_once() -> None:
-    variants, _ = shipping("sm_90")
-    kernels = kernels_of(variants)
+    kernels = kernels_of(shipping("sm_90").variants)
     assert len({kernel.key for kernel in kernels}) == len(kernels)
     uses = [use for kernel in kernels for use in kernel.uses]
     assert len(set(uses)) == len(uses) > len(kernels)
@@ -123,7 +122,8 @@ def test_shipped_winners_of_an_architecture_are_among_them(tmp_path: Path) -> No
     bench.win(prefill(tokens=2048), target="cpu", arch="cpu")
     bench.win(prefill(tokens=4096), target="h200", variant=Variant("none", (), ()))
     database = bench.close()
-    found, notes = shipping("sm_90", problems={}, databases=[database])
+    ships = shipping("sm_90", problems={}, databases=[database])
+    found, notes = ships.variants, ships.notes
     assert [shipped.name for shipped in found] == [f"winners/h100/{problem.bucket().id()}"]
     assert found[0].variant == variant
     assert found[0].target.name == "h200"
