@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         fused_recurrent_kda,
         fused_recurrent_simple_gla,
     )
+    from gdn_ops.record import recording
     from gdn_ops.warming import warmup
 
 _HOMES = {
@@ -55,6 +56,7 @@ _HOMES = {
     "fused_recurrent_simple_gla": "ops",
     "keeping": "dispatch.mode",
     "saving_for_backward": "dispatch.mode",
+    "recording": "record",
     "refresh": "dispatch.bindings",
     "using": "dispatch.mode",
     "warmup": "warming",
@@ -82,6 +84,7 @@ __all__ = [
     "fused_recurrent_kda",
     "fused_recurrent_simple_gla",
     "keeping",
+    "recording",
     "refresh",
     "saving_for_backward",
     "using",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
-from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.problem import LARGEST, Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.tuner.data_file import read_data
 
@@ -226,10 +226,6 @@ def problem_of(given: Any) -> Problem:
     _check_sizes(problem)
     _check_gate(problem)
     return problem
-
-
-LARGEST = 2**30
-"""Largest size of a problem: the next power of two still fits in 32 bits."""
 
 
 def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:
