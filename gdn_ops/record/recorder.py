@@ -52,7 +52,9 @@ class Recorder:
             return _by_bucket(self._total)
 
     def add(self, problem: Problem) -> None:
-        """Count a call. Never raises an error: the call is worth more than its record."""
+        """Count a call, unless it has no tokens. A file that cannot be written is no error."""
+        if problem.tokens == 0:
+            return
         with self._lock:
             self._unwritten[problem] += 1
             self._total[problem] += 1

@@ -17,10 +17,14 @@ from gdn_ops.dispatch.winners import WinnerTable
 
 EQUAL_PART = 0.25
 """Part of the time that is shared equally, so that a rare problem is tuned too."""
-CALL_SECONDS = 10e-6
+GPU_CALL_SECONDS, CPU_CALL_SECONDS = 10e-6, 150e-6
 """What a call costs however small it is."""
-USUAL_BANDWIDTH = 50e9
-"""Bytes per second of a device whose bandwidth is unknown."""
+USUAL_BANDWIDTH, USUAL_FLOPS = 20e9, 20e9
+"""Bytes and FLOPs per second of a device whose rates are unknown, such as a few cores of a CPU."""
+CHUNK = 64
+"""Tokens per chunk, to count products."""
+BACKWARD_PRODUCTS = 2.5
+"""Products of the gradients, over those of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ def time_shares(
 ) -> list[TimeShare]:
     """Share the time by what the calls of each problem cost together, the costliest first.
 
-    The time of a call is that of the stored winner which fits best, scaled by the bytes that both
-    move; if there is none, the bytes alone say it.
+    The time of a call is that of the stored winner which fits best, scaled by the estimates of both
+    problems; if there is none, it is the estimate, scaled as it is for the problems that have one.
 
     Args:
         problems: buckets, each once.
@@ -100,9 +104,16 @@ def _stored_seconds(
 
 
 def _estimate(problem: Problem, target: Target) -> float:
-    """Seconds of a call that only moves its inputs, outputs and states."""
-    moved = variant_bytes(Variant.default(FALLBACK, problem), problem) * problem.tokens * problem.HV
-    element = DTYPES[problem.state_dtype].bytes
-    states = problem.initial_state + problem.final_state
-    moved += problem.sequences * problem.HV * problem.K * problem.V * element * states
-    return CALL_SECONDS + moved / (target.bandwidth or USUAL_BANDWIDTH)
+    """Seconds of a call, by its bytes or its products, whichever take longer."""
+    p = problem
+    moved = variant_bytes(Variant.default(FALLBACK, p), p) * p.tokens * p.HV
+    states = p.sequences * p.HV * (p.initial_state + p.final_state)
+    moved += states * p.K * p.V * DTYPES[p.state_dtype].bytes
+    seconds = moved / (target.bandwidth or USUAL_BANDWIDTH)
+    if p.op in ("forward", "backward"):
+        per_value_head = 2 * 3 * p.K * p.V + 2 * CHUNK * p.V
+        products = p.tokens * (p.H * 2 * CHUNK * p.K + p.HV * per_value_head)
+        products *= BACKWARD_PRODUCTS if p.op == "backward" else 1.0
+        rate = target.flops_fp32 if p.dtype == "fp32" else target.flops_16
+        seconds = max(seconds, products / (rate or USUAL_FLOPS))
+    return seconds + (GPU_CALL_SECONDS if target.gpu else CPU_CALL_SECONDS)
