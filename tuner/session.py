@@ -127,9 +127,10 @@ def _shared_time(
     table = load_winners(dict.fromkeys((request.database, *databases())))
     found = time_shares(request.problems, request.counts, target, table)
     for each in found:
-        word = "measured" if each.measured else "about"
+        how = "measured" if each.measured else "about"
+        calls = "1 call" if each.count == 1 else f"{each.count} calls"
         text = (
-            f"{each.share:.0%} of the time: {each.problem.id()}, {each.count} calls, {word} "
+            f"{each.share:.0%} of the time: {each.problem.id()}, {calls}, {how} "
             f"{seconds_text(each.seconds)} each"
         )
         view(Note(text=text))

@@ -130,7 +130,7 @@ def _readiness(model: ModelOptions, layers: ModelLayers) -> str:
         noun = "the one" if rest == 1 else f"the {rest}"
         advice = f"`gdn tune {options}` measures {noun} that no stored result fits exactly"
     else:
-        advice = f"each has a result of its own here; `gdn bench {options}` times them"
+        advice = f"Each has a result of its own here; `gdn bench {options}` times them"
     return f"{layers.model_type}: {found.summary()}. {advice}."
 
 

@@ -91,7 +91,7 @@ def explained_model(
         )
     chosen = workload_named(workload)
     counts = chosen.counts or [None] * len(chosen.problems)
-    texts = ["" if count is None else f"{count} calls" for count in counts]
+    texts = ["" if n is None else "1 call" if n == 1 else f"{n} calls" for n in counts]
     return explained_problems(list(zip(texts, chosen.problems, strict=True)), find)
 
 

@@ -112,7 +112,7 @@ def _estimate(problem: Problem, target: Target) -> float:
     seconds = moved / (target.bandwidth or USUAL_BANDWIDTH)
     if p.op in ("forward", "backward"):
         per_value_head = 2 * 3 * p.K * p.V + 2 * CHUNK * p.V
-        products = p.tokens * (p.H * 2 * CHUNK * p.K + p.HV * per_value_head)
+        products = float(p.tokens) * (p.H * 2 * CHUNK * p.K + p.HV * per_value_head)
         products *= BACKWARD_PRODUCTS if p.op == "backward" else 1.0
         rate = target.flops_fp32 if p.dtype == "fp32" else target.flops_16
         seconds = max(seconds, products / (rate or USUAL_FLOPS))
