@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gdn_ops.dispatch.mode import MODE
@@ -118,7 +119,8 @@ def fused_recurrent_gated_delta_rule(
             state_v_first, cu_seqlens, None, None, use_qk_l2norm_in_kernel,
             use_beta_sigmoid_in_kernel, allow_neg_eigval, True,
         )  # fmt: skip
-    if MODE.get().asking:
+    # Dynamo cannot trace a ContextVar.
+    if not torch.compiler.is_compiling() and MODE.get().asking:
         raise UnsupportedProblem(
             "a gate or writing strength with one value per value channel runs in plain PyTorch, "
             "which has no variants to choose from; give one per head or key channel."
