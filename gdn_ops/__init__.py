@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.bindings import refresh
     from gdn_ops.dispatch.explanation import Explanation, explain
     from gdn_ops.dispatch.mode import batch_invariant, keeping, saving_for_backward, using
+    from gdn_ops.dispatch.model_explanation import ModelExplanation
     from gdn_ops.ops import (
         chunk_delta_rule,
         chunk_gated_delta_product,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Explanation": "dispatch.explanation",
+    "ModelExplanation": "dispatch.model_explanation",
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
     "Variant": "codegen.variant",
@@ -66,6 +68,7 @@ _SUBMODULES = ("errors", "layers", "models", "ops", "reference", "serving")
 
 __all__ = [
     "Explanation",
+    "ModelExplanation",
     "Problem",
     "Rule",
     "Variant",

@@ -41,8 +41,15 @@ def mixers_of(model: nn.Module) -> dict[Mixer, tuple[str, ...]]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return the device of a model's first parameter or buffer; without one the CPU."""
-    return next((x.device for x in _tensors(model)), torch.device("cpu"))
+    """Return the device of a model's first parameter or buffer.
+
+    For a model without any, or on the meta device, it is the current GPU, or the CPU if there is
+    none.
+    """
+    found = next((x.device for x in _tensors(model)), None)
+    if found is None or found.type == "meta":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return found
 
 
 def _kind(layer: nn.Module) -> LayerClass | None:
