@@ -34,13 +34,24 @@ class LayerClass:
     beta: str = ""
     dtype: str = ""
 
-    def mixer(self, *, H: int, HV: int, K: int, V: int, dtype: str, bounded: bool = False) -> Mixer:
+    def mixer(
+        self,
+        *,
+        H: int,
+        HV: int,
+        K: int,
+        V: int,
+        dtype: str,
+        bounded: bool = False,
+        state_dtype: str = "",
+    ) -> Mixer:
         """The mixer of a layer of this class.
 
         Args:
             H, HV, K, V: its heads and head dims.
             dtype: the element type of its weights.
             bounded: whether its gate has a lower bound.
+            state_dtype: the element type of a pool of its states; "" stands for ``dtype``.
 
         Raises:
             UnknownName: no kernel computes in the dtype.
@@ -51,7 +62,7 @@ class LayerClass:
         return Mixer(
             H=H, HV=HV, K=K, V=V, dtype=self.dtype or dtype, rule=self.rule,
             raw_gate=self.raw_gate and not bounded, gate_dtype=gate,
-            beta_dtype=self.beta or dtype,
+            beta_dtype=self.beta or dtype, state_dtype=state_dtype or self.dtype or dtype,
         )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ LENGTHS = (2048, 8192)
 """Tokens of a prompt or training sequence, if the user names none."""
 BATCHES, TRAINING_BATCHES = (1, 32), (1,)
 """Sequences that are decoded together, or of a training batch, if the user names none."""
+POOL_RULES = (Rule("scalar"), Rule("none"))
+"""The rules that have functions on a pool of states."""
 SHORTEST = 2
 """A sequence of one token is a decode step."""
 
@@ -26,15 +28,18 @@ class Use:
         batches: sequences that are decoded together, or with ``training`` of a batch.
         training: pose the problems of training, outputs and gradients, instead of those of
             inference.
+        serving: pose the problems of inference as serving engines do: packed prompts with states,
+            and decode steps on a pool of states.
 
     Raises:
-        InvalidInput: there is neither a length nor a batch, training lacks one of them, or a size
-            is out of range.
+        InvalidInput: there is neither a length nor a batch, training lacks one of them or is
+            combined with serving, or a size is out of range.
     """
 
     lengths: tuple[int, ...]
     batches: tuple[int, ...]
     training: bool = False
+    serving: bool = False
 
     @classmethod
     def of(
@@ -43,6 +48,7 @@ class Use:
         batches: Iterable[int] | None = None,
         *,
         training: bool = False,
+        serving: bool = False,
     ) -> Use:
         """The use that a user describes; see ``LENGTHS`` and ``BATCHES`` for what is left out."""
         usual = TRAINING_BATCHES if training else BATCHES
@@ -50,6 +56,7 @@ class Use:
             lengths=LENGTHS if lengths is None else tuple(lengths),
             batches=usual if batches is None else tuple(batches),
             training=training,
+            serving=serving,
         )
 
     def __post_init__(self) -> None:
@@ -65,6 +72,8 @@ class Use:
                         f"{shown(size)} in {name} must be a whole number >= {least} and <= "
                         f"{LARGEST}."
                     )
+        if self.training and self.serving:
+            raise InvalidInput("training and serving are two uses of a model; give one of them.")
         if self.training and max(self.lengths) * max(self.batches) > LARGEST:
             raise InvalidInput(
                 f"a training batch of {max(self.batches)} sequences of {max(self.lengths)} tokens "
@@ -83,6 +92,7 @@ class Mixer:
         rule: the recurrence.
         raw_gate: whether g is raw, with A_log and dt_bias.
         gate_dtype, beta_dtype: element types of g and beta as the kernels get them.
+        state_dtype: element type of a pool of states.
     """
 
     H: int
@@ -94,6 +104,7 @@ class Mixer:
     raw_gate: bool = False
     gate_dtype: str = "fp32"
     beta_dtype: str = "fp32"
+    state_dtype: str = "fp32"
 
     def problems(self, use: Use) -> tuple[Problem, ...]:
         """The problems of the layer's calls: prefill and decode, or a training step.
@@ -105,11 +116,24 @@ class Mixer:
 
     def _inference(self, use: Use) -> Iterator[Problem]:
         for length in use.lengths:
-            yield replace(self._problem("forward", length, 1), final_state=True)
+            alone = replace(self._problem("forward", length, 1), final_state=True)
+            yield replace(alone, varlen=True, initial_state=True) if use.serving else alone
         for batch in use.batches:
-            yield replace(
-                self._problem("decode", batch, batch), initial_state=True, final_state=True
-            )
+            if use.serving and self.rule in POOL_RULES:
+                yield self._on_a_pool(batch)
+            else:
+                yield replace(
+                    self._problem("decode", batch, batch), initial_state=True, final_state=True
+                )
+
+    def _on_a_pool(self, batch: int) -> Problem:
+        """A decode step from raw gates, as ``gdn_ops.serving`` has it."""
+        raw = self.rule.gate != "none"
+        return replace(
+            self._problem("decode", batch, batch), op="pool", initial_state=True, final_state=True,
+            gate_in_kernel=raw, dt_bias=raw, state_v_first=True, qk_l2norm=True, beta_sigmoid=True,
+            state_dtype=self.state_dtype,
+        )  # fmt: skip
 
     def _training(self, use: Use) -> Iterator[Problem]:
         for batch in use.batches:

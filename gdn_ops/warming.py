@@ -36,6 +36,7 @@ def warmup(
     lengths: Iterable[int] | None = None,
     batches: Iterable[int] | None = None,
     training: bool = False,
+    serving: bool = False,
 ) -> list[Choice]:
     """Compile the variant that each problem, or each layer of a model, will run on.
 
@@ -54,6 +55,7 @@ def warmup(
         batches: with a model: sequences that are decoded together, 1 and 32 by default.
         training: with a model: warm outputs and gradients of training batches of these lengths and
             batches (1 by default) instead.
+        serving: with a model: warm packed prompts and decode on a pool of states instead.
 
     Returns:
         The choice for each problem, in the order given: the variant and how it was found.
@@ -73,7 +75,7 @@ def warmup(
             )
     posed: list[tuple[Problem, torch.dtype, torch.dtype]]
     if isinstance(problems, nn.Module):
-        use = Use.of(lengths, batches, training=training)
+        use = Use.of(lengths, batches, training=training, serving=serving)
         where = local_device(device_of(problems) if device is None else device)
         posed = [
             (
@@ -85,9 +87,10 @@ def warmup(
             for problem in mixer.problems(use)
         ]
     else:
-        if lengths is not None or batches is not None or training:
+        if lengths is not None or batches is not None or training or serving:
             raise InvalidInput(
-                "lengths, batches and training belong to a model; a Problem has its own sizes."
+                "lengths, batches, training and serving belong to a model; a Problem has its own "
+                "sizes."
             )
         where = local_device("cuda" if device is None else device)
         usual = torch.float32

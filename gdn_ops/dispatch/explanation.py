@@ -28,7 +28,7 @@ from gdn_ops.errors import InvalidInput
 from gdn_ops.ops import chunk_gated_delta_rule
 from gdn_ops.seconds import seconds_text
 
-USE_OPTIONS = ("lengths", "batches", "training")
+USE_OPTIONS = ("lengths", "batches", "training", "serving")
 """What ``explain`` takes besides a model; see ``Use``."""
 
 
@@ -96,6 +96,7 @@ def explain(
     lengths: Iterable[int] | None = None,
     batches: Iterable[int] | None = None,
     training: bool = False,
+    serving: bool = False,
     target: str | Target | None = None,
     device: torch.device | str | None = None,
 ) -> ModelExplanation: ...
@@ -127,8 +128,9 @@ def explain(
         device: explain for this torch device. Default: the device of the call or model; for a
             Problem the current GPU, or the CPU if there is none.
         kwargs: the keyword arguments of the call. For a model ``lengths``, the tokens of prompts,
-            ``batches``, the sequences that are decoded together, and ``training``, whether to
-            explain outputs and gradients of training batches of these sizes instead.
+            ``batches``, the sequences that are decoded together, ``training``, whether to explain
+            outputs and gradients of training batches of these sizes instead, and ``serving``,
+            whether to explain packed prompts and decode on a pool of states instead.
 
     Returns:
         The explanation; ``print`` it. If a call records gradients, it has a part for them. For a

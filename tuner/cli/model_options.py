@@ -57,6 +57,14 @@ class ModelOptions:
             "batches (1 by default), not prefill and decode.",
         ),
     ] = False
+    serving: Annotated[
+        bool,
+        typer.Option(
+            "--serving",
+            help="With --model: packed prompts with states, and decode on a pool of states, as "
+            "vLLM and SGLang call them.",
+        ),
+    ] = False
     tp: Annotated[
         int | None,
         typer.Option(
@@ -123,6 +131,7 @@ class ModelOptions:
             _numbers("--lengths", self.lengths),
             _numbers("--batches", self.batches),
             training=self.training,
+            serving=self.serving,
         )
 
     def workload(self, name: str | None, usual: str | None = None) -> Workload | None:

@@ -11,6 +11,10 @@ from gdn_ops.codegen.mixer import Mixer, Use
 from gdn_ops.tuner.spaces.model_fields import INSTEAD, Fields
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+DTYPE_FIELDS = ("dtype", "torch_dtype")
+"""Fields with the dtype of a model; older configs have the second."""
+STATE_FIELDS = ("mamba_ssm_dtype",)
+"""Fields with the dtype of states in a pool; without one it is the model's."""
 USUAL_DTYPE = "bf16"
 """What models are run in if their config does not say."""
 LINEAR = "linear_attention"
@@ -158,8 +162,9 @@ def layers_of(fields: Fields, dtype: str | None = None) -> ModelLayers:
     kind = MODEL_TYPES[short]
     s = kind.sizes(fields)
     mixer = LAYER_CLASSES[kind.layer].mixer(
-        H=s.H, HV=s.HV, K=s.K, V=s.V, dtype=dtype or _dtype(fields), bounded=s.bounded
-    )
+        H=s.H, HV=s.HV, K=s.K, V=s.V, dtype=dtype or _dtype(fields, DTYPE_FIELDS) or USUAL_DTYPE,
+        bounded=s.bounded, state_dtype=_dtype(fields, STATE_FIELDS),
+    )  # fmt: skip
     return ModelLayers(name, _checked(mixer, fields), _count(fields))
 
 
@@ -172,10 +177,10 @@ def _checked(mixer: Mixer, fields: Fields) -> Mixer:
     return mixer
 
 
-def _dtype(fields: Fields) -> str:
-    """The dtype of a model; older configs call it ``torch_dtype``."""
+def _dtype(fields: Fields, names: tuple[str, ...]) -> str:
+    """The dtype that a config gives in one of some fields, the inner config first; "" for none."""
     for data in (fields.data, fields.outer):
-        for name in ("dtype", "torch_dtype"):
+        for name in names:
             value = data.get(name)
             if value is None or value == "auto":
                 continue
@@ -183,10 +188,11 @@ def _dtype(fields: Fields) -> str:
             if text not in DTYPES:
                 raise InvalidInput(
                     f"{name}={shown(value)} in {fields.path}: the kernels compute in "
-                    f"{', '.join(DTYPES)}; name the dtype of the activations with --dtype."
+                    f"{', '.join(DTYPES)}; name one of these, or give the dtype of the activations "
+                    "to `gdn tune` with --dtype."
                 )
             return DTYPES[text]
-    return USUAL_DTYPE
+    return ""
 
 
 def _count(fields: Fields) -> int | None:

@@ -12,7 +12,7 @@ import torch
 
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.layer_classes import LAYER_CLASSES
-from gdn_ops.codegen.mixer import Mixer
+from gdn_ops.codegen.mixer import Mixer, Use
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.dispatch.model_layers import mixers_of
 from gdn_ops.tuner.spaces.model_fields import read_fields
@@ -96,38 +96,48 @@ QWEN = {
     "linear_key_head_dim": 128, "linear_value_head_dim": 128,
 }  # fmt: skip
 EXPANDED = {"hidden_size": 64, "expand_k": 0.5, "expand_v": 1.0, "num_heads": 2}
+
+
+def mixer(*, dtype: str, state_dtype: str | None = None, **facts: Any) -> Mixer:
+    return Mixer(dtype=dtype, state_dtype=state_dtype or dtype, **facts)
+
+
 CONFIGS: dict[str, tuple[dict[str, Any], Mixer]] = {
     "dtype of old configs": (
         QWEN | {"torch_dtype": "float16"},
-        Mixer(H=16, HV=32, K=128, V=128, dtype="fp16", beta_dtype="fp16"),
+        mixer(H=16, HV=32, K=128, V=128, dtype="fp16", beta_dtype="fp16"),
     ),
     "a model for text and images": (
         {"model_type": "qwen3_5", "torch_dtype": "float32",
          "text_config": QWEN | {"model_type": "qwen3_5_text", "dtype": None}},
-        Mixer(H=16, HV=32, K=128, V=128, dtype="fp32"),
+        mixer(H=16, HV=32, K=128, V=128, dtype="fp32"),
     ),
     "the type around it": (
         {"model_type": "qwen3_5_moe", "text_config": {**QWEN, "model_type": "qwen3_5_moe"}},
-        Mixer(H=16, HV=32, K=128, V=128, dtype="bf16", beta_dtype="bf16"),
+        mixer(H=16, HV=32, K=128, V=128, dtype="bf16", beta_dtype="bf16"),
+    ),
+    "states of another dtype": (
+        QWEN | {"dtype": "bfloat16", "mamba_ssm_dtype": "float32"},
+        mixer(H=16, HV=32, K=128, V=128, dtype="bf16", beta_dtype="bf16", state_dtype="fp32"),
     ),
     "Kimi-Linear-48B-A3B": (
         {"model_type": "kimi_linear", "head_dim": 72, "dtype": "bfloat16", "linear_attn_config":
          {"num_heads": 32, "head_dim": 128, "short_conv_kernel_size": 4, "kda_layers": [1, 2, 3]}},
-        Mixer(H=32, HV=32, K=128, V=128, dtype="bf16", rule=Rule("vector"), beta_dtype="bf16"),
+        mixer(H=32, HV=32, K=128, V=128, dtype="bf16", rule=Rule("vector"), beta_dtype="bf16"),
     ),
     "olmo's defaults": (
         {"model_type": "olmo_hybrid", "hidden_size": 3840, "num_attention_heads": 30,
          "linear_num_key_heads": None},
-        Mixer(H=30, HV=30, K=96, V=192, dtype="bf16", beta_dtype="bf16"),
+        mixer(H=30, HV=30, K=96, V=192, dtype="bf16", beta_dtype="bf16"),
     ),
     "mamba2 without num_heads": (
         {"model_type": "mamba2", "hidden_size": 64, "expand": 2, "head_dim": 32, "n_groups": 1,
          "state_size": 16},
-        Mixer(H=1, HV=4, K=16, V=32, dtype="fp32", rule=Rule("scalar", False), beta_dtype="bf16"),
+        mixer(H=1, HV=4, K=16, V=32, dtype="fp32", rule=Rule("scalar", False), beta_dtype="bf16"),
     ),
     "gla": (
         {"model_type": "gla", **EXPANDED},
-        Mixer(H=2, HV=2, K=16, V=32, dtype="bf16", rule=Rule("vector", False), gate_dtype="bf16",
+        mixer(H=2, HV=2, K=16, V=32, dtype="bf16", rule=Rule("vector", False), gate_dtype="bf16",
               beta_dtype="bf16"),
     ),
 }  # fmt: skip
@@ -135,13 +145,28 @@ CONFIGS: dict[str, tuple[dict[str, Any], Mixer]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_a_config_says(name: str, tmp_path: Path) -> None:
-    data, mixer = CONFIGS[name]
+    data, expected = CONFIGS[name]
     path = tmp_path / "config.json"
     path.write_text(json.dumps(data))
     for given in (path, tmp_path):
-        assert layers_of(read_fields(given)).mixer == mixer
-    half = layers_of(read_fields(path)).split(1)
-    assert half.mixer == mixer
+        assert layers_of(read_fields(given)).mixer == expected
+
+
+def test_serving_has_packed_prompts_and_a_pool_where_there_is_one(tmp_path: Path) -> None:
+    use = Use.of([100], [8], serving=True)
+    config = QWEN | {"mamba_ssm_dtype": "float32"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = layers_of(read_fields(tmp_path)).split(4).mixer.problems(use)
+    heads = "H4-HV8-K128-V128-bf16"
+    assert [problem.bucket().id() for problem in found] == [
+        f"forward-scalar-delta-N1-L128-{heads}-varlen-h0-ht",
+        f"pool-scalar-delta-N8-L8-{heads}-h0-ht-rawgate-dtbias-l2-rawbeta-vfirst",
+    ]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gla", **EXPANDED}))
+    found = layers_of(read_fields(tmp_path)).mixer.problems(use)
+    assert [problem.op for problem in found] == ["forward", "decode"]
+    with pytest.raises(InvalidInput, match="training and serving are two uses"):
+        Use.of(serving=True, training=True)
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -166,7 +191,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "huge": (QWEN | {"linear_num_value_heads": 10**400}, "it must be a whole number >= 1 and <="),
     "large head": (QWEN | {"linear_key_head_dim": 512}, "linear_key_head_dim=512 in .* <= 256"),
     "heads": (QWEN | {"linear_num_value_heads": 24}, "no kernel runs the model of .*: HV=24 value"),
-    "dtype": (QWEN | {"dtype": "float8_e4m3fn"}, "dtype='float8_e4m3fn' in .*; name the dtype of"),
+    "dtype": (QWEN | {"dtype": "float8_e4m3fn"}, "dtype='float8_e4m3fn' in .*; name one of"),
     "dtype's type": (QWEN | {"torch_dtype": 16}, "torch_dtype=16 in .*: the kernels compute in"),
     "nested": ({"text_config": [1]}, r"text_config=\[1\] in .*: it must be an object"),
     "nan": (
