@@ -12,6 +12,9 @@ from gdn_ops.codegen.rule import Rule
 
 OPS = ("forward", "decode", "backward", "pool")
 MAX_HEAD_DIM = 256
+LARGEST = 2**30
+"""Largest size of a problem that a user may give: the next power of two still fits in 32 bits."""
+
 FLAGS = {
     "varlen": "varlen",
     "initial_state": "h0",

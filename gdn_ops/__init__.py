@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.bindings import refresh
     from gdn_ops.dispatch.explanation import Explanation, explain
     from gdn_ops.dispatch.mode import batch_invariant, keeping, saving_for_backward, using
+    from gdn_ops.dispatch.model_explanation import ModelExplanation
     from gdn_ops.ops import (
         chunk_delta_rule,
         chunk_gated_delta_product,
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
         fused_recurrent_kda,
         fused_recurrent_simple_gla,
     )
+    from gdn_ops.record import recording
     from gdn_ops.warming import warmup
 
 _HOMES = {
     "Explanation": "dispatch.explanation",
+    "ModelExplanation": "dispatch.model_explanation",
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
     "Variant": "codegen.variant",
@@ -55,6 +58,7 @@ _HOMES = {
     "fused_recurrent_simple_gla": "ops",
     "keeping": "dispatch.mode",
     "saving_for_backward": "dispatch.mode",
+    "recording": "record",
     "refresh": "dispatch.bindings",
     "using": "dispatch.mode",
     "warmup": "warming",
@@ -64,6 +68,7 @@ _SUBMODULES = ("errors", "layers", "models", "ops", "reference", "serving")
 
 __all__ = [
     "Explanation",
+    "ModelExplanation",
     "Problem",
     "Rule",
     "Variant",
@@ -82,6 +87,7 @@ __all__ = [
     "fused_recurrent_kda",
     "fused_recurrent_simple_gla",
     "keeping",
+    "recording",
     "refresh",
     "saving_for_backward",
     "using",

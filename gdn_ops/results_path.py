@@ -1,5 +1,5 @@
-"""Paths of the results databases and of the cache, and switches; only this module reads the
-environment.
+"""Paths of the results databases, of the cache and of a recording, and switches; only this module
+reads the environment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gdn_ops.codegen.errors import InvalidInput
 
 RESULTS_VARIABLE = "GDN_RESULTS_DB"
 CACHE_VARIABLE = "GDN_CACHE_DIR"
+RECORD_VARIABLE = "GDN_RECORD"
 _FOLDER = "gdn-ops"
 
 
@@ -60,6 +61,12 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / _FOLDER
     return _xdg("XDG_CACHE_HOME", Path.home() / ".cache") / _FOLDER
+
+
+def recording_path() -> Path | None:
+    """Return the file that the calls of this process are recorded in: ``GDN_RECORD``, or None."""
+    given = _variable(RECORD_VARIABLE)
+    return None if given is None else given.absolute()
 
 
 def switch(variable: str) -> bool | None:

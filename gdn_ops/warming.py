@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import shown
+from gdn_ops.codegen.mixer import Use
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.dispatch.bindings import choice_for, launcher_for
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.device import local_device
+from gdn_ops.dispatch.model_layers import device_of, mixers_of
 from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import Launcher
@@ -25,41 +28,77 @@ WARM_TOKENS = 256
 
 
 def warmup(
-    problems: Problem | Iterable[Problem],
-    device: torch.device | str = "cuda",
+    problems: Problem | Iterable[Problem] | nn.Module,
+    device: torch.device | str | None = None,
     *,
-    gate_dtype: torch.dtype = torch.float32,
-    beta_dtype: torch.dtype = torch.float32,
+    gate_dtype: torch.dtype | None = None,
+    beta_dtype: torch.dtype | None = None,
+    lengths: Iterable[int] | None = None,
+    batches: Iterable[int] | None = None,
+    training: bool = False,
+    serving: bool = False,
 ) -> list[Choice]:
-    """Compile the variant that each problem will run on. Nothing is tuned.
+    """Compile the variant that each problem, or each layer of a model, will run on.
 
-    Each variant runs once on one small random input of at most 256 tokens.
+    Nothing is tuned. Each variant runs once on one small random input of at most 256 tokens.
 
     Args:
-        problems: one problem, or several, that later calls will pose.
-        device: the device of the later calls; the current GPU by default.
-        gate_dtype: dtype of g in the later calls; kernels are compiled per dtype.
-        beta_dtype: dtype of beta in the later calls.
+        problems: one problem or several that later calls will pose; or a model, any ``nn.Module``
+            with recurrent layers of gdn_ops, flash-linear-attention or transformers, which are
+            found by their classes.
+        device: the device of the later calls. Default: that of the model's weights; for problems
+            the current GPU.
+        gate_dtype: dtype of g in the later calls; kernels are compiled per dtype. Default: as the
+            layers of the model have it; for problems float32.
+        beta_dtype: the same for beta.
+        lengths: with a model: tokens of the prompts, 2048 and 8192 by default.
+        batches: with a model: sequences that are decoded together, 1 and 32 by default.
+        training: with a model: warm outputs and gradients of training batches of these lengths and
+            batches (1 by default) instead.
+        serving: with a model: warm packed prompts and decode on a pool of states instead.
 
     Returns:
         The choice for each problem, in the order given: the variant and how it was found.
 
     Raises:
-        InvalidInput: this machine does not have the device, or an argument has the wrong type.
+        InvalidInput: this machine does not have the device, an argument has the wrong type, or the
+            model has no layer that is known.
         UnsupportedProblem: no plan can run a problem on the device.
     """
-    where = local_device(device)
     for name, dtype in (("gate_dtype", gate_dtype), ("beta_dtype", beta_dtype)):
+        if dtype is None:
+            continue
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise InvalidInput(
                 f"{name}={shown(dtype)} is not a floating-point torch.dtype; give e.g. "
                 "torch.float32."
             )
-    problems = _as_list(problems)
+    posed: list[tuple[Problem, torch.dtype, torch.dtype]]
+    if isinstance(problems, nn.Module):
+        use = Use.of(lengths, batches, training=training, serving=serving)
+        where = local_device(device_of(problems) if device is None else device)
+        posed = [
+            (
+                problem,
+                gate_dtype or torch_dtype(DTYPES[mixer.gate_dtype]),
+                beta_dtype or torch_dtype(DTYPES[mixer.beta_dtype]),
+            )
+            for mixer in mixers_of(problems)
+            for problem in mixer.problems(use)
+        ]
+    else:
+        if lengths is not None or batches is not None or training or serving:
+            raise InvalidInput(
+                "lengths, batches, training and serving belong to a model; a Problem has its own "
+                "sizes."
+            )
+        where = local_device("cuda" if device is None else device)
+        usual = torch.float32
+        posed = [(p, gate_dtype or usual, beta_dtype or usual) for p in _as_list(problems)]
     choices = []
-    for problem in problems:
+    for problem, gate, beta in posed:
         choices.append(choice_for(problem, where))
-        _run(launcher_for(problem, where), problem, where, gate_dtype, beta_dtype)
+        _run(launcher_for(problem, where), problem, where, gate, beta)
     return choices
 
 
@@ -68,7 +107,8 @@ def _as_list(problems: Problem | Iterable[Problem]) -> list[Problem]:
     for problem in given:
         if not isinstance(problem, Problem):
             raise InvalidInput(
-                f"{shown(problem)} is not a Problem; give gdn_ops.Problem(op=..., H=..., ...)."
+                f"{shown(problem)} is not a Problem; give gdn_ops.Problem(op=..., H=..., ...), or "
+                "a model."
             )
     return given
 

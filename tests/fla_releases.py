@@ -1,4 +1,4 @@
-"""The tests of the backend in flash-linear-attention, on releases of it.
+"""The tests of the backend in flash-linear-attention and of its models, on releases of it.
 
     python -m tests.fla_releases          # every release that is supported
     python -m tests.fla_releases 0.6.0    # one
@@ -19,7 +19,10 @@ from tests.triton_versions import environment
 
 RELEASES = ("0.5.2", "0.6.0")
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("test_fla.py", "test_fla_models.py")
+TESTS = (
+    "tests/gdn_ops/integrations/test_fla.py", "tests/gdn_ops/integrations/test_fla_models.py",
+    "tests/tuner/spaces/test_model_types.py",
+)  # fmt: skip
 
 
 def folder_of(release: str) -> Path:
@@ -42,8 +45,7 @@ def run(release: str) -> int:
     code = f"import fla; assert fla.__version__ == {release!r}, fla.__version__"
     subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=ROOT)
     print(f"== flash-linear-attention {release}", flush=True)
-    tests = [f"tests/gdn_ops/integrations/{name}" for name in TESTS]
-    pytest = [sys.executable, "-m", "pytest", "-n", "0", *tests]
+    pytest = [sys.executable, "-m", "pytest", "-n", "0", *TESTS]
     return subprocess.run(pytest, env=env, cwd=ROOT).returncode
 
 

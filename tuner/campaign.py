@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
@@ -43,6 +43,7 @@ def run_campaign(
     options: Options,
     interruption: Interruption,
     minutes: float | None,
+    shares: Mapping[str, float] | None = None,
 ) -> Result:
     """Tune problems, each within its share of the remaining time.
 
@@ -52,15 +53,18 @@ def run_campaign(
     Args:
         problems: buckets, as ``Problem.bucket`` gives them.
         minutes: for all problems together; None for no limit.
+        shares: the share of each problem by its id; None: all have the same. The time of a problem
+            that is finished already goes to the others.
     """
     deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
     result = Result()
+    weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
         runner = TrialRunner(context, problem)
         if is_finished(runner) and not options.again:
             _skip(runner, result)
             continue
-        until = deadline.share(len(problems) - number + 1)
+        until = deadline.portion(weights[number - 1] / sum(weights[number - 1 :]))
         context.report(
             ProblemStarted(
                 problem_id=problem.id(), number=number, total=len(problems), deadline=until

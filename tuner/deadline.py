@@ -47,6 +47,10 @@ class Deadline:
         seconds = max(least, self.remaining / max(1, parts))
         return Deadline(min(self.moment, time.monotonic() + seconds))
 
+    def portion(self, fraction: float) -> Deadline:
+        """When a part that takes this fraction of the remaining time should be over."""
+        return Deadline(min(self.moment, time.monotonic() + fraction * self.remaining))
+
     def earlier(self, seconds: float) -> Deadline:
         """The deadline that is this many seconds before this one."""
         return Deadline(self.moment - seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.results_path import cache_folder
+from gdn_ops.dispatch.winners import load_winners
+from gdn_ops.results_path import cache_folder, databases
+from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.progress import Note, View
 from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
@@ -45,6 +48,8 @@ class Request:
         device: a torch device, or ``auto`` for the first GPU, else the CPU.
         minutes: for all problems together; None for no limit.
         threads: CPU threads; None for PyTorch's default.
+        counts: calls of each problem by its id, to share the time by; None: all are tuned equally
+            long.
     """
 
     workload: str
@@ -53,6 +58,7 @@ class Request:
     device: str = "auto"
     minutes: float | None = None
     threads: int | None = None
+    counts: Mapping[str, int] | None = None
     options: Options
 
 
@@ -99,15 +105,36 @@ def tune(request: Request, view: View) -> Result:
         )
         try:
             with view:
+                problems, shares = _shared_time(request, target, view)
                 return run_campaign(
-                    request.problems,
+                    problems,
                     context,
                     options=options,
                     interruption=interruption,
                     minutes=request.minutes,
+                    shares=shares,
                 )
         finally:
             harness.close()
+
+
+def _shared_time(
+    request: Request, target: Target, view: View
+) -> tuple[Sequence[Problem], dict[str, float] | None]:
+    """The problems in the order in which they are tuned, and the share of each if they differ."""
+    if request.counts is None:
+        return request.problems, None
+    table = load_winners(dict.fromkeys((request.database, *databases())))
+    found = time_shares(request.problems, request.counts, target, table)
+    for each in found:
+        how = "measured" if each.measured else "about"
+        calls = "1 call" if each.count == 1 else f"{each.count} calls"
+        text = (
+            f"{each.share:.0%} of the time: {each.problem.id()}, {calls}, {how} "
+            f"{seconds_text(each.seconds)} each"
+        )
+        view(Note(text=text))
+    return [each.problem for each in found], {each.problem.id(): each.share for each in found}
 
 
 def device_named(name: str) -> str:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, overload
 
 import torch
+from torch import nn
 
+from gdn_ops.codegen.errors import shown
+from gdn_ops.codegen.mixer import Use
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.saving_cost import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.bindings import choice_for
-from gdn_ops.dispatch.choice import Choice, Refusal, choose, stored_winners
-from gdn_ops.dispatch.device import local_device, target_of
+from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners
+from gdn_ops.dispatch.finder import finder
 from gdn_ops.dispatch.mode import MODE
+from gdn_ops.dispatch.model_explanation import ModelExplanation, explained, in_short
+from gdn_ops.dispatch.model_layers import device_of, mixers_of
+from gdn_ops.dispatch.posed import Posed, posed_by
 from gdn_ops.dispatch.winners import SkippedRow, Winner
-from gdn_ops.ops.call_problem import asks_gradient, problem_of_call
+from gdn_ops.errors import InvalidInput
+from gdn_ops.ops import chunk_gated_delta_rule
 from gdn_ops.seconds import seconds_text
+
+USE_OPTIONS = ("lengths", "batches", "training", "serving")
+"""What ``explain`` takes besides a model; see ``Use``."""
 
 
 @dataclass(frozen=True)
@@ -81,51 +88,91 @@ class Explanation:
         return lines
 
 
+@overload
+def explain(
+    model: nn.Module,
+    /,
+    *,
+    lengths: Iterable[int] | None = None,
+    batches: Iterable[int] | None = None,
+    training: bool = False,
+    serving: bool = False,
+    target: str | Target | None = None,
+    device: torch.device | str | None = None,
+) -> ModelExplanation: ...
+
+
+@overload
 def explain(
     *call: Any,
     target: str | Target | None = None,
     device: torch.device | str | None = None,
     **kwargs: Any,
-) -> Explanation:
-    """Explain which variant a call, or a problem, runs on. Nothing is run.
+) -> Explanation: ...
+
+
+def explain(
+    *call: Any,
+    target: str | Target | None = None,
+    device: torch.device | str | None = None,
+    **kwargs: Any,
+) -> Explanation | ModelExplanation:
+    """Explain which variant a call, a problem, or each layer of a model runs on. Nothing is run.
 
     Args:
-        call: the positional arguments of a call of ``chunk_gated_delta_rule``, or one Problem.
+        call: a function of ``gdn_ops`` or ``gdn_ops.serving`` and the positional arguments of its
+            call; without a function those of ``chunk_gated_delta_rule``; or one Problem; or one
+            model, any ``nn.Module`` with recurrent layers of gdn_ops, flash-linear-attention or
+            transformers.
         target: explain for this target, e.g. ``h200``; this machine need not have it.
-        device: explain for this torch device. Default: the device of the call; for a Problem the
-            current GPU, or the CPU if there is none.
-        kwargs: the keyword arguments of the call.
+        device: explain for this torch device. Default: the device of the call or model; for a
+            Problem the current GPU, or the CPU if there is none.
+        kwargs: the keyword arguments of the call. For a model ``lengths``, the tokens of prompts,
+            ``batches``, the sequences that are decoded together, ``training``, whether to explain
+            outputs and gradients of training batches of these sizes instead, and ``serving``,
+            whether to explain packed prompts and decode on a pool of states instead.
 
     Returns:
-        The explanation; ``print`` it. If the call records gradients, it has a part for them.
+        The explanation; ``print`` it. If a call records gradients, it has a part for them. For a
+        model it is a ``ModelExplanation``, with a row for each kind of layer and problem.
 
     Raises:
-        InvalidInput: a tensor violates the contract of the op, or this machine does not have the
-            device.
+        InvalidInput: a tensor violates the contract of the function, the model has no layer that is
+            known, or this machine does not have the device.
         UnsupportedProblem: no plan can run it; the message lists every reason.
         UnknownName: there is no target of this name.
     """
-    gradients = False
-    if call and isinstance(call[0], Problem):
-        problem = call[0]
+    subject = call[0] if call else None
+    if isinstance(subject, nn.Module):
+        use = _use_of(call[1:], kwargs)
+        found = mixers_of(subject)
+        find = finder(device_of(subject) if device is None else device, target)
+        return explained({mixer: in_short(names) for mixer, names in found.items()}, use, find)
+    if isinstance(subject, Problem):
         default = "cuda" if torch.cuda.is_available() else "cpu"
+        posed = Posed(subject, torch.device(default), False)
+    elif callable(subject) and not isinstance(subject, torch.Tensor):
+        posed = posed_by(*call, **kwargs)
     else:
-        problem = problem_of_call(*call, **kwargs)
-        gradients = asks_gradient(*call, **kwargs)
-        default = str((call[0] if call else kwargs["q"]).device)
-    find: Callable[[Problem], Choice]
-    if target is not None:
-        given = target_named(target) if isinstance(target, str) else target
-        find = partial(choose, target=given)
-    else:
-        where = local_device(default if device is None else device)
-        target_of(where)
-        find = partial(choice_for, device=where)
+        posed = posed_by(chunk_gated_delta_rule, *call, **kwargs)
+    find = finder(posed.device if device is None else device, target)
+    problem = posed.problem
     if problem.op == "backward":
         return _explanation(find(problem), find(replace(problem, op="forward")))
-    if not gradients:
+    if not posed.gradients:
         return _explanation(find(problem))
     return _with_gradients(find(problem), find(problem.backward(final_state=problem.final_state)))
+
+
+def _use_of(more: tuple[Any, ...], kwargs: dict[str, Any]) -> Use:
+    """The use of a model that the further arguments of ``explain`` describe."""
+    unknown = [*map(shown, more), *(name for name in kwargs if name not in USE_OPTIONS)]
+    if unknown:
+        raise InvalidInput(
+            f"explain(model) does not take {', '.join(unknown)}; it takes "
+            f"{', '.join(USE_OPTIONS)}, target and device."
+        )
+    return Use.of(**kwargs)
 
 
 def _with_gradients(choice: Choice, backward: Choice) -> Explanation:

@@ -25,11 +25,13 @@ class Mode:
         forced: the plan (its default variant) or the variant to run on; None: the best known.
         invariant: whether the choice ignores the sizes of a call.
         keep: which tensors stay in memory for the backward, one of ``SAVING``.
+        asking: whether calls say which problem they pose instead of running it.
     """
 
     forced: str | Variant | None = None
     invariant: bool = False
     keep: str = "inputs"
+    asking: bool = False
 
 
 mode_of = lru_cache(maxsize=1024)(Mode)
@@ -137,6 +139,17 @@ def saving_for_backward(keep: str) -> Iterator[None]:
     if not known:
         raise UnknownName.of("setting of saving_for_backward", keep, SAVING)
     with _mode(mode_of(MODE.get().forced, MODE.get().invariant, keep)):
+        yield
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Context manager: a call says which problem it poses, by an exception; nothing is run.
+
+    The exception is ``gdn_ops.dispatch.posed.Answer``.
+    """
+    mode = MODE.get()
+    with _mode(mode_of(mode.forced, mode.invariant, mode.keep, True)):
         yield
 
 

@@ -18,13 +18,11 @@ from typing import Any
 
 from torch import Tensor
 
-from gdn_ops.codegen.problem import Problem
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.integrations.fla_registry import REMEDY, Registry, installed_registry
 from gdn_ops.integrations.refusal import Refusals
 from gdn_ops.integrations.signature import unknown_in
 from gdn_ops.ops import chunk_gated_delta_rule, chunk_kda
-from gdn_ops.ops.call_problem import problem_of_call, problem_of_kda_call
 from gdn_ops.results_path import switch
 
 LOGGER = logging.getLogger(__name__)
@@ -40,9 +38,9 @@ OLD_NAMES = {"transpose_state_layout": "state_v_first"}
 OPERATIONS = {"chunk_gated_delta_rule": "gated_delta_rule", "chunk_kda": "kda"}
 """The operation of flash-linear-attention that each function belongs to."""
 
-_RULES: dict[str, tuple[Callable[..., tuple[Tensor, Tensor | None]], Callable[..., Problem]]] = {
-    "chunk_gated_delta_rule": (chunk_gated_delta_rule, problem_of_call),
-    "chunk_kda": (chunk_kda, problem_of_kda_call),
+_RULES: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
+    "chunk_gated_delta_rule": chunk_gated_delta_rule,
+    "chunk_kda": chunk_kda,
 }
 
 _PROBE = object()
@@ -58,11 +56,10 @@ class Bridge:
     """
 
     def __init__(self, name: str, theirs: Callable[..., Any]) -> None:
-        self.ours, problem_of = _RULES[name]
-        self.theirs = theirs
+        self.ours, self.theirs = _RULES[name], theirs
         parameters = inspect.signature(inspect.unwrap(theirs)).parameters.values()
         self.names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self.refusals = Refusals(problem_of)
+        self.refusals = Refusals(self.ours)
         self.active = False
 
     def verify(self, *args: Any, **kwargs: Any) -> tuple[bool, str | None]:
@@ -198,7 +195,7 @@ def use_gdn_ops(*functions: str) -> Takeover:
 def _bridge(registry: Registry, name: str) -> Bridge:
     """Return the bridge for a function whose signature is known."""
     theirs = registry.function(OPERATIONS[name], name)
-    unknown = unknown_in(inspect.unwrap(theirs), _RULES[name][0], OLD_NAMES)
+    unknown = unknown_in(inspect.unwrap(theirs), _RULES[name], OLD_NAMES)
     if unknown:
         raise InvalidInput(
             f"{name} of flash-linear-attention {registry.version} has another signature than "

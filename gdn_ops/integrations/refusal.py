@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from gdn_ops.codegen.problem import Problem
 from gdn_ops.dispatch.bindings import choice_for
 from gdn_ops.dispatch.choice import stored_winners
 from gdn_ops.dispatch.mode import MODE
+from gdn_ops.dispatch.posed import posed_by
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.ops.call_problem import asks_gradient
 
 LIMIT = 4096
 """Answers to remember; without a limit, ever new sequence lengths would fill the memory."""
@@ -22,19 +21,18 @@ class Refusals:
     """Answers whether gdn_ops would run a call of one function, from its arguments.
 
     Args:
-        problem_of: returns the problem of a call, from its keyword arguments; it raises what the
-            call itself would raise.
+        function: the function of gdn_ops.
     """
 
-    def __init__(self, problem_of: Callable[..., Problem]) -> None:
-        self._problem_of = problem_of
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
         self._known: dict[Hashable, str | None] = {}
         self._winners: object = None
 
     def reason(self, arguments: dict[str, Any]) -> str | None:
         """Return why gdn_ops would not run a call, or None if it would.
 
-        Nothing is run and no tensor is read. On a GPU a call without a stored winner is refused
+        No variant is run. On a GPU a call without a stored winner is refused
         too: the other library's kernels are faster than plan torch.
         """
         winners = stored_winners()
@@ -56,12 +54,12 @@ class Refusals:
 
     def _find(self, arguments: dict[str, Any]) -> str | None:
         try:
-            problem = self._problem_of(**arguments)
-            posed = [problem]
-            if asks_gradient(**arguments):
-                posed.append(problem.backward(final_state=problem.final_state))
-            for each in posed:
-                choice = choice_for(each, arguments["q"].device)
+            posed = posed_by(self._function, **arguments)
+            problems = [posed.problem]
+            if posed.gradients:
+                problems.append(posed.problem.backward(final_state=posed.problem.final_state))
+            for each in problems:
+                choice = choice_for(each, posed.device)
                 if choice.how == "fallback" and choice.target.gpu:
                     return (
                         f"no tuned kernel for {each.bucket().id()} on {choice.target.name}; run "

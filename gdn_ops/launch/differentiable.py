@@ -11,6 +11,7 @@ from gdn_ops.codegen.saved_tensors import saved_names
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.launch.call import DIFFERENTIABLE, Call
 from gdn_ops.launch.launcher import Launcher
+from gdn_ops.record import RECORDERS, record
 
 BackwardOf = Callable[[bool], Launcher]
 """Returns the launcher of the backward problem. True: the final state has a gradient too."""
@@ -37,7 +38,7 @@ class Differentiable:
     ) -> None:
         self.forward, self.backward = forward, backward
         self.keep, self.names = keep, names
-        self.scale = forward.scale
+        self.problem, self.scale = forward.problem, forward.scale
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
         inputs = (getattr(call, name) for name in DIFFERENTIABLE)
@@ -90,6 +91,8 @@ class _Rule(torch.autograd.Function):
             do = torch.zeros_like(inputs["v"], memory_format=torch.contiguous_format)
         call = Call(**inputs, scale=ctx.scale, packing=ctx.packing, do=do, dht=dht)
         backward = launchers.backward(dht is not None)
+        if RECORDERS:
+            record(backward.problem)
         needed = zip(DIFFERENTIABLE, ctx.needs_input_grad[2:], strict=True)
         wanted = [name for name, needs in needed if needs]
         rest = saved[len(DIFFERENTIABLE) :]

@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 
 from gdn_ops.dispatch.bindings import BOUND, bind_signature
 from gdn_ops.dispatch.mode import MODE, traced_mode
+from gdn_ops.dispatch.posed import Answer, Posed
 from gdn_ops.errors import InvalidInput
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import packing_of
@@ -18,6 +19,7 @@ from gdn_ops.ops.checks import Arguments, check_arguments, checked_scale, proble
 from gdn_ops.ops.prologue import activated_beta, cleared, l2norm, without_padding
 from gdn_ops.ops.transformed import Transformed
 from gdn_ops.ops.unreadable import is_fake, refuse_tangents, refuse_transforms, transforming
+from gdn_ops.record import RECORDERS, record
 
 RawGate = tuple[torch.Tensor | None, torch.Tensor | None]
 """A_log and dt_bias of a raw gate."""
@@ -87,6 +89,8 @@ def dispatched(
             q, k, v, g, beta, initial_state, output_final_state, raw is not None, A_log, dt_bias,
             state_v_first, cu_seqlens, delta,
         )  # fmt: skip
+        if MODE.get().asking:
+            raise Answer(Posed(problem_of(arguments), q.device, grad))
         if isinstance(q, torch.Tensor) and q.dtype == torch.float64:
             return in_float64(
                 arguments, scale=scale, cu_seqlens_cpu=cu_seqlens_cpu, l2=l2, sigmoid=sigmoid,
@@ -101,6 +105,8 @@ def dispatched(
                 raw=raw, delta=delta,
             )  # fmt: skip
         launcher = bind_signature(signature, problem_of(arguments), q.device, grad=grad)
+    if RECORDERS:
+        record(launcher.problem)
     packing = None
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from gdn_ops.errors import InvalidInput
+from gdn_ops.dispatch.mode import MODE
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops.by_reference import by_reference
 from gdn_ops.ops.checks import Arguments, check_arguments, check_tensor
 from gdn_ops.ops.dispatched import dispatched
@@ -117,6 +119,12 @@ def fused_recurrent_gated_delta_rule(
             state_v_first, cu_seqlens, None, None, use_qk_l2norm_in_kernel,
             use_beta_sigmoid_in_kernel, allow_neg_eigval, True,
         )  # fmt: skip
+    # Dynamo cannot trace a ContextVar.
+    if not torch.compiler.is_compiling() and MODE.get().asking:
+        raise UnsupportedProblem(
+            "a gate or writing strength with one value per value channel runs in plain PyTorch, "
+            "which has no variants to choose from; give one per head or key channel."
+        )
     if use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
     if beta is None or use_beta_sigmoid_in_kernel:

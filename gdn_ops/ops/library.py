@@ -18,6 +18,7 @@ from gdn_ops.launch.packing import packing_of
 from gdn_ops.ops.checks import Arguments, problem_of
 from gdn_ops.ops.dispatched import dispatched
 from gdn_ops.ops.transformed import gradients, keep, no_gradients
+from gdn_ops.record import RECORDERS, record
 
 
 @torch.library.custom_op("gdn_ops::rule", mutates_args=())
@@ -126,6 +127,8 @@ def rule_backward(
     )
     of_call = mode_numbered(int(mode)) if mode.numel() else MODE.get()
     launcher = backward_launcher(problem, q.device, of_call, final_state=dht is not None)
+    if RECORDERS:
+        record(launcher.problem)
     packing = None
     if cu_seqlens is not None:
         packing = packing_of(cu_seqlens, q.shape[1], cu_seqlens_cpu)

@@ -9,11 +9,13 @@ import torch
 
 from gdn_ops.dispatch.bindings import BOUND, bind_signature
 from gdn_ops.dispatch.mode import MODE, traced_mode
+from gdn_ops.dispatch.posed import Answer, Posed
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.ops.checks import checked_scale
 from gdn_ops.ops.unreadable import is_fake, refuse_transforms, transforming
+from gdn_ops.record import RECORDERS, record
 from gdn_ops.serving.checks import (
     NO_POOL,
     PoolArguments,
@@ -80,6 +82,8 @@ def pool_rule(
             raw, v_first,
         )  # fmt: skip
         problem = problem_of_pool(arguments)
+        if MODE.get().asking:
+            raise Answer(Posed(problem, q.device, False))
         if transforming():
             raise UnsupportedProblem(
                 "a pool of states is used inside a transform of torch.func (grad, vmap, ...), "
@@ -92,6 +96,8 @@ def pool_rule(
                 l2, raw, v_first, in_place=in_place,
             )  # fmt: skip
         launcher = bind_signature(signature, problem, q.device, grad=False)
+    if RECORDERS:
+        record(launcher.problem)
     assert pool is not None
     N = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     # Not cached: memory allocated during a CUDA graph's capture must not outlive the graph.

@@ -12,7 +12,7 @@ import pytest
 
 import gdn_ops.layers.gated_deltanet as gated_deltanet
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.ops.call_problem import problem_of_call
+from gdn_ops.dispatch.posed import posed_by
 
 PATH = Path(__file__).parents[2] / "examples" / "qwen3_5_block.py"
 SMALL = ["--layers", "2", "--hidden", "32", "--heads", "1", "--prompt", "70", "--steps", "32"]
@@ -34,7 +34,7 @@ def problems(monkeypatch):
         op = getattr(gated_deltanet, name)
 
         def spy(op=op, **arguments):
-            posed.append(problem_of_call(**arguments))
+            posed.append(posed_by(op, **arguments).problem)
             return op(**arguments)
 
         monkeypatch.setattr(gated_deltanet, name, spy)

@@ -8,14 +8,22 @@ from typing import Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import above_zero
+from gdn_ops.tuner.cli.shared_options import with_options
+
+DEFAULT_WORKLOAD = "quickstart"
 
 
+@with_options(model=ModelOptions)
 def bench(
     workload: Annotated[
-        str,
-        typer.Argument(help="A workload as for `gdn tune`, or a JSON or TOML file of problems."),
-    ] = "quickstart",
+        str | None,
+        typer.Argument(
+            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
+            f"{DEFAULT_WORKLOAD}."
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
@@ -26,14 +34,18 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; PyTorch's default if left out.")
     ] = None,
-    model: Annotated[
+    cost_model: Annotated[
         bool,
-        typer.Option("--model", help="Check the cost model against stored trials; time nothing."),
+        typer.Option(
+            "--cost-model", help="Check the cost model against stored trials; time nothing."
+        ),
     ] = False,
     db: Annotated[
         Path | None,
-        typer.Option(help="With --model: read only this results database."),
+        typer.Option(help="With --cost-model: read only this results database."),
     ] = None,
+    *,
+    model: ModelOptions,
 ) -> int:
     """Time the variants that calls on this machine run on.
 
@@ -42,8 +54,8 @@ def bench(
     transformers, run `python -m bench`. Column `how` says how the variant was found (see
     `gdn explain`), and `stored` is the time of the stored winner.
 
-    With --model nothing is timed. Instead, the order of variants that the cost model predicts is
-    compared with the measured order, for every problem with stored trials.
+    With --cost-model nothing is timed. Instead, the order of variants that the cost model predicts
+    is compared with the measured order, for every problem with stored trials.
 
     Examples:
 
@@ -51,12 +63,19 @@ def bench(
 
         gdn bench decode --rounds 15
 
-        gdn bench --model
+        gdn bench --model Qwen3.5-9B/config.json
+
+        gdn bench --cost-model
     """
-    if model:
+    if cost_model:
+        unread = [*([] if workload is None else [f"the workload {workload!r}"]), *model.given()]
+        if unread:
+            raise InvalidInput(
+                f"{', '.join(unread)} is not read with --cost-model; leave out one of both."
+            )
         return _judge(db, threads=threads)
     if db is not None:
-        raise InvalidInput(f"--db {db} is only read with --model; leave it out.")
+        raise InvalidInput(f"--db {db} is only read with --cost-model; leave it out.")
     import torch
 
     from gdn_ops.dispatch.choice import choose
@@ -66,13 +85,14 @@ def bench(
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named, thread_count
-    from gdn_ops.tuner.spaces.workloads import workload_named
     from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:
         raise InvalidInput(f"--rounds {rounds} is too few for an interval; give at least 5.")
     above_zero("--seconds", seconds)
-    problems = workload_named(workload).problems
+    chosen = model.workload(workload, DEFAULT_WORKLOAD)
+    assert chosen is not None
+    problems = chosen.problems
     where = device_named(device)
     target = target_of(torch.device(where))
     harness = WorkerHarness(

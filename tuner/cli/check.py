@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.tuner.cli.check_exit import ending_with_usage, exit_code
 from gdn_ops.tuner.cli.check_static import check_static
+from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import above_zero
+from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.check.baseline_file import Run
@@ -23,6 +25,7 @@ DEFAULT_SECONDS = 0.2
 """Samples per process and problem."""
 
 
+@with_options(model=ModelOptions)
 def check(
     workload: Annotated[
         str | None,
@@ -127,6 +130,8 @@ def check(
     update: Annotated[
         bool, typer.Option("--update", help="Static: write the baselines of the current code.")
     ] = False,
+    *,
+    model: ModelOptions,
 ) -> int:
     """Check whether a change made kernels slower.
 
@@ -158,6 +163,7 @@ def check(
             "WORKLOAD": workload, "--head": head, "--threshold": threshold, "--floor": floor,
             "--db": db, "--threads": threads, "--seconds": seconds, "--save": save,
             "--device": None if device == "auto" else device,
+            **dict.fromkeys(model.given(), True),
         },
         compiled={
             "--target": target, "--triton": triton, "--any-compiler": any_compiler,
@@ -168,9 +174,11 @@ def check(
         save = None if save is None else expanded(save, "--save")
         read = {
             "--base": base, "--head": head, "--config": config, "--db": db, "WORKLOAD": workload,
+            "--model": model.model,
         }  # fmt: skip
         outputs = Outputs(requests_of(report or ()), save, read)
         settings = _settings(config, threshold=threshold, floor=floor)
+        problems = _problems(workload, model)
         if static:
             outcome, run = check_static(
                 settings, base=base, targets=target or (), tritons=triton or (), update=update,
@@ -178,13 +186,13 @@ def check(
             ), None  # fmt: skip
         else:
             outcome, run = _measured(
-                settings, workload=workload, base=base, head=head, device=device, db=db,
+                settings, problems=problems, base=base, head=head, device=device, db=db,
                 threads=threads, seconds=DEFAULT_SECONDS if seconds is None else seconds,
                 everything=everything, save=save,
             )  # fmt: skip
         interruption = Interruption()
         with interruption.listen():  # what was measured is reported in any case
-            every_row = workload is None and not target
+            every_row = problems is None and not target
             outcome = _judged(outcome, settings, strict=strict, every_row=every_row)
             return exit_code(outcome, outputs.write(outcome, run), interruption.requested)
 
@@ -199,6 +207,14 @@ def _refuse_mixed(
         raise InvalidInput(
             f"{', '.join(given)} is only read {with_or_without} --static; leave it out."
         )
+
+
+def _problems(workload: str | None, model: ModelOptions) -> list[dict[str, Any]] | None:
+    """The facts of the problems that were named; None if none were."""
+    from gdn_ops.tuner.spaces.workloads import buckets
+
+    chosen = model.workload(workload)
+    return None if chosen is None else [problem.facts() for problem in buckets(chosen.problems)]
 
 
 def _settings(config: Path | None, *, threshold: str | None, floor: str | None) -> Settings:
@@ -223,7 +239,7 @@ def _settings(config: Path | None, *, threshold: str | None, floor: str | None) 
 def _measured(
     settings: Settings,
     *,
-    workload: str | None,
+    problems: list[dict[str, Any]] | None,
     base: str | None,
     head: str | None,
     device: str,
@@ -238,13 +254,9 @@ def _measured(
     from gdn_ops.tuner.check.measured_check import Request
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import thread_count
-    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InvalidInput(f"--device is {shown(device)}; give auto, cpu or cuda:N, e.g. cuda:0.")
-    problems = None
-    if workload is not None:
-        problems = [problem.facts() for problem in buckets(workload_named(workload).problems)]
     request = Request(
         base=base,
         head=head,

@@ -12,11 +12,12 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.cli.numbers import above_zero
-from gdn_ops.tuner.cli.problem_options import ProblemOptions, with_problem_options
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
+from gdn_ops.tuner.cli.shared_options import with_options
 from gdn_ops.tuner.workers.offline import CompileRow
 
 
-@with_problem_options
+@with_options(given=ProblemOptions)
 def compile(
     target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, mi300x, ...")],
     plan: Annotated[list[str] | None, typer.Option(help="Only this plan; may be repeated.")] = None,

@@ -7,24 +7,38 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.shared_options import with_options
+
+if TYPE_CHECKING:
+    from gdn_ops.tuner.spaces.model_types import ModelLayers
 
 PACKAGES = ("torch", "triton", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer")
+EXACT = "exact"
+"""How a choice was found if a result for this very problem and device is stored."""
 PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transformers")
 
 
-def doctor() -> int:
+@with_options(model=ModelOptions)
+def doctor(*, model: ModelOptions) -> int:
     """Check the installation, the devices and the results databases.
 
     Also shows which target this machine is, and whether rendered kernels can be cached.
 
-    If something is broken, prints how to fix it and exits with 1.
+    If something is broken, prints how to fix it and exits with 1. With --model the last line says
+    how the kernels for the model's problems were found, and what to type next.
 
-    Example:
+    Examples:
 
         gdn doctor
+
+        gdn doctor --model Qwen3.5-9B/config.json
     """
     from gdn_ops.tuner.report import console
 
+    layers = model.layers()
     faults: list[str] = []
     rows = [*_software(faults), *_targets(), *_storage(faults)]
     console.table(("what", "is", "note"), rows)
@@ -32,6 +46,8 @@ def doctor() -> int:
         console.fail(fault)
     if not faults:
         console.say("all is well")
+    if layers is not None:
+        console.say(_readiness(model, layers))
     return 1 if faults else 0
 
 
@@ -96,6 +112,26 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def _readiness(model: ModelOptions, layers: ModelLayers) -> str:
+    """How the kernels for a model's problems were found, and what to type next."""
+    import torch
+
+    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.model_explanation import explained
+
+    find = finder("cuda" if torch.cuda.is_available() else "cpu")
+    found = explained({layers.mixer: str(layers)}, model.use(), find)
+    exact = found.counts().get(EXACT, 0)
+    rest = len(found.rows) - exact
+    options = model.typed()
+    if rest:
+        noun = "the one" if rest == 1 else f"the {rest}"
+        advice = f"`gdn tune {options}` measures {noun} that no stored result fits exactly"
+    else:
+        advice = f"Each has a result of its own here; `gdn bench {options}` times them"
+    return f"{layers.model_type}: {found.summary()}. {advice}."
 
 
 def _version(name: str) -> str | None:

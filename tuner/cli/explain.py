@@ -1,20 +1,34 @@
-"""``gdn explain``: says which variant a problem runs on, and why."""
+"""``gdn explain``: says which variant a problem runs on, and why; or each layer of a model."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdn_ops.tuner.cli.problem_options import ProblemOptions, with_problem_options
+from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
+from gdn_ops.tuner.cli.shared_options import with_options
+
+if TYPE_CHECKING:
+    from gdn_ops.dispatch.model_explanation import ModelExplanation
 
 
-@with_problem_options
+@with_options(model=ModelOptions, given=ProblemOptions)
 def explain(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            help="Explain each problem of a workload as for `gdn tune`, or of a JSON or TOML file "
+            "of problems, in a table."
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Explain for this target instead of this machine.")
     ] = None,
     *,
+    model: ModelOptions,
     given: ProblemOptions,
 ) -> int:
     """Say which variant a problem runs on, and why.
@@ -22,6 +36,9 @@ def explain(
     Prints the chosen variant, the stored result that decided, and why other plans are not used.
     With --backward it also prints, for each setting of gdn_ops.saving_for_backward, how much memory
     it keeps from the forward and how many bytes the backward then reads and writes.
+
+    For a workload or a model it prints a table with a row for each problem. Column `found` says how
+    the variant was found; a stored time is that of the stored problem that fits best.
 
     Options that are left out are those of Qwen3-Next: 16 query/key heads, 32 value heads,
     K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
@@ -37,9 +54,52 @@ def explain(
         gdn explain --backward
 
         gdn explain --gate vector --raw-gate
+
+        gdn explain --model Qwen3.5-9B/config.json --target h200
     """
     from gdn_ops.dispatch.explanation import explain as explain_problem
     from gdn_ops.tuner.report import console
 
-    console.say(str(explain_problem(given.problem(), target=target)))
+    explained = explained_model(model, workload, given, target)
+    if explained is None:
+        console.say(str(explain_problem(given.problem(), target=target)))
+    else:
+        show(explained)
     return 0
+
+
+def explained_model(
+    model: ModelOptions, workload: str | None, given: ProblemOptions, target: str | None
+) -> ModelExplanation | None:
+    """What the problems of a model or of a workload run on; None if neither was given."""
+    import torch
+
+    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.model_explanation import explained, explained_problems
+    from gdn_ops.tuner.spaces.workloads import workload_named
+
+    layers = model.layers(workload, given.facts())
+    find = finder("cuda" if torch.cuda.is_available() else "cpu", target)
+    if layers is not None:
+        return explained({layers.mixer: str(layers)}, model.use(), find)
+    if workload is None:
+        return None
+    if facts := given.facts():
+        raise InvalidInput(
+            f"the workload {workload!r} and options of a problem ({', '.join(facts)}) are given; "
+            "leave out one of both."
+        )
+    chosen = workload_named(workload)
+    counts = chosen.counts or [None] * len(chosen.problems)
+    texts = ["" if n is None else "1 call" if n == 1 else f"{n} calls" for n in counts]
+    return explained_problems(list(zip(texts, chosen.problems, strict=True)), find)
+
+
+def show(explained: ModelExplanation) -> None:
+    """Print an explanation as a table, with its summary."""
+    from gdn_ops.dispatch.model_explanation import COLUMNS
+    from gdn_ops.tuner.report import console
+
+    *columns, time = COLUMNS
+    console.table((*columns, f"{time}>"), [row.cells() for row in explained.rows])
+    console.say(explained.summary())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ LISTED = 12
 """Most files that are named one by one."""
 
 
+@with_options(model=ModelOptions)
 def export(
     what: Annotated[
         str,
@@ -50,6 +53,8 @@ def export(
         Path | None,
         typer.Option(help="Only this database; by default your own and the shipped one."),
     ] = None,
+    *,
+    model: ModelOptions,
 ) -> int:
     """Export winners or search spaces for use without gdn-ops, or check an export.
 
@@ -72,18 +77,26 @@ def export(
 
         gdn export wheel prefill --target h200 --db tuned.db -o dist
 
+        gdn export wheel --model Qwen3.5-9B/config.json --target h200 -o dist
+
         gdn export table decode --target h200 -o tables
 
         gdn export verify dist
     """
     if what == VERIFY:
         given = {"-o": out, "--target": target, "--db": db}
-        return _verify(which, [name for name, value in given.items() if value])
-    return _export(what, which, out, target or [], db)
+        unread = [*(name for name, value in given.items() if value), *model.given()]
+        return _verify(which, unread)
+    return _export(what, which, model, out, target or [], db)
 
 
 def _export(
-    format_name: str, workload: str | None, out: Path | None, targets: list[str], db: Path | None
+    format_name: str,
+    workload: str | None,
+    model: ModelOptions,
+    out: Path | None,
+    targets: list[str],
+    db: Path | None,
 ) -> int:
     from gdn_ops.dispatch.results_file import exists
     from gdn_ops.results_path import expanded
@@ -93,7 +106,7 @@ def _export(
     from gdn_ops.tuner.export.formats import FORMATS
     from gdn_ops.tuner.export.selection import described
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
+    from gdn_ops.tuner.spaces.workloads import buckets
 
     if format_name not in FORMATS:
         raise UnknownName.of("format", format_name, {*FORMATS, VERIFY})
@@ -105,7 +118,8 @@ def _export(
         db = expanded(db, "--db")
         if not exists(db):
             raise_missing(db)
-    problems = None if workload is None else buckets(workload_named(workload).problems)
+    chosen = model.workload(workload)
+    problems = None if chosen is None else buckets(chosen.problems)
     descriptions = described(None if db is None else [db], targets=targets, problems=problems)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.cost.prediction import Prediction
 
 
+DEFAULT_WORKLOAD = "prefill"
+
+
+@with_options(model=ModelOptions)
 def predict(
     workload: Annotated[
-        str,
-        typer.Argument(help="A workload as for `gdn tune`, or a JSON or TOML file of problems."),
-    ] = "prefill",
+        str | None,
+        typer.Argument(
+            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
+            f"{DEFAULT_WORKLOAD}."
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, ...")] = "h200",
     configs: Annotated[
         str,
@@ -37,6 +46,8 @@ def predict(
             help="Results database. Default: $GDN_RESULTS_DB, or a file in your data folder."
         ),
     ] = None,
+    *,
+    model: ModelOptions,
 ) -> int:
     """Predict the fastest variants for a GPU, from compiled code alone.
 
@@ -49,6 +60,8 @@ def predict(
         gdn predict prefill --target b200
 
         gdn predict decode --target h100 --configs search --store
+
+        gdn predict --model Qwen3.5-9B/config.json --target h200 --store
     """
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.results_path import expanded, user_database
@@ -58,7 +71,7 @@ def predict(
     from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.prediction import predict as predicted
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.spaces.workloads import buckets, workload_named
+    from gdn_ops.tuner.spaces.workloads import buckets
     from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
     row = target_named(target)
@@ -71,14 +84,16 @@ def predict(
         )
     if configs not in CHOICES:
         raise UnknownName.of("configs", configs, CHOICES)
-    problems = buckets(workload_named(workload).problems)
+    chosen = model.workload(workload, DEFAULT_WORKLOAD)
+    assert chosen is not None
+    problems = buckets(chosen.problems)
     rows: list[tuple[str, ...]] = []
     best: list[Prediction] = []
     left_out: Counter[tuple[str, str]] = Counter()
     with WorkerPool(cores(), threads=1) as pool:
-        model = CostModel(row, pool)
+        costs = CostModel(row, pool)
         for problem in problems:
-            ranking = predicted(problem, model, configs=configs)
+            ranking = predicted(problem, costs, configs=configs)
             ranked = ranking.predictions
             left_out.update(ranking.left_out.items())
             best.append(ranked[0])

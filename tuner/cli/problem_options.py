@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import typer
 
@@ -94,41 +91,6 @@ class ProblemOptions:
     def problem(self) -> Problem:
         """The problem that the options describe, completed by ``problem_from``."""
         return problem_from(self.facts())
-
-
-def with_problem_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a problem to a command.
-
-    The command takes them as one parameter ``given`` of type ``ProblemOptions``; Typer sees one
-    option per field in its place.
-    """
-
-    @wraps(command)
-    def with_options(**arguments: Any) -> int:
-        names = {field.name for field in fields(ProblemOptions)}
-        given = ProblemOptions(**{k: v for k, v in arguments.items() if k in names})
-        others = {k: v for k, v in arguments.items() if k not in names}
-        return command(given=given, **others)
-
-    hints = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[name], kind=parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "given"
-    ]
-    types = get_type_hints(ProblemOptions, include_extras=True)
-    options = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=types[field.name],
-        )
-        for field in fields(ProblemOptions)
-    ]
-    with_options.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    with_options.__annotations__ = {p.name: p.annotation for p in (*own, *options)}
-    return with_options
 
 
 def problem_from(facts: dict[str, Any]) -> Problem:

@@ -9,7 +9,8 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
+from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
+from gdn_ops.tuner.cli.shared_options import with_options
 
 USUAL_GPU = "h200"
 """The target for Triton kernels if none is named."""
@@ -26,7 +27,7 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
 """Options that change which stages a problem has, and their facts; the simplest first."""
 
 
-@with_problem_options
+@with_options(given=ProblemOptions)
 def render(
     name: Annotated[
         str | None,

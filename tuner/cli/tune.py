@@ -11,8 +11,10 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
+from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
-from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from, with_problem_options
+from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
+from gdn_ops.tuner.cli.shared_options import with_options
 from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workload_named
 from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
@@ -58,7 +60,7 @@ StrategyName = Annotated[
 ]
 
 
-@with_problem_options
+@with_options(model=ModelOptions, given=ProblemOptions)
 def tune(
     workload: WorkloadName = None,
     device: Annotated[
@@ -75,13 +77,19 @@ def tune(
     plans: Plans = "",
     strategy: StrategyName = AUTO,
     *,
+    model: ModelOptions,
     given: ProblemOptions,
 ) -> int:
     """Find and store the fastest correct kernel variant for each problem.
 
-    A problem is one op with fixed head counts, head dims, dtype and sizes. Give a workload, or
-    options for one problem. Every variant is compared with the recurrence in fp64 before it is
-    timed, and every trial is stored. After Ctrl-C, the same command continues where it stopped.
+    A problem is one op with fixed head counts, head dims, dtype and sizes. Give a workload, a
+    model's config.json, or options for one problem. Every variant is compared with the recurrence
+    in fp64 before it is timed, and every trial is stored. After Ctrl-C, the same command continues
+    where it stopped.
+
+    A workload with counts, such as a recording (gdn_ops.recording, GDN_RECORD), has its time
+    shared by what the calls of each problem cost together: a quarter equally, the rest by count
+    times time per call.
 
     The defaults of a single problem are those of Qwen3-Next: 16 query/key heads, 32 value heads,
     K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
@@ -92,9 +100,13 @@ def tune(
 
         gdn tune qwen3.5 --minutes 60
 
+        gdn tune --model Qwen3.5-9B/config.json --lengths 2048,8192 --batches 1,32
+
+        gdn tune calls.json --minutes 20
+
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
     """
-    chosen = _workload(workload, given.facts())
+    chosen = _workload(workload, given.facts(), model)
     options = _options(
         chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
     )
@@ -123,6 +135,7 @@ def _run(
         device=device,
         minutes=minutes,
         threads=threads,
+        counts=chosen.bucket_counts(),
         options=options,
     )
     result = session.tune(request, console.progress_view())
@@ -134,8 +147,11 @@ def _run(
     return 0 if result.winners or not result.failures else 1
 
 
-def _workload(name: str | None, facts: dict[str, Any]) -> Workload:
-    """The workload of a name, or the one problem that the options describe."""
+def _workload(name: str | None, facts: dict[str, Any], model: ModelOptions) -> Workload:
+    """The workload of a name or of a model, or the one problem that the options describe."""
+    of_model = model.of_model(name, facts)
+    if of_model is not None:
+        return of_model
     if name is not None and facts:
         raise InvalidInput(
             f"the workload {name!r} and options of a problem ({', '.join(facts)}) are given; leave "

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
-from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.problem import LARGEST, Problem
 from gdn_ops.codegen.rule import Rule
+from gdn_ops.record.file import COUNT, MOST
 from gdn_ops.tuner.data_file import read_data
 
 
@@ -21,6 +23,7 @@ class Workload:
         minutes: default time for all problems together.
         trials: default number of configs tried in each space.
         check_kernels: on a machine without a GPU, also check the Triton kernels at the end.
+        counts: calls of each problem, as ``gdn_ops.recording`` counts them; empty if unknown.
     """
 
     name: str
@@ -29,6 +32,16 @@ class Workload:
     minutes: float = 30.0
     trials: int = 40
     check_kernels: bool = False
+    counts: tuple[int, ...] = ()
+
+    def bucket_counts(self) -> dict[str, int] | None:
+        """The calls of each bucket by its id; None if they are unknown."""
+        if not self.counts:
+            return None
+        found: Counter[str] = Counter()
+        for problem, count in zip(self.problems, self.counts, strict=True):
+            found[problem.bucket().id()] += count
+        return dict(found)
 
 
 def prefill(*, tokens: int, sequences: int = 1, dtype: str = "bf16", **facts: Any) -> Problem:
@@ -182,13 +195,30 @@ def workload_named(name: str) -> Workload:
 def read_workload(path: Path) -> Workload:
     """Read a file of problems: a list (JSON), or a list named ``problems`` (JSON or TOML).
 
-    Each problem has facts of ``Problem``; op, sequences, gate and flags may be left out.
+    Each problem has facts of ``Problem``; op, sequences, gate and flags may be left out. It may
+    also have ``count``, its calls, as a recording has.
     """
     data = read_data(path, kind="workload")
     rows = data.get("problems") if isinstance(data, Mapping) else data
     if not isinstance(rows, list) or not rows:
         raise InvalidInput(f"{path} has no list of problems; see `gdn tune --help`.")
-    return Workload(path.stem, f"problems of {path}", tuple(problem_of(row) for row in rows))
+    counted = [_split_count(row) for row in rows]
+    problems = tuple(problem_of(row) for row, _ in counted)
+    counts = tuple(count or 1 for _, count in counted) if any(n for _, n in counted) else ()
+    return Workload(path.stem, f"problems of {path}", problems, counts=counts)
+
+
+def _split_count(row: Any) -> tuple[Any, int | None]:
+    """The facts of a problem in a file, and its calls if they are given."""
+    if not isinstance(row, Mapping) or COUNT not in row:
+        return row, None
+    count = row[COUNT]
+    if type(count) is not int or not 1 <= count <= MOST:
+        raise InvalidInput(
+            f"{COUNT}={shown(count)} of a problem must be a whole number of calls >= 1 and <= "
+            f"{MOST}."
+        )
+    return {name: value for name, value in row.items() if name != COUNT}, count
 
 
 def problem_of(given: Any) -> Problem:
@@ -226,10 +256,6 @@ def problem_of(given: Any) -> Problem:
     _check_sizes(problem)
     _check_gate(problem)
     return problem
-
-
-LARGEST = 2**30
-"""Largest size of a problem: the next power of two still fits in 32 bits."""
 
 
 def buckets(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import gdn_ops
 from gdn_ops.errors import InvalidInput
 from gdn_ops.integrations import transformers as integration
 from gdn_ops.integrations.transformers import use_gdn_ops
@@ -117,6 +118,16 @@ def test_generation_does_not_change(model, calls):
     before = len(calls)
     model(tokens)
     assert len(calls) == before
+
+
+@torch.no_grad()
+def test_a_model_poses_the_problems_that_are_foretold(model, tmp_path):
+    foretold = gdn_ops.explain(model, lengths=[70], batches=[1])
+    with use_gdn_ops(model), gdn_ops.recording(tmp_path / "calls.json") as recorder:
+        step = model(torch.randint(97, (1, 70)), use_cache=True)
+        token = torch.randint(97, (1, 1))
+        model(token, past_key_values=step.past_key_values, use_cache=True)
+    assert recorder.counts == {row.problem.bucket(): 3 for row in foretold.rows}
 
 
 @torch.no_grad()

@@ -123,7 +123,6 @@ def test_using_takes_a_name_or_a_variant(forced: Any) -> None:
         ("cuda:99", "device cuda:99 is not in this machine"),
         ("tpu", "device='tpu' is not a torch device"),
         ("", "device='' is not a torch device"),
-        (None, "device=None is not a torch device"),
         ([0], r"device=\[0\] is not a torch device"),
     ],
 )

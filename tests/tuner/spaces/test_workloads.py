@@ -75,6 +75,20 @@ def test_a_file_of_problems_is_a_workload(suffix: str, tmp_path: Path) -> None:
     assert workload.problems == tuple(problem_of(row) for row in rows)
 
 
+def test_calls_are_counted_by_bucket(tmp_path: Path) -> None:
+    path = tmp_path / "calls.json"
+    rows = [GIVEN | {"count": 3}, GIVEN | {"tokens": 3000, "count": 4}, GIVEN | {"tokens": 64}]
+    path.write_text(json.dumps(rows))
+    workload = read_workload(path)
+    long, short = (bucket.id() for bucket in buckets(workload.problems))
+    assert workload.bucket_counts() == {long: 7, short: 1}
+    assert workload_named("tiny").bucket_counts() is None
+    for count in (0, -1, True, 1.5, "3", 2**54, 10**400):
+        path.write_text(json.dumps([GIVEN | {"count": count}]))
+        with pytest.raises(InvalidInput, match="of a problem must be a whole number of calls"):
+            read_workload(path)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -1,0 +1,35 @@
+"""Finding the choice for a problem on a device of this machine, or on a named target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import target_named
+from gdn_ops.dispatch.bindings import choice_for
+from gdn_ops.dispatch.choice import Choice, choose
+from gdn_ops.dispatch.device import local_device, target_of
+
+Finder = Callable[[Problem], Choice]
+
+
+def finder(device: torch.device | str, target: str | Target | None = None) -> Finder:
+    """Return what finds the choice for a problem.
+
+    Args:
+        device: the torch device to choose for, in the current dispatch mode.
+        target: choose for this target instead; this machine need not have it.
+
+    Raises:
+        InvalidInput: this machine does not have the device.
+        UnknownName: there is no target of this name.
+    """
+    if target is not None:
+        return partial(choose, target=target_named(target) if isinstance(target, str) else target)
+    where = local_device(device)
+    target_of(where)
+    return partial(choice_for, device=where)
