@@ -117,11 +117,10 @@ class Tensor:
         table = {
             "B": sizes.B, "T": sizes.T, "N": sizes.N, "N+1": sizes.N + 1, "chunks": chunks,
             "H": problem.H, "HV": problem.HV, "K": problem.K, "V": problem.V, "2": 2,
-            "BT": config.get("BT"),
-            "SEG": config.get("SEG"), "segments": sizes.NS, "segments+1": sizes.NS + 1,
-            "NV": slices(problem, config),
+            "BT": int(config.get("BT") or 0), "SEG": int(config.get("SEG") or 0),
+            "segments": sizes.NS, "segments+1": sizes.NS + 1, "NV": slices(problem, config),
         }  # fmt: skip
-        return tuple(int(table[s] or 0) for s in self.symbols(problem))
+        return tuple(table[s] for s in self.symbols(problem))
 
 
 def slices(problem: Problem, config: Config) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 VERSIONS = ("3.6.0", "3.7.1", "3.8.0", "3.9.0")
 """The supported versions: the last of each minor release that pyproject.toml allows."""
-FOLDERS = ("tests/codegen", "tests/gdn_ops")
+FOLDERS = ("tests/codegen", "tests/gdn_ops", "tests/tuner/export/cubins")
 """Where tests are marked; the rest is not even collected."""
 ROOT = Path(__file__).resolve().parent.parent
 

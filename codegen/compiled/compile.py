@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.compiled.launch_needs import LaunchNeeds
 from gdn_ops.codegen.errors import CompileError, InvalidConfig
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
@@ -67,6 +68,7 @@ class Compiled:
         asm: the intermediate texts, by Triton's names: ttir, ttgir, llir, ptx or amdgcn.
         seconds: time of compiling; the first call in a process includes the compiler's start.
         cached: whether Triton had it in its cache; ``seconds`` is then the look-up.
+        needs: what its launch needs besides a grid, warps and shared memory.
     """
 
     stage: str
@@ -78,6 +80,7 @@ class Compiled:
     asm: Mapping[str, str]
     seconds: float
     cached: bool
+    needs: LaunchNeeds = field(default_factory=LaunchNeeds)
 
 
 def compile_stage(
@@ -231,4 +234,5 @@ def compiled_of(
         asm={name: text for name, text in kernel.asm.items() if isinstance(text, str)},
         seconds=seconds,
         cached=cached,
+        needs=LaunchNeeds.of(metadata),
     )

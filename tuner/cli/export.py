@@ -27,8 +27,9 @@ def export(
         typer.Argument(
             metavar="FORMAT|verify",
             help="The format: wheel (a Python package for pip), winners (a results database to "
-            "hand on), table (JSON by batch size, in the shape of vLLM's tables) or t4 (search "
-            "spaces and trials). Or verify, to check an export.",
+            "hand on), table (JSON by batch size, in the shape of vLLM's tables), t4 (search "
+            "spaces and trials) or cubin (compiled kernels and a loader in C). Or verify, to "
+            "check an export.",
         ),
     ],
     which: Annotated[
@@ -69,6 +70,9 @@ def export(
     environment, with the parameters, the constraints in words, and every trial. It is valid against
     version 1.0.0 of the schema T4 of the autotuning community.
 
+    Cubin is a folder of compiled kernels for one NVIDIA GPU, which this machine need not have, with
+    a loader in C99 that needs the driver only.
+
     Two exports of the same rows have the same bytes.
 
     Examples:
@@ -80,6 +84,8 @@ def export(
         gdn export wheel --model Qwen3.5-9B/config.json --target h200 -o dist
 
         gdn export table decode --target h200 -o tables
+
+        gdn export cubin decode --target h200 -o kernels
 
         gdn export verify dist
     """

@@ -41,6 +41,7 @@ JOBS = {
     "measure": "gdn_ops.tuner.measure.measurement:run",
     "compiler": "gdn_ops.tuner.check.static.compiler:run",
     "figures": "gdn_ops.tuner.check.static.compiling:run",
+    "cubin": "gdn_ops.tuner.export.cubins.building:run",
 }
 REFUSALS = (InvalidConfig, LaunchError, TemplateError, UnsupportedProblem)
 """Errors that say that the job itself cannot be done as asked."""

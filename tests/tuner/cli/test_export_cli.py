@@ -99,7 +99,7 @@ def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["wheel"], "gdn export wheel needs a folder to write to; give -o FOLDER."),
         (
             ["whl", "-o", "{out}"],
-            "unknown format 'whl'; did you mean 'wheel'? Known: t4, table, verify, wheel, winners",
+            "unknown format 'whl'; did you mean 'wheel'? Known: cubin, ",
         ),
         (["wheel", "-o", "{full}"], "is not empty (it has file)"),
         (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),

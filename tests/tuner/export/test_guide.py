@@ -1,4 +1,4 @@
-"""Every command and all code of docs/export.md, in the order of the page."""
+"""Every command and all Python of docs/export.md, in the order of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.cli import run
 
 PAGE = Path(__file__).parents[3] / "docs" / "export.md"
-BLOCKS = re.findall(r"^```(sh|python)[^\n]*\n(.*?)^```", PAGE.read_text(), flags=re.M | re.S)
+IN_C = "## Compiled kernels for an engine in C\n"
+"""A section with a test of its own, cubins/test_guide.py."""
+BEFORE, _, REST = PAGE.read_text().partition(IN_C)
+TEXT = BEFORE + REST[REST.index("\n## ") :]
+BLOCKS = re.findall(r"^```(sh|python)[^\n]*\n(.*?)^```", TEXT, flags=re.M | re.S)
 PRINTED = ["runs on  torch-", "'plan': 'torch'"]
 """What each block of Python prints, among other things."""
 WITHOUT_US = (

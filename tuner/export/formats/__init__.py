@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gdn_ops.tuner.export.description import Description
-from gdn_ops.tuner.export.formats import t4, table, wheel, winners
+from gdn_ops.tuner.export.formats import cubin, t4, table, wheel, winners
 
 
 class Format(Protocol):
@@ -32,5 +32,6 @@ FORMATS: Mapping[str, Format] = {
     "winners": winners,
     "table": table,
     "t4": t4,
+    "cubin": cubin,
 }
 """By the name that ``gdn export`` takes."""
