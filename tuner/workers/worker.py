@@ -37,7 +37,7 @@ from gdn_ops.codegen.errors import (
 
 JOBS = {
     "compile": "gdn_ops.tuner.workers.offline:run",
-    "verify": "gdn_ops.tuner.verify.accuracy_gate:run",
+    "verify": "gdn_ops.verify.accuracy_gate:run",
     "measure": "gdn_ops.tuner.measure.measurement:run",
     "compiler": "gdn_ops.tuner.check.static.compiler:run",
     "figures": "gdn_ops.tuner.check.static.compiling:run",

@@ -15,8 +15,8 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.sources import templates
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE
-from gdn_ops.tuner.verify.accuracy_gate import GateResult, run, verify
+from gdn_ops.verify.accuracy import NOT_FINITE
+from gdn_ops.verify.accuracy_gate import GateResult, run, verify
 
 PROBLEM = Problem(
     op="forward", H=4, HV=8, K=32, V=20, dtype="fp32", tokens=512, sequences=1, final_state=True

@@ -7,9 +7,9 @@ import torch
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import poisoned_memory
+from gdn_ops.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.verify.gate_cases import Case, gate_cases
+from gdn_ops.verify.poison import poisoned_memory
 
 PROBLEM = Problem(
     op="forward", H=16, HV=32, K=128, V=64, dtype="bf16", tokens=4096, sequences=2,

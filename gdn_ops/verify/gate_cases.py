@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.tuner.inputs.recipes import GATES, Recipe
-from gdn_ops.tuner.inputs.rule_inputs import Layout
+from gdn_ops.inputs.recipes import GATES, Recipe
+from gdn_ops.inputs.rule_inputs import Layout
 
 CHUNK = 64
 """Chunk size assumed for a variant without one."""

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.inputs.pools import outputs_of
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
-from gdn_ops.tuner.inputs.pools import outputs_of
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, within_sequences
-from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import poisoned_memory, surrounded_by_nan
+from gdn_ops.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.verify.expected import Expected, expected, inputs_of, within_sequences
+from gdn_ops.verify.gate_cases import Case, gate_cases
+from gdn_ops.verify.poison import poisoned_memory, surrounded_by_nan
 
 POOL = ("pool", "slots", "accepted")
 """Further inputs of a call on a pool; ``pools.outputs_of`` restores the slots that it writes."""

@@ -11,13 +11,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gdn_ops.inputs.pools import expected_outputs
+from gdn_ops.inputs.rule_inputs import random_call
 from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call
 from gdn_ops.launch.packing import Packing
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
-from gdn_ops.tuner.inputs.pools import expected_outputs
-from gdn_ops.tuner.inputs.rule_inputs import random_call
-from gdn_ops.tuner.verify.gate_cases import Case
+from gdn_ops.verify.gate_cases import Case
 
 KEPT_TOKENS = 450
 """With more tokens, gradients come from the chunkwise form, for which autograd keeps one state per
