@@ -207,6 +207,8 @@ def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
     reasons = Variant.default(name, choice.problem).reasons(choice.problem, choice.target)
     if reasons:
         return tuple(reasons)
+    if choice.how == "default":
+        return ("nothing was measured, and the chosen plan's default comes first",)
     if choice.winner is None:
         return ("not requested",)
     if choice.winner.provenance == "predicted":
@@ -220,6 +222,8 @@ def _because(choice: Choice) -> list[str]:
     if choice.winner is None:
         why = {
             "forced": "gdn_ops.using(...) requests it",
+            "default": "no stored winner fits, and this is the default of the first plan that runs "
+            "here; `gdn tune` finds a faster variant",
             "fallback": "no stored winner fits, and plan torch runs on every device; `gdn tune` "
             "finds a faster variant",
         }
@@ -248,8 +252,5 @@ def _winner_lines(winner: Winner) -> list[str]:
     )
     lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
     if winner.stale:
-        lines.append(
-            "         stale: the templates have changed since it was measured; "
-            "`gdn tune --again` measures again"
-        )
+        lines.append(f"         stale: {winner.stale}; `gdn tune --again` measures again")
     return lines

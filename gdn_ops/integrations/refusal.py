@@ -32,8 +32,8 @@ class Refusals:
     def reason(self, arguments: dict[str, Any]) -> str | None:
         """Return why gdn_ops would not run a call, or None if it would.
 
-        No variant is run. On a GPU a call without a stored winner is refused
-        too: the other library's kernels are faster than plan torch.
+        No variant is run. On a GPU a call without a stored winner is refused too: the other
+        library's kernels, which it tunes itself, are faster than defaults.
         """
         winners = stored_winners()
         if winners is not self._winners:
@@ -60,7 +60,7 @@ class Refusals:
                 problems.append(posed.problem.backward(final_state=posed.problem.final_state))
             for each in problems:
                 choice = choice_for(each, posed.device)
-                if choice.how == "fallback" and choice.target.gpu:
+                if choice.how in ("default", "fallback") and choice.target.gpu:
                     return (
                         f"no tuned kernel for {each.bucket().id()} on {choice.target.name}; run "
                         "`gdn tune`, or `gdn predict`"

@@ -59,9 +59,10 @@ class Comparison:
         elif self.base.runs and self.base.key == self.head.key and not everything:
             self.found = (State.UNCHANGED, "")
         for side, described in (("base", self.base), ("head", self.head)):
-            if described.how == "fallback" and self.found is None:
+            if described.how in ("default", "fallback") and self.found is None:
+                plan = described.variant["plan"]
                 self.notes.append(
-                    f"The {side} has no winner and runs on the default of plan torch."
+                    f"The {side} has no winner and runs on the default of plan {plan}."
                 )
 
     def judge(self, failure: Failure | None) -> None:
