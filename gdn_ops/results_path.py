@@ -72,6 +72,11 @@ def recording_path() -> Path | None:
     return None if given is None else given.absolute()
 
 
+def cache_is_chosen() -> bool:
+    """Return whether the user has named the cache folder with ``GDN_CACHE_DIR``."""
+    return bool(os.environ.get(CACHE_VARIABLE))
+
+
 def variables() -> dict[str, str]:
     """Return the environment variables, for a child process."""
     return dict(os.environ)

@@ -48,6 +48,7 @@ class Choice:
             ``torch``.
         winner: the stored winner; None for the others.
         refused: candidates that rank higher but cannot run the problem.
+        here: whether it was made for a GPU of this machine, on which it is verified.
     """
 
     problem: Problem
@@ -56,6 +57,7 @@ class Choice:
     how: str
     winner: Winner | None
     refused: tuple[Refusal, ...]
+    here: bool = False
 
 
 class Faults(Protocol):

@@ -19,6 +19,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners
 from gdn_ops.dispatch.finder import finder
+from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.mode import MODE
 from gdn_ops.dispatch.model_explanation import ModelExplanation, explained, in_short
 from gdn_ops.dispatch.model_layers import device_of, mixers_of
@@ -44,6 +45,8 @@ class Explanation:
         kept: for a backward: each setting of ``gdn_ops.saving_for_backward``, with the tensors
             that it keeps in memory from the forward.
         keep: the setting in force.
+        verified: when and where the variant was verified, if it is explained for a GPU of this
+            machine; else empty.
     """
 
     choice: Choice
@@ -52,6 +55,7 @@ class Explanation:
     gradients: Explanation | None = None
     kept: tuple[Kept, ...] = ()
     keep: str = "inputs"
+    verified: str = ""
 
     @property
     def variant(self) -> Variant:
@@ -65,6 +69,8 @@ class Explanation:
             f"runs on  {choice.variant.id}: {choice.variant}",
             *_because(choice),
         ]
+        if self.verified:
+            lines.append(f"verified {self.verified.removeprefix('verified ')}")
         if self.kept:
             lines += self._saved_lines()
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
@@ -200,7 +206,8 @@ def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
         fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip
     skipped = stored_winners().skipped
-    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep)
+    verified = standing(choice).text if choice.here else ""
+    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep, verified=verified)
 
 
 def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:

@@ -192,8 +192,12 @@ def read_winners(path: Path) -> WinnerTable:
 
 def _fit(
     winner: Winner, problem_id: str, facts: Mapping[str, Any], target: Target
-) -> tuple[int, bool, float] | None:
-    """Return the sort key of a winner: rank in ``HOW``, other target, distance; None: no fit."""
+) -> tuple[int, bool, float, bool] | None:
+    """Return the sort key of a winner, None if it does not fit.
+
+    It is the rank in ``HOW``, whether it is of another target, the distance, and whether it is
+    stored under another name of the target.
+    """
     exact = winner.problem_id == problem_id
     if not (exact or can_share(winner.facts, facts)):
         return None
@@ -209,7 +213,7 @@ def _fit(
         how = "exact" if exact else "nearest"
     else:
         how = "same arch" if same_arch else "kindred arch"
-    return HOW.index(how), not same_target, apart
+    return HOW.index(how), not same_target, apart, winner.target != target.name
 
 
 def _winner(row: sqlite3.Row, path: Path) -> Winner:

@@ -22,7 +22,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import read_only
-from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
+from gdn_ops.dispatch.winners import COLUMNS, LATER, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
@@ -153,10 +153,13 @@ def test_a_winner_is_found_under_every_name_of_its_device(path: Path) -> None:
     assert hows(path, FORWARD, target="h100-pcie") == ["same arch"]
     table = load_winners([path])
     renamed = measured_target("H800", "nvidia", "sm_90", sms=132, memory=memory)
-    (found,) = table.candidates(FORWARD.id(), FORWARD.facts(), renamed)
-    assert found[1] == "exact", "an alias"
-    (found,) = table.candidates(FORWARD.id(), FORWARD.facts(), unknown)
-    assert found[1] == "same arch", "other memory"
+    ((_, how),) = table.candidates(FORWARD.id(), FORWARD.facts(), renamed)
+    assert how == "exact", "an alias"
+    ((_, how),) = table.candidates(FORWARD.id(), FORWARD.facts(), unknown)
+    assert how == "same arch", "other memory"
+    write(path, FORWARD, target="h100")
+    found = load_winners([path]).candidates(FORWARD.id(), FORWARD.facts(), target_named("h100"))
+    assert [w.target for w, _ in found] == ["h100", "nvidia-h100-80gb-hbm3"]
 
 
 def test_ptxas_is_part_of_the_environment_and_makes_a_winner_stale(
@@ -341,7 +344,7 @@ def endless(path: Path) -> None:
         connection.executescript(
             "DROP VIEW winners; CREATE VIEW winners AS "
             "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT n.x AS "
-            f"trial_id, {', '.join(f'0 AS {c}' for c in COLUMNS if c != 'trial_id')}, 0 AS sources "
+            f"trial_id, {', '.join(f'0 AS {c}' for c in (*COLUMNS, *LATER) if c != 'trial_id')} "
             "FROM n WHERE x < 0"
         )
 
