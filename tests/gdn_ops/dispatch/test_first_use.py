@@ -172,7 +172,7 @@ def test_a_winner_that_is_wrong_here_gives_the_call_back_to_another_library(
     problem = gdn_ops.explain(**given).choice.problem
     machine.winners = (winner(problem),)
     machine.verdicts(split="wrong")
-    refusals = Refusals(lambda **_: problem)
+    refusals = Refusals(gdn_ops.chunk_gated_delta_rule)
     assert refusals.reason(given) is None
     machine.same_process(problem)
     assert "no tuned kernel" in str(refusals.reason(given))
