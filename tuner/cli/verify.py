@@ -10,20 +10,31 @@ from typing import Annotated
 
 import typer
 
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.shared_options import with_options
 
+DEFAULT_WORKLOAD = "quickstart"
+
+
+@with_options(model=ModelOptions)
 def verify(
     workload: Annotated[
-        str,
-        typer.Argument(help="A workload as for `gdn tune`, or a JSON or TOML file of problems."),
-    ] = "quickstart",
+        str | None,
+        typer.Argument(
+            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
+            f"{DEFAULT_WORKLOAD}."
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
     again: Annotated[
         bool, typer.Option("--again", help="Also check what was checked here before.")
     ] = False,
+    *,
+    model: ModelOptions,
 ) -> int:
-    """Check the kernels of a workload on this machine before the first call does.
+    """Check the kernels of a workload or model on this machine before the first call does.
 
     A kernel that was never verified on a GPU with its driver, Triton and ptxas is checked there
     before its first result: its outputs are compared with the recurrence in fp64, and two runs with
@@ -40,6 +51,8 @@ def verify(
 
         gdn verify serving --device cuda:1
 
+        gdn verify --model Qwen3.5-9B/config.json --serving
+
         gdn verify prefill --again
     """
     import torch
@@ -48,9 +61,10 @@ def verify(
     from gdn_ops.dispatch.first_use import standing
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named
-    from gdn_ops.tuner.spaces.workloads import workload_named
 
-    problems = workload_named(workload).problems
+    chosen = model.workload(workload, DEFAULT_WORKLOAD)
+    assert chosen is not None
+    problems = chosen.problems
     where = torch.device(device_named(device))
     with warnings.catch_warnings(record=True) as caught, _policy("always" if again else None):
         warnings.simplefilter("always")
