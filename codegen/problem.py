@@ -133,6 +133,10 @@ class Problem:
         """The problem with one token of one sequence; the source of a stage depends on no more."""
         return replace(self, tokens=1, sequences=1)
 
+    def sizeless_id(self) -> str:
+        """The problem's name without its numbers of sequences and tokens."""
+        return self.without_sizes().id().replace("-N1-L1-", "-", 1)
+
     def id(self) -> str:
         """The problem's name, e.g. ``forward-scalar-delta-N1-L2048-H16-HV32-K128-V128-bf16-ht``.
 

@@ -63,7 +63,12 @@ class Target:
     @property
     def capability(self) -> int:
         """The CUDA compute capability as one number, e.g. 90 for sm_90; 0 for other vendors."""
-        return int(self.arch.removeprefix("sm_")) if self.vendor == "nvidia" else 0
+        return int(self.arch.removeprefix("sm_").rstrip("af")) if self.vendor == "nvidia" else 0
+
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether a CPU has instructions for products of bf16 values."""
+        return self.vendor == "cpu" and self.arch in ("avx512-bf16", "amx-bf16")
 
     @property
     def descriptors(self) -> bool:

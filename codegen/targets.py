@@ -126,6 +126,44 @@ TARGETS: dict[str, Target] = {
 
 # words in a driver's name for a device that mean another chip, or a slice of the named one
 _OTHER_CHIP = {"laptop", "q", "mig", "d", "ti", "super"}
+# words that some versions of a driver put before the device's name, and others do not
+_MAKERS = {"nvidia", "amd", "instinct", "geforce", "tesla", "quadro", "radeon"}
+
+ALIASES: dict[str, str] = {
+    "a800-sxm4-80gb": "a100",
+    "a800-80gb-pcie": "a100",
+    "a100-80gb-pcie": "a100",
+    "a100-pcie-40gb": "a100-40gb",
+    "h100-80gb-hbm3": "h100",
+    "h800": "h100",
+    "h100-80gb-hbm2e": "h100-pcie",
+    "h800-pcie": "h100-pcie",
+    "gh200-480gb": "gh200",
+    "h200-nvl": "h200",
+    "mi300x-vf": "mi300x",
+    "mi300x-oam": "mi300x",
+    "mi325-oam": "mi325x",
+    "mi355x-oam": "mi355x",
+}
+"""Other names of a row's device: in lower case with dashes, without the maker's words. Their chip
+and memory are the row's."""
+
+_FAMILIES: tuple[frozenset[str], ...] = (
+    frozenset({"sm_86", "sm_89"}),
+    frozenset({"sm_90", "sm_90a"}),
+    frozenset({"sm_100", "sm_100a", "sm_103", "sm_103a"}),
+    frozenset({"sm_120", "sm_120a", "sm_121", "sm_121a"}),
+    frozenset({"gfx940", "gfx941", "gfx942", "gfx950"}),
+    frozenset({"gfx1100", "gfx1101", "gfx1102"}),
+    frozenset({"gfx1200", "gfx1201"}),
+    frozenset({"avx512-bf16", "amx-bf16"}),
+)
+"""Architectures with the same matrix instructions, or nearly: what is fast on one is likely to be
+fast on the others."""
+
+LEAST_MEMORY, MOST_MEMORY = 0.90, 1.04
+"""Bounds of the GiB that a driver reports per GB of a data sheet. The lowest are those of boards
+whose ECC takes a sixteenth of the memory, and of memory that is shared with the CPU."""
 
 
 def target_named(name: str) -> Target:
@@ -139,7 +177,9 @@ def target_named(name: str) -> Target:
     return TARGETS[name]
 
 
-def target_of_device(device_name: str, arch: str, *, sms: int = 0) -> Target | None:
+def target_of_device(
+    device_name: str, arch: str, *, sms: int = 0, memory: int = 0
+) -> Target | None:
     """The row of a device, by the driver's name for it; of several, the one with the longest name.
 
     Args:
@@ -147,6 +187,8 @@ def target_of_device(device_name: str, arch: str, *, sms: int = 0) -> Target | N
         arch: e.g. ``sm_90``; a row of another architecture never matches.
         sms: the number of SMs, 0 if unknown. A row with another number is another chip, or the
             chip of which the device is a slice.
+        memory: bytes that the driver reports, 0 if unknown. A row with another size is another
+            board.
 
     Returns:
         None if no row matches; ``measured_target`` then makes one.
@@ -154,15 +196,43 @@ def target_of_device(device_name: str, arch: str, *, sms: int = 0) -> Target | N
     words = set(_words(device_name))
     if words & _OTHER_CHIP:
         return None
-    matches = [
+    rows = [
         row
         for row in TARGETS.values()
-        if row.arch == arch and sms in (0, row.sms) and words.issuperset(_words(row.device))
+        if row.arch == arch and sms in (0, row.sms) and _fits(memory, row.memory)
+    ]
+    alias = ALIASES.get(_without_maker(device_name))
+    matches = [row for row in rows if row.name == alias] or [
+        row for row in rows if words.issuperset(_words(row.device))
     ]
     return max(matches, key=lambda row: len(row.device), default=None)
 
 
-def measured_target(
+def same_device(name: str, target: Target) -> bool:
+    """Whether what is stored under a target's name is of the device that a target describes.
+
+    That is the case if the names mean one device (``ALIASES``), and for a device without a row if
+    the named row has its architecture, number of SMs and memory.
+
+    Args:
+        name: a target's name, perhaps from before the device had a row or its driver renamed it.
+    """
+    own = _row_name(name)
+    if own == _row_name(target.name):
+        return True
+    row = TARGETS.get(own)
+    if row is None or not row.gpu or target.name in TARGETS:
+        return False
+    figures = (target.arch, target.sms) == (row.arch, row.sms)
+    return figures and bool(target.memory and row.memory) and _fits(target.memory, row.memory)
+
+
+def kindred(arch: str, other: str) -> bool:
+    """Whether two different architectures are so alike that one may use the other's winners."""
+    return arch != other and any({arch, other} <= family for family in _FAMILIES)
+
+
+def measured_target(  # noqa: PLR0913  (what a driver says)
     device_name: str,
     vendor: str,
     arch: str,
@@ -171,6 +241,7 @@ def measured_target(
     shared_block: int = 0,
     shared_sm: int = 0,
     l2: int = 0,
+    memory: int = 0,
     bandwidth: float = 0.0,
 ) -> Target:
     """A target for a device without a row, from what its driver says.
@@ -180,7 +251,10 @@ def measured_target(
     """
     family = next((known for start, known in _FAMILY.items() if arch.startswith(start)), "")
     limits: dict[str, Any] = dict(ARCHS.get(arch) or ARCHS.get(family, {}))
-    given = {"shared_block": shared_block, "shared_sm": shared_sm, "l2": l2, "bandwidth": bandwidth}
+    given = {
+        "shared_block": shared_block, "shared_sm": shared_sm, "l2": l2, "memory": memory,
+        "bandwidth": bandwidth,
+    }  # fmt: skip
     limits.update({name: value for name, value in given.items() if value})
     name = "-".join(_words(device_name))
     return Target(name=name, device=device_name, vendor=vendor, arch=arch, sms=sms, **limits)
@@ -188,3 +262,23 @@ def measured_target(
 
 def _words(device_name: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", device_name.lower())
+
+
+def _without_maker(device_name: str) -> str:
+    return "-".join(word for word in _words(device_name) if word not in _MAKERS)
+
+
+def _row_name(name: str) -> str:
+    """The row that a target's name means, or the name without the maker's words."""
+    if name in TARGETS:
+        return name
+    short = _without_maker(name)
+    return ALIASES.get(short, short)
+
+
+def _fits(reported: int, stated: int) -> bool:
+    """Whether the bytes that a driver reports can be those of a data sheet; 0 is unknown."""
+    gigabytes = stated / GB
+    return not (reported and stated) or (
+        LEAST_MEMORY <= reported / (1 << 30) / gigabytes <= MOST_MEMORY
+    )

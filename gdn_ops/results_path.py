@@ -14,6 +14,9 @@ from gdn_ops.codegen.errors import InvalidInput
 RESULTS_VARIABLE = "GDN_RESULTS_DB"
 CACHE_VARIABLE = "GDN_CACHE_DIR"
 RECORD_VARIABLE = "GDN_RECORD"
+VERIFY_VARIABLE = "GDN_VERIFY"
+POLICIES = ("first", "always", "never")
+"""At its first use on a device and toolchain, in every process again, never."""
 _FOLDER = "gdn-ops"
 
 
@@ -67,6 +70,35 @@ def recording_path() -> Path | None:
     """Return the file that the calls of this process are recorded in: ``GDN_RECORD``, or None."""
     given = _variable(RECORD_VARIABLE)
     return None if given is None else given.absolute()
+
+
+def cache_is_chosen() -> bool:
+    """Return whether the user has named the cache folder with ``GDN_CACHE_DIR``."""
+    return bool(os.environ.get(CACHE_VARIABLE))
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables, for a child process."""
+    return dict(os.environ)
+
+
+def verification_policy() -> str:
+    """Return when a kernel is verified before it is used: ``GDN_VERIFY``, one of ``POLICIES``.
+
+    Raises:
+        InvalidInput: the variable has another value.
+    """
+    value = os.environ.get(VERIFY_VARIABLE) or POLICIES[0]
+    if value not in POLICIES:
+        raise InvalidInput(
+            f"{VERIFY_VARIABLE} is {value!r:.80}; set it to {', '.join(POLICIES)}, or unset it."
+        )
+    return value
+
+
+def verified_file() -> Path:
+    """Return the file that says which kernels were verified on this machine; it need not exist."""
+    return cache_folder() / "verified.jsonl"
 
 
 def switch(variable: str) -> bool | None:

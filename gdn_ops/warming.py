@@ -12,7 +12,7 @@ from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.mixer import Use
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.dispatch.bindings import choice_for, launcher_for
+from gdn_ops.dispatch.bindings import launcher_for, sound_choices_for
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.device import local_device
 from gdn_ops.dispatch.model_layers import device_of, mixers_of
@@ -38,8 +38,9 @@ def warmup(
     training: bool = False,
     serving: bool = False,
 ) -> list[Choice]:
-    """Compile the variant that each problem, or each layer of a model, will run on.
+    """Verify and compile the variant that each problem, or each layer of a model, will run on.
 
+    On a GPU, kernels that were never verified there are checked first, as a first call would do.
     Nothing is tuned. Each variant runs once on one small random input of at most 256 tokens.
 
     Args:
@@ -95,9 +96,8 @@ def warmup(
         where = local_device("cuda" if device is None else device)
         usual = torch.float32
         posed = [(p, gate_dtype or usual, beta_dtype or usual) for p in _as_list(problems)]
-    choices = []
+    choices = sound_choices_for([problem for problem, _, _ in posed], where)
     for problem, gate, beta in posed:
-        choices.append(choice_for(problem, where))
         _run(launcher_for(problem, where), problem, where, gate, beta)
     return choices
 

@@ -8,7 +8,7 @@ from bench.compare.cases import Case
 from bench.compare.contender import Outputs
 from bench.compare.inputs import Inputs
 from gdn_ops.reference import chunkwise_reference, recurrent_reference
-from gdn_ops.tuner.verify.accuracy import rms_error
+from gdn_ops.verify.accuracy import rms_error
 
 HEADS = 1
 """Key heads to check, with their value heads: the last ones, at the highest addresses."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.compare.cases import Case
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE
+from gdn_ops.verify.accuracy import NOT_FINITE
 
 OURS = "ours"
 Measured = Sequence[tuple[Case, Mapping[str, Any]]]

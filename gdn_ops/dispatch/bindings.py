@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -18,6 +19,7 @@ from gdn_ops.dispatch.choice import (
     warn_of_fallback,
 )
 from gdn_ops.dispatch.device import target_of
+from gdn_ops.dispatch.first_use import faults_on, forget, is_sound, sound_choices
 from gdn_ops.dispatch.mode import MODE, Mode
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
@@ -34,21 +36,40 @@ _LAUNCHERS: dict[Hashable, Launcher] = {}
 
 
 def choice_for(problem: Problem, device: torch.device) -> Choice:
-    """Return the choice for a problem on a device in the current dispatch mode."""
+    """Return the choice for a problem on a device in the current dispatch mode.
+
+    It may still have to be verified; see ``sound_choices_for``.
+    """
     return _choice(problem, device, MODE.get())
+
+
+def sound_choices_for(problems: Sequence[Problem], device: torch.device) -> list[Choice]:
+    """Return the choice for each problem as a call makes it: verified on the device."""
+    return _sound(problems, device, MODE.get())
+
+
+def _sound(problems: Sequence[Problem], device: torch.device, mode: Mode) -> list[Choice]:
+    def choose_all() -> list[Choice]:
+        return [_choice(problem, device, mode) for problem in problems]
+
+    return sound_choices(choose_all, device)
 
 
 def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
     forced = mode.forced
     if forced is None:
-        return choose(problem, target_of(device), invariant=mode.invariant)
+        target = target_of(device)
+        found = choose(problem, target, invariant=mode.invariant, faults=faults_on(target))
+        return replace(found, here=target.gpu)
     if problem.op == "backward" and isinstance(forced, Variant):
         stages = tuple(name for name, _ in forced.stages)
         if stages != plan_named(forced.plan).stages(problem):
             # The variant is one of the forward: use its plan's default variant for the gradients.
             forced = forced.plan
-    target = interpreter_target() if device.type == "cpu" else None
-    return choose_forced(problem, target or target_of(device), forced, invariant=mode.invariant)
+    interpreted = interpreter_target() if device.type == "cpu" else None
+    target = interpreted or target_of(device)
+    found = choose_forced(problem, target, forced, invariant=mode.invariant)
+    return replace(found, here=device.type != "cpu")
 
 
 def bind_signature(
@@ -76,14 +97,15 @@ def bind_signature(
 
 
 def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Differentiable:
-    choice = _choice(problem, device, mode)
-    # Chosen now, so that a problem without a backward is refused before anything runs.
-    gradients = _choice(problem.backward(final_state=problem.final_state), device, mode)
+    # The backward is chosen now, so that a problem without one is refused before anything runs.
+    posed = (problem, problem.backward(final_state=problem.final_state))
+    choice, gradients = _sound(posed, device, mode)
     arguments = (
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
     )  # fmt: skip
     saved = saved_tensors_of(*arguments, fixed=isinstance(mode.forced, Variant))
-    if origin().missing(problem, saved.forward):
+    other = replace(choice, variant=saved.forward, winner=None)
+    if origin().missing(problem, saved.forward) or not is_sound(other, device):
         saved = saved_tensors_of(*arguments, fixed=True)
     if saved.forward == choice.variant:
         forward = _launcher(problem, device, mode)
@@ -122,7 +144,7 @@ def _launcher(problem: Problem, device: torch.device, mode: Mode) -> Launcher:
     launcher = _LAUNCHERS.get(key)
     if launcher is None:
         refuse_capture(device, COMPILING)
-        choice = _choice(problem, device, mode)
+        (choice,) = _sound((problem,), device, mode)
         if (bucket, choice.variant, device) not in _LAUNCHERS:
             warn_of_fallback(choice, device)
         launcher = _LAUNCHERS[key] = _launcher_of(problem, choice.variant, device)
@@ -146,3 +168,4 @@ def refresh() -> None:
     BOUND.clear()
     _LAUNCHERS.clear()
     stored_winners.cache_clear()
+    forget()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import torch
 
 from gdn_ops.codegen.interpreting import interpreting
+from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
@@ -40,11 +42,13 @@ class Choice:
         problem: the problem.
         target: the hardware it runs on.
         variant: the variant it runs on.
-        how: ``exact``, ``nearest``, ``same arch`` or ``predicted`` for a stored winner (see
-            ``gdn_ops.dispatch.winners``), ``forced`` by ``gdn_ops.using``, or ``fallback`` if no
-            stored winner fits.
-        winner: the stored winner; None if the choice is forced or a fallback.
+        how: ``exact``, ``nearest``, ``same arch``, ``kindred arch`` or ``predicted`` for a stored
+            winner (see ``gdn_ops.dispatch.winners``), ``forced`` by ``gdn_ops.using``; if no stored
+            winner fits, ``default`` for the default of a plan, or ``fallback`` for that of plan
+            ``torch``.
+        winner: the stored winner; None for the others.
         refused: candidates that rank higher but cannot run the problem.
+        here: whether it was made for a GPU of this machine, on which it is verified.
     """
 
     problem: Problem
@@ -53,15 +57,33 @@ class Choice:
     how: str
     winner: Winner | None
     refused: tuple[Refusal, ...]
+    here: bool = False
+
+
+class Faults(Protocol):
+    """Tells why a variant must not run a problem although it could, e.g. because it was wrong."""
+
+    def __call__(self, problem: Problem, variant: Variant) -> list[str]: ...
+
+
+def no_faults(problem: Problem, variant: Variant) -> list[str]:
+    return []
 
 
 def choose(
-    problem: Problem, target: Target, table: WinnerTable | None = None, *, invariant: bool = False
+    problem: Problem,
+    target: Target,
+    table: WinnerTable | None = None,
+    *,
+    invariant: bool = False,
+    faults: Faults = no_faults,
 ) -> Choice:
-    """Choose the best-fitting stored winner that can run a problem.
+    """Choose the best-fitting stored winner that can run a problem, else a default.
 
     The order is: same bucket and target, nearest bucket on the target, another target of the same
-    architecture, predicted winner, and last the ``torch`` plan, which runs on every device.
+    architecture, one of a kindred architecture, predicted winner, the default variant of the first
+    plan that runs the problem on the target, and last that of the ``torch`` plan, which runs on
+    every device.
 
     Args:
         problem: the problem to run.
@@ -69,6 +91,7 @@ def choose(
         table: the winners to choose from; None: those of all databases.
         invariant: choose regardless of the sizes of the call and of whether it is packed; see
             ``gdn_ops.batch_invariant``.
+        faults: why a variant is passed over; see ``gdn_ops.dispatch.first_use``.
 
     Raises:
         UnsupportedProblem: no plan can run the problem; the message lists every reason.
@@ -77,18 +100,18 @@ def choose(
     # Defaults may depend on sizes: all problems of a bucket share a launcher, so also a variant.
     bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
-    for winner, how in table.candidates(bucket.id(), bucket.facts(), target.name, target.arch):
+    for winner, how in table.candidates(bucket.id(), bucket.facts(), target):
         name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
         try:
             variant = Variant.from_json(winner.variant, bucket)
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
-        reasons = _reasons(variant, problem, target)
+        reasons = _reasons(variant, problem, target) or faults(problem, variant)
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
-    return _fallback(problem, bucket, target, refused)
+    return _default(problem, bucket, target, refused, faults)
 
 
 def _typical(problem: Problem) -> Problem:
@@ -103,21 +126,38 @@ def _typical(problem: Problem) -> Problem:
     return replace(problem, tokens=tokens, sequences=sequences, varlen=packed)
 
 
-def _fallback(problem: Problem, bucket: Problem, target: Target, refused: list[Refusal]) -> Choice:
-    """Return the fallback's default variant for the bucket."""
+def _default(
+    problem: Problem, bucket: Problem, target: Target, refused: list[Refusal], faults: Faults
+) -> Choice:
+    """Return the default variant of the first plan that can run the bucket."""
     for name in PLANS:
-        variant = Variant.default(name, bucket)
-        reasons = _reasons(variant, problem, target)
-        if name == FALLBACK and not reasons:
-            return Choice(problem, target, variant, "fallback", None, tuple(refused))
-        reasons = reasons or [
-            f"no stored winner uses it; run `gdn tune` on {target.name}, or `gdn predict` on any "
-            "machine"
-        ]
+        reasons: list[str] = []
+        for variant in default_variants(name, bucket, target):
+            reasons = _reasons(variant, problem, target) or faults(problem, variant)
+            if not reasons:
+                how = "fallback" if name == FALLBACK else "default"
+                return Choice(problem, target, variant, how, None, tuple(refused))
         refused.append(Refusal(f"plan {name}", tuple(reasons)))
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
     heading = f"no plan can run {problem.id()} on {target.name}:"
     raise UnsupportedProblem("\n".join(filter(None, [heading, listing, origin().serves()])))
+
+
+def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Variant, ...]:
+    """Return a plan's default variant on a target, and what replaces it if that cannot run.
+
+    A CPU that multiplies bf16 natively gets such products for bf16 problems, as every winner that
+    was measured on such a CPU has them.
+    """
+    usual = Variant.default(plan, problem)
+    if not target.multiplies_bf16 or problem.dtype != "bf16":
+        return (usual,)
+    native = {
+        name: {axis.name: "native" for axis in KERNELS[name].precisions if "native" in axis.values}
+        for name, _ in usual.stages
+    }
+    variant = Variant.of(plan, problem, dict(usual.interface), native)
+    return (usual,) if variant.reasons(problem, target) else (variant, usual)
 
 
 def _reasons(variant: Variant, problem: Problem, target: Target) -> list[str]:
@@ -140,7 +180,8 @@ def choose_forced(
         UnsupportedProblem: the variant cannot run the problem; the message lists every reason.
     """
     bucket = (_typical(problem) if invariant else problem).bucket()
-    variant = Variant.default(forced, bucket) if isinstance(forced, str) else forced
+    asked = default_variants(forced, bucket, target) if isinstance(forced, str) else (forced,)
+    variant = next((v for v in asked if not _reasons(v, problem, target)), asked[-1])
     reasons = _reasons(variant, problem, target)
     if reasons:
         raise UnsupportedProblem(
@@ -170,12 +211,11 @@ def interpreter_target() -> Target | None:
 
 
 def warn_of_fallback(choice: Choice, device: torch.device) -> None:
-    """Warn that a GPU runs the slow ``torch`` plan because nothing was tuned for the problem."""
+    """Warn that a GPU runs the slow ``torch`` plan because no kernel can run the problem there."""
     if choice.how == "fallback" and choice.target.gpu:
         warnings.warn(
-            f"no tuned kernel for {choice.problem.bucket().id()} on {choice.target.name}: the call "
-            f"runs on plan {FALLBACK} on {device}; run `gdn tune` once, or see "
-            "gdn_ops.explain(...).",
+            f"no kernel for {choice.problem.bucket().id()} on {choice.target.name}: the call "
+            f"runs on plan {FALLBACK} on {device}; gdn_ops.explain(...) says why.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -82,14 +82,16 @@ def _gpu_target(device: torch.device) -> Target:
         vendor, arch = "amd", properties.gcnArchName.split(":")[0]
     else:
         vendor, arch = "nvidia", f"sm_{properties.major}{properties.minor}"
-    known = target_of_device(properties.name, arch, sms=properties.multi_processor_count)
+    sms, memory = properties.multi_processor_count, properties.total_memory
+    known = target_of_device(properties.name, arch, sms=sms, memory=memory)
     if known is not None:
         return known
     return measured_target(
         properties.name,
         vendor,
         arch,
-        sms=properties.multi_processor_count,
+        sms=sms,
+        memory=memory,
         shared_block=getattr(properties, "shared_memory_per_block_optin", 0),
         shared_sm=properties.shared_memory_per_multiprocessor,
         l2=properties.L2_cache_size,

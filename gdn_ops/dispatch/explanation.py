@@ -19,6 +19,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners
 from gdn_ops.dispatch.finder import finder
+from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.mode import MODE
 from gdn_ops.dispatch.model_explanation import ModelExplanation, explained, in_short
 from gdn_ops.dispatch.model_layers import device_of, mixers_of
@@ -44,6 +45,8 @@ class Explanation:
         kept: for a backward: each setting of ``gdn_ops.saving_for_backward``, with the tensors
             that it keeps in memory from the forward.
         keep: the setting in force.
+        verified: when and where the variant was verified, if it is explained for a GPU of this
+            machine; else empty.
     """
 
     choice: Choice
@@ -52,6 +55,7 @@ class Explanation:
     gradients: Explanation | None = None
     kept: tuple[Kept, ...] = ()
     keep: str = "inputs"
+    verified: str = ""
 
     @property
     def variant(self) -> Variant:
@@ -65,6 +69,8 @@ class Explanation:
             f"runs on  {choice.variant.id}: {choice.variant}",
             *_because(choice),
         ]
+        if self.verified:
+            lines.append(f"verified {self.verified.removeprefix('verified ')}")
         if self.kept:
             lines += self._saved_lines()
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
@@ -200,13 +206,16 @@ def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
         fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip
     skipped = stored_winners().skipped
-    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep)
+    verified = standing(choice).text if choice.here else ""
+    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep, verified=verified)
 
 
 def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
     reasons = Variant.default(name, choice.problem).reasons(choice.problem, choice.target)
     if reasons:
         return tuple(reasons)
+    if choice.how == "default":
+        return ("nothing was measured, and the chosen plan's default comes first",)
     if choice.winner is None:
         return ("not requested",)
     if choice.winner.provenance == "predicted":
@@ -220,6 +229,8 @@ def _because(choice: Choice) -> list[str]:
     if choice.winner is None:
         why = {
             "forced": "gdn_ops.using(...) requests it",
+            "default": "no stored winner fits, and this is the default of the first plan that runs "
+            "here; `gdn tune` finds a faster variant",
             "fallback": "no stored winner fits, and plan torch runs on every device; `gdn tune` "
             "finds a faster variant",
         }
@@ -248,8 +259,5 @@ def _winner_lines(winner: Winner) -> list[str]:
     )
     lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
     if winner.stale:
-        lines.append(
-            "         stale: the templates have changed since it was measured; "
-            "`gdn tune --again` measures again"
-        )
+        lines.append(f"         stale: {winner.stale}; `gdn tune --again` measures again")
     return lines

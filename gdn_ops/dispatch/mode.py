@@ -99,8 +99,8 @@ def batch_invariant() -> Iterator[None]:
     and one for the gradients. Results are also the same from run to run, as no variant uses
     atomics.
 
-    The guarantee does not cover the ``torch`` plan on a GPU, which runs if nothing was tuned:
-    results of cuBLAS may depend on the batch.
+    The guarantee does not cover the ``torch`` plan on a GPU, which runs if no kernel can: results
+    of cuBLAS may depend on the batch.
     """
     if torch.compiler.is_compiling():
         with _traced(traced_mode()[0], True):

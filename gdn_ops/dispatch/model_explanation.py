@@ -69,7 +69,7 @@ class ModelExplanation:
     def counts(self) -> dict[str, int]:
         """The number of problems by how their choice was found, the best fit first."""
         counted = Counter(row.how for row in self.rows)
-        known = (*HOW, "forced", "fallback", NONE)
+        known = (*HOW, "forced", "default", "fallback", NONE)
         return {how: counted[how] for how in (*known, *sorted(counted)) if counted[how]}
 
     def summary(self) -> str:

@@ -18,7 +18,7 @@ from gdn_ops.results_path import RESULTS_VARIABLE
 APPLICATION_ID = 0x67646E73
 """``PRAGMA application_id`` of a results database: "gdns"."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The newest schema that this version can read: ``PRAGMA user_version``, which is the number of
 the last Alembic revision in ``tuner/store/migrations``."""
 

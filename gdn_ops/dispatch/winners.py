@@ -17,21 +17,24 @@ from typing import Any
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.sources import origin
+from gdn_ops.toolchain import ptxas_version
 
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
     "reference", "provenance", "trial_id", "device", "torch", "triton", "created",
 )  # fmt: skip
-SOURCES_SINCE = 2
-"""The first schema version whose view has the column ``sources``."""
+LATER = {"sources": 2, "driver": 4, "ptxas": 4}
+"""Columns that older views do not have, and the first schema version whose view has them."""
 
 PROVENANCES = ("measured", "predicted")
-HOW = ("exact", "nearest", "same arch", "predicted")
+HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
 """How a winner fits a problem, from the best fit to the worst."""
 
 
@@ -52,7 +55,8 @@ class Winner:
         provenance: ``measured`` or ``predicted``.
         trial_id: the row of ``trials`` that measured it, in ``database``.
         sources: the hash of each stage's source at that time; None if unknown.
-        device, torch, triton: the device and the versions it was measured with.
+        device, driver, torch, triton, ptxas: the device and the versions it was measured with;
+            None if unknown or if the device has none.
         created: when, ISO 8601, UTC.
         database: the file it was read from.
     """
@@ -75,6 +79,8 @@ class Winner:
     sources: Mapping[str, Any] | None
     created: str
     database: Path
+    driver: str | None = None
+    ptxas: str | None = None
 
     @property
     def speedup(self) -> float | None:
@@ -82,15 +88,21 @@ class Winner:
         return None if self.reference is None else self.reference / self.median
 
     @cached_property
-    def stale(self) -> bool:
-        """Whether the source of its kernels has changed since it was measured.
+    def stale(self) -> str:
+        """Why its times may no longer hold; empty if nothing has changed since it was measured.
 
-        True too if the old source is unknown or the variant can no longer be rendered; False for
-        a prediction. The first access renders the variant; reading and choosing winners do not.
+        It is stale if the source of its kernels has changed, if the old source is unknown, if the
+        variant can no longer be rendered, or if another ptxas would compile it here. A prediction
+        is never stale. The first access renders the variant; reading and choosing winners do not.
         """
         if self.provenance == "predicted":
-            return False
-        return self.sources is None or self.sources != _sources_today(self)
+            return ""
+        if self.sources is None or self.sources != _sources_today(self):
+            return "the templates have changed since it was measured"
+        here = ptxas_version(self.arch) if self.ptxas else None
+        if here is not None and here != self.ptxas:
+            return f"it was measured with ptxas {self.ptxas}, and {here} is installed"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -117,17 +129,18 @@ class WinnerTable:
     faults: tuple[ResultsError, ...] = ()
 
     def candidates(
-        self, problem_id: str, facts: Mapping[str, Any], target: str, arch: str
+        self, problem_id: str, facts: Mapping[str, Any], target: Target
     ) -> list[tuple[Winner, str]]:
         """Return the winners that may serve a problem on a target, the best fit first.
 
-        The order is: the same bucket on this target, the nearest buckets on it, winners of other
-        targets of the same architecture, predictions. In a tie the database read first wins.
+        The order is: the same bucket on this target, the nearest buckets on it, measured winners of
+        other targets of the same architecture, then of kindred architectures, predictions. In a
+        tie the database read first wins.
 
         Returns:
             Pairs of a winner and how it fits, one of ``HOW``.
         """
-        fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target, arch))]
+        fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target))]
         return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
 
 
@@ -165,7 +178,8 @@ def read_winners(path: Path) -> WinnerTable:
         version = schema_version(connection, path)
         if version == 0:
             return WinnerTable(())
-        columns = (*COLUMNS, "sources" if version >= SOURCES_SINCE else "NULL AS sources")
+        later = (n if version >= since else f"NULL AS {n}" for n, since in LATER.items())
+        columns = (*COLUMNS, *later)
         rows = connection.execute(f"SELECT {', '.join(columns)} FROM winners ORDER BY trial_id")
         rows.row_factory = sqlite3.Row
         for row in rows:
@@ -177,21 +191,29 @@ def read_winners(path: Path) -> WinnerTable:
 
 
 def _fit(
-    winner: Winner, problem_id: str, facts: Mapping[str, Any], target: str, arch: str
-) -> tuple[int, bool, float] | None:
-    """Return the sort key of a winner: rank in ``HOW``, other target, distance; None: no fit."""
+    winner: Winner, problem_id: str, facts: Mapping[str, Any], target: Target
+) -> tuple[int, bool, float, bool] | None:
+    """Return the sort key of a winner, None if it does not fit.
+
+    It is the rank in ``HOW``, whether it is of another target, the distance, and whether it is
+    stored under another name of the target.
+    """
     exact = winner.problem_id == problem_id
-    same_target = winner.target == target
-    if not (exact or can_share(winner.facts, facts)) or not (same_target or winner.arch == arch):
+    if not (exact or can_share(winner.facts, facts)):
+        return None
+    same_target = same_device(winner.target, target)
+    same_arch = same_target or winner.arch == target.arch
+    predicted = winner.provenance == "predicted"
+    if not same_arch and (predicted or not kindred(winner.arch, target.arch)):
         return None
     apart = 0.0 if exact else distance(winner.facts, facts)
-    if winner.provenance == "predicted":
+    if predicted:
         how = "predicted"
     elif same_target:
         how = "exact" if exact else "nearest"
     else:
-        how = "same arch"
-    return HOW.index(how), not same_target, apart
+        how = "same arch" if same_arch else "kindred arch"
+    return HOW.index(how), not same_target, apart, winner.target != target.name
 
 
 def _winner(row: sqlite3.Row, path: Path) -> Winner:
@@ -217,6 +239,8 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
         device=_text_or_none(row, "device"),
         torch=_text_or_none(row, "torch"),
         triton=_text_or_none(row, "triton"),
+        driver=_text_or_none(row, "driver"),
+        ptxas=_text_or_none(row, "ptxas"),
         problem_id=_text(row, "problem_id"),
         target=_text(row, "target"),
         arch=_text(row, "arch"),

@@ -9,6 +9,7 @@ import torch
 
 from gdn_ops.dispatch.bindings import choice_for
 from gdn_ops.dispatch.choice import stored_winners
+from gdn_ops.dispatch.first_use import failures
 from gdn_ops.dispatch.mode import MODE
 from gdn_ops.dispatch.posed import posed_by
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
@@ -27,19 +28,19 @@ class Refusals:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._known: dict[Hashable, str | None] = {}
-        self._winners: object = None
+        self._state: tuple[object, int] = (None, 0)
 
     def reason(self, arguments: dict[str, Any]) -> str | None:
         """Return why gdn_ops would not run a call, or None if it would.
 
-        No variant is run. On a GPU a call without a stored winner is refused
-        too: the other library's kernels are faster than plan torch.
+        No variant is run. On a GPU a call without a stored winner is refused too: the other
+        library's kernels, which it tunes itself, are faster than defaults.
         """
-        winners = stored_winners()
-        if winners is not self._winners:
-            # New winners may answer differently.
+        state = (stored_winners(), failures())
+        if state[0] is not self._state[0] or state[1] != self._state[1]:
+            # New winners, and a winner that was found to be wrong here, may answer differently.
             self._known.clear()
-            self._winners = winners
+            self._state = state
         try:
             key = (torch.is_grad_enabled(), MODE.get(), *map(_facts, arguments.items()))
             if key in self._known:
@@ -60,7 +61,7 @@ class Refusals:
                 problems.append(posed.problem.backward(final_state=posed.problem.final_state))
             for each in problems:
                 choice = choice_for(each, posed.device)
-                if choice.how == "fallback" and choice.target.gpu:
+                if choice.how in ("default", "fallback") and choice.target.gpu:
                     return (
                         f"no tuned kernel for {each.bucket().id()} on {choice.target.name}; run "
                         "`gdn tune`, or `gdn predict`"

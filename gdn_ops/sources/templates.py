@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 from gdn_ops.codegen.axis import Config
@@ -11,7 +17,27 @@ from gdn_ops.codegen.render import render
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.results_path import cache_folder
+from gdn_ops.errors import LaunchError
+from gdn_ops.results_path import cache_folder, cache_is_chosen
+
+
+@cache
+def _temporary_folder() -> Path:
+    """A folder of this process for its rendered modules, with mode 0700; it ends with it."""
+    folder = Path(tempfile.mkdtemp(prefix="gdn-ops-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _folder_instead(fault: LaunchError) -> Path:
+    """The folder to use where the cache folder cannot be written; warns the first time."""
+    if not _temporary_folder.cache_info().currsize:
+        warnings.warn(
+            f"{fault} Until then each process renders its kernels in a temporary folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return _temporary_folder()
 
 
 class Templates:
@@ -27,7 +53,13 @@ class Templates:
         self, spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool
     ) -> tuple[str, ModuleType]:
         source = render(spec, problem, config, interpret=interpret)
-        return source, load_module(spec.name, source, cache_folder())
+        try:
+            return source, load_module(spec.name, source, cache_folder())
+        except LaunchError as error:
+            if cache_is_chosen():
+                raise
+            # A home that cannot be written, e.g. of a container, is no reason to run nothing.
+            return source, load_module(spec.name, source, _folder_instead(error))
 
     def hashes(self, problem: Problem, variant: Variant) -> dict[str, str]:
         return source_hashes(problem, variant)

@@ -9,7 +9,16 @@ import pytest
 
 from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.targets import TARGETS, measured_target, target_named, target_of_device
+from gdn_ops.codegen.targets import (
+    ALIASES,
+    GB,
+    TARGETS,
+    kindred,
+    measured_target,
+    same_device,
+    target_named,
+    target_of_device,
+)
 
 GPUS = [target for target in TARGETS.values() if target.gpu]
 gpus = pytest.mark.parametrize("target", GPUS, ids=lambda target: target.name)
@@ -155,3 +164,53 @@ def test_a_measured_cpu_has_no_gpus_limits() -> None:
     target = measured_target("AMD EPYC 7763 64-Core", "cpu", "avx2", sms=64)
     assert (target.name, target.gpu, target.capability) == ("amd-epyc-7763-64-core", False, 0)
     assert target.shared_block == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "arch", "sms", "mib", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "sm_90", 132, 81559, "h100"),
+        ("NVIDIA H100 80GB HBM2e", "sm_90", 114, 81559, "h100-pcie"),
+        ("NVIDIA H800", "sm_90", 132, 81559, "h100"),
+        ("NVIDIA GH200 480GB", "sm_90", 132, 97871, "gh200"),
+        ("A100-PCIE-40GB", "sm_80", 108, 40536, "a100-40gb"),
+        ("NVIDIA A100 80GB PCIe", "sm_80", 108, 81920, "a100"),
+        ("NVIDIA H200", "sm_90", 132, 143771, "h200"),
+        ("NVIDIA L40S", "sm_89", 142, 46068, "l40s"),
+        ("AMD Instinct MI300X OAM", "gfx942", 304, 196592, "mi300x"),
+        ("NVIDIA GB10", "sm_121", 48, 122570, "gb10"),
+        ("NVIDIA A10-8Q", "sm_86", 72, 8192, None),
+        ("NVIDIA H100 96GB HBM3", "sm_90", 132, 97871, None),
+    ],
+)
+def test_a_device_is_known_by_name_sms_and_memory(
+    device: str, arch: str, sms: int, mib: int, name: str | None
+) -> None:
+    found = target_of_device(device, arch, sms=sms, memory=mib << 20)
+    assert (found.name if found else None) == name
+
+
+def test_every_alias_is_of_a_row() -> None:
+    for alias, name in ALIASES.items():
+        assert alias not in TARGETS
+        row = target_named(name)
+        assert target_of_device(alias, row.arch, sms=row.sms) == row
+
+
+def test_winners_of_a_device_without_a_row_are_found_by_its_figures() -> None:
+    chip = {"sms": 142, "memory": 46068 << 20}
+    board = measured_target("NVIDIA PG133", "nvidia", "sm_89", **chip)  # type: ignore[arg-type]
+    assert same_device("l40s", board) and same_device("pg133", board)
+    assert not same_device("rtx4090", board)
+    smaller = measured_target("NVIDIA PG133", "nvidia", "sm_89", sms=142, memory=24 * GB)
+    assert not same_device("l40s", smaller)
+    assert same_device("nvidia-h100-80gb-hbm3", target_named("h100"))
+    assert not same_device("h200", target_named("gh200-144gb")), "each has its row"
+    assert not same_device("no such device", target_named("h100"))
+
+
+def test_kindred_architectures() -> None:
+    for arch, other in (("sm_90a", "sm_90"), ("sm_121", "sm_120"), ("amx-bf16", "avx512-bf16")):
+        assert kindred(arch, other) and kindred(other, arch)
+    for arch, other in (("sm_90", "sm_90"), ("sm_90", "sm_100"), ("avx512", "avx512-bf16")):
+        assert not kindred(arch, other)

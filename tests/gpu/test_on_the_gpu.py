@@ -17,8 +17,8 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.device import target_of
-from gdn_ops.tuner.verify import gate_cases
-from gdn_ops.tuner.verify.accuracy_gate import verify
+from gdn_ops.verify import gate_cases
+from gdn_ops.verify.accuracy_gate import verify
 from tests.close import assert_close
 from tests.gdn_ops.ops.calls import call, expected
 

@@ -59,10 +59,10 @@ class Comparison:
         elif self.base.runs and self.base.key == self.head.key and not everything:
             self.found = (State.UNCHANGED, "")
         for side, described in (("base", self.base), ("head", self.head)):
-            if described.how == "fallback" and self.found is None:
-                self.notes.append(
-                    f"The {side} has no winner and runs on the default of plan torch."
-                )
+            untuned = described.how in ("default", "fallback")
+            if untuned and described.variant is not None and self.found is None:
+                plan = described.variant["plan"]
+                self.notes.append(f"The {side} has no winner and runs on plan {plan}'s default.")
 
     def judge(self, failure: Failure | None) -> None:
         """Take in what the accuracy gate says of the head."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -120,10 +121,14 @@ def describe(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verify(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare a variant with the recurrence in fp64; see ``gdn_ops.tuner.verify``."""
-    from gdn_ops.tuner.verify.accuracy_gate import run
-
-    return run(job)
+    """Compare a variant with the recurrence in fp64; see ``gdn_ops.verify``."""
+    # an older side has the gate in the tuner
+    name = (
+        "gdn_ops.verify" if importlib.util.find_spec("gdn_ops.verify") else "gdn_ops.tuner.verify"
+    )
+    gate = importlib.import_module(f"{name}.accuracy_gate")
+    verdict: dict[str, Any] = gate.run(job)
+    return verdict
 
 
 def measure(job: Mapping[str, Any]) -> dict[str, Any]:

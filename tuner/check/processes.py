@@ -13,8 +13,8 @@ from typing import Any
 from gdn_ops.codegen.errors import GdnError, shown
 from gdn_ops.results_path import RESULTS_VARIABLE
 from gdn_ops.tuner.check.sides import Side
-from gdn_ops.tuner.workers import worker
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+from gdn_ops.workers import worker
 
 PROBE = Path(__file__).with_name("probe.py")
 

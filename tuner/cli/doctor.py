@@ -84,7 +84,8 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.codegen.errors import ResultsError
     from gdn_ops.dispatch.results_file import exists
     from gdn_ops.dispatch.winners import read_winners
-    from gdn_ops.results_path import cache_folder, shipped_database, user_database
+    from gdn_ops.results_path import cache_folder, shipped_database, user_database, verified_file
+    from gdn_ops.verify.verified_file import VerifiedFile
 
     for name, path in (("your results", user_database()), ("shipped results", shipped_database())):
         if not exists(path):
@@ -96,6 +97,9 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             faults.append(str(error))
             yield name, str(path), "broken"
     folder = cache_folder()
+    file = VerifiedFile(verified_file())
+    right, wrong = file.counts()
+    yield "verified kernels", str(file.path), f"{right} right, {wrong} passed over on GPUs here"
     writable = _writable(folder)
     yield "rendered kernels", str(folder), "writable" if writable else "not writable"
     if not writable:

@@ -16,7 +16,7 @@ from gdn_ops.codegen.render import render
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.choice import FALLBACK
+from gdn_ops.dispatch.choice import FALLBACK, default_variants
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.report.printable import printable
 
@@ -89,10 +89,10 @@ def with_other_flags(problem: Problem) -> Iterator[Problem]:
 def _variants(variant: Variant, problem: Problem, target: Target) -> list[Variant]:
     """The variants that dispatch may choose for a problem, given the winner of a similar one.
 
-    On a CPU that is also the default variant of the plan that dispatch falls back to: it runs where
-    the winner does not, on other kinds of CPU and for packed sequences of one token.
+    On a CPU these are also the default variants of the plan that dispatch falls back to: they run
+    where the winner does not, on other kinds of CPU and for packed sequences of one token.
     """
-    found = [] if target.gpu else [Variant.default(FALLBACK, problem)]
+    found = [] if target.gpu else list(default_variants(FALLBACK, problem, target))
     with suppress(GdnError):  # the plan has other stages for this problem
         found.append(Variant.from_json(variant.to_json(), problem))
     return found

@@ -202,7 +202,9 @@ def _require_figures(trial: Trial) -> None:
 def _sound(environment: Environment) -> Environment:
     for name, value in asdict(environment).items():
         wanted = int if name in ("threads", "harness_version") else str
-        if not isinstance(value, wanted) and not (value is None and name in ("driver", "triton")):
+        if not isinstance(value, wanted) and not (
+            value is None and name in ("driver", "triton", "ptxas")
+        ):
             raise InvalidInput(f"{name} of the environment is {value!r:.60}")
     return environment
 

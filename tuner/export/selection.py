@@ -17,7 +17,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.results_file import exists
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.results_path import databases as database_paths
-from gdn_ops.tuner.check.static.compiler import ptxas_version
+from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.export.description import Denied, Description, ExportedWinner
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.models import TrialRow, utc_now
@@ -130,7 +130,8 @@ def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
     environment = store.environment(trial.environment_id)
     return ExportedWinner(
         winner=winner, problem=problem, variant=variant, sources=sources, trial=trial,
-        environment=environment, ptxas=installed_ptxas(winner.arch, environment.triton),
+        environment=environment,
+        ptxas=environment.ptxas or installed_ptxas(winner.arch, environment.triton),
     )  # fmt: skip
 
 
@@ -146,13 +147,7 @@ def _target(winner: Winner) -> Target:
 
 def installed_ptxas(arch: str, triton: str | None) -> str | None:
     """The version of ptxas in a version of Triton, if that one is installed."""
-    if triton is None or not arch.startswith("sm_"):
-        return None
-    try:
-        import triton as installed
-    except ImportError:
-        return None
-    return ptxas_version(arch) if installed.__version__ == triton else None
+    return ptxas_version(arch) if triton is not None and triton == triton_version() else None
 
 
 def _denied(winners: Sequence[ExportedWinner], target: str, stores: _Stores) -> tuple[Denied, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from gdn_ops.toolchain import driver_version, ptxas_version, triton_version
 
 HARNESS_VERSION = 1
 """To be raised when a change of the harness makes old times incomparable with new ones."""
@@ -22,8 +23,9 @@ class Environment:
     Args:
         device: model name of the CPU or GPU.
         arch: as the target names it, e.g. ``sm_90``.
-        driver: version of the GPU driver; None on a CPU or without NVML.
+        driver: version of the GPU driver; None on a CPU or if it is unknown.
         triton: None if it is not installed.
+        ptxas: version of NVIDIA's assembler; None for other devices.
         platform: system, machine and C library. The version of the operating system's kernel is
             left out, because every update would make all results stale.
         threads: PyTorch's CPU threads.
@@ -38,11 +40,16 @@ class Environment:
     platform: str
     threads: int
     harness_version: int = HARNESS_VERSION
+    ptxas: str | None = None
 
     @property
     def hash(self) -> str:
-        """A hash of the content, by which databases recognize the environment."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """A hash of the content, by which databases recognize the environment.
+
+        An unknown ptxas is left out, so that environments from before it was recorded keep theirs.
+        """
+        facts = {n: x for n, x in asdict(self).items() if (n, x) != ("ptxas", None)}
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -59,9 +66,10 @@ def fingerprint(device: str, *, arch: str) -> Environment:
     return Environment(
         device=torch.cuda.get_device_name(device) if gpu else cpu_model(),
         arch=arch,
-        driver=gpu_driver() if gpu else None,
+        driver=driver_version() if gpu else None,
         torch=str(torch.__version__),
-        triton=_triton_version(),
+        triton=triton_version(),
+        ptxas=ptxas_version(arch) if gpu else None,
         python=platform.python_version(),
         platform="-".join(
             part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part
@@ -78,28 +86,3 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
             if key.strip() == "model name" and value.strip():
                 return " ".join(value.split())
     return platform.processor() or platform.machine()
-
-
-def gpu_driver() -> str | None:
-    """The version of the NVIDIA driver, from NVML; None without NVML."""
-    if importlib.util.find_spec("pynvml") is None:
-        return None
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:  # no NVIDIA driver, e.g. an AMD machine
-        return None
-    try:
-        version = pynvml.nvmlSystemGetDriverVersion()
-    finally:
-        pynvml.nvmlShutdown()
-    return version.decode() if isinstance(version, bytes) else str(version)
-
-
-def _triton_version() -> str | None:
-    if importlib.util.find_spec("triton") is None:
-        return None
-    import triton
-
-    return str(triton.__version__)

@@ -15,16 +15,16 @@ import torch
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.inputs.rule_inputs import Layout, random_call
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
-from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
 from gdn_ops.tuner.measure.reference_run import reference_run
 from gdn_ops.tuner.measure.statistics import estimate
 from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
-from gdn_ops.tuner.verify.expected import inputs_of
+from gdn_ops.verify.expected import inputs_of
 
 REFERENCE = "reference"
 

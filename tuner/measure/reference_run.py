@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.inputs.pools import reference_step
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
-from gdn_ops.tuner.inputs.pools import reference_step
 from gdn_ops.tuner.measure.timers import Run
-from gdn_ops.tuner.verify.expected import gradients_of, inputs_of
+from gdn_ops.verify.expected import gradients_of, inputs_of
 
 
 def reference_run(problem: Problem, calls: list[Call]) -> Run:

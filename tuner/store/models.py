@@ -161,6 +161,7 @@ class EnvironmentRow(Base):
     driver: Mapped[str | None]
     torch: Mapped[str]
     triton: Mapped[str | None]
+    ptxas: Mapped[str | None]
     python: Mapped[str]
     platform: Mapped[str]
     threads: Mapped[int]

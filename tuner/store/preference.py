@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.store.models import EnvironmentRow, WinnerRow
 
-COMPARED = ("device", "driver", "triton", "torch", "threads", "python", "platform",
+COMPARED = ("device", "driver", "triton", "ptxas", "torch", "threads", "python", "platform",
             "harness_version")  # fmt: skip
 """What of an environment is named when two differ."""
 

@@ -132,7 +132,7 @@ class WorkerHarness:
         compilers: int,
         interruption: Interruption,
     ) -> None:
-        self._device, self._threads = device, threads
+        self._target, self._device, self._threads = target, device, threads
         self._interruption = interruption
         self._one = WorkerPool(1, threads=threads)
         self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
@@ -145,7 +145,15 @@ class WorkerHarness:
         return lambda: [_compiled(row) for row in rows()]
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
-        """Run the accuracy gate on the device."""
+        """Run the accuracy gate on the device, unless the variant failed at its first use there."""
+        if self._target.gpu:
+            # imports PyTorch, which commands that only read do without
+            from gdn_ops.verify.first_use import Subject, known
+
+            found = known(Subject(problem, variant), self._target)
+            if found is not None and not found.ok:
+                message = f"at its first use on {found.created[:10]}: {found.message}"
+                return Verdict(status=found.status, message=message)
         result = self._run(
             "verify",
             {

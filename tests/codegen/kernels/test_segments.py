@@ -16,7 +16,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.packing import packing_of
-from gdn_ops.tuner.verify.accuracy_gate import verify
+from gdn_ops.verify.accuracy_gate import verify
 from tests.close import assert_close
 from tests.codegen.kernels.segment_case import call_of, launcher_of, walked
 from tests.gdn_ops.ops.calls import call, expected

@@ -18,7 +18,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.tuner.verify.poison import poisoned_memory
+from gdn_ops.verify.poison import poisoned_memory
 from tests.codegen.kernels.split_case import torch_dtype
 
 SCALE = 0.37

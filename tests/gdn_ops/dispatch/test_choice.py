@@ -38,19 +38,69 @@ def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change
     return Winner(**(facts | change))
 
 
-def test_order_exact_then_nearest_then_same_arch_then_predicted_then_torch() -> None:
+def test_the_order_ends_with_defaults_and_plan_torch() -> None:
     near = replace(FORWARD, tokens=1024)
     rows = {
         "exact": winner(FORWARD),
         "nearest": winner(near),
         "same arch": winner(FORWARD, target="h100"),
+        "kindred arch": winner(FORWARD, target="a kin", arch="sm_90a"),
         "predicted": winner(FORWARD, provenance="predicted"),
     }
-    for how in ("exact", "nearest", "same arch", "predicted"):
+    for how in tuple(rows):
         assert choose(FORWARD, H200, WinnerTable(tuple(rows.values()))).how == how
         del rows[how]
-    choice = choose(FORWARD, H200, WinnerTable(()))
-    assert (choice.how, choice.variant.plan) == ("fallback", "torch")
+    wrong: list[str] = []
+
+    def faults(problem: Problem, variant: Variant) -> list[str]:
+        return ["it was wrong here"] if variant.plan in wrong else []
+
+    found = []
+    for _ in range(5):
+        choice = choose(FORWARD, H200, WinnerTable(()), faults=faults)
+        found.append((choice.how, choice.variant.plan))
+        wrong.append(choice.variant.plan)
+    assert found == [
+        ("default", "split"),
+        ("default", "fused"),
+        ("default", "fused1"),
+        ("default", "recurrent"),
+        ("fallback", "torch"),
+    ]
+    with pytest.raises(UnsupportedProblem, match=r"plan torch: it was wrong here"):
+        choose(FORWARD, H200, WinnerTable(()), faults=faults)
+
+
+def test_a_fault_of_a_winner_leads_to_the_next_one() -> None:
+    first, second = winner(FORWARD), winner(FORWARD, target="h100")
+    second = replace(second, variant=Variant.of("split", FORWARD, {"BT": 16}).to_json())
+
+    def faults(problem: Problem, variant: Variant) -> list[str]:
+        return ["failed here"] if dict(variant.interface)["BT"] == 32 else []
+
+    choice = choose(FORWARD, H200, WinnerTable((first, second)), faults=faults)
+    assert (choice.winner, choice.how) == (second, "same arch")
+    assert choice.refused[0].reasons == ("failed here",)
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype", "dot"),
+    [
+        ("amx-bf16", "bf16", "native"),
+        ("avx512-bf16", "bf16", "native"),
+        ("avx512", "bf16", "ieee"),
+        ("avx512-bf16", "fp16", "ieee"),
+        ("amx-bf16", "fp32", "ieee"),
+    ],
+)
+def test_a_cpus_defaults_follow_what_it_multiplies(arch: str, dtype: str, dot: str) -> None:
+    target = replace(target_named("cpu"), name=f"cpu-{arch}", arch=arch)
+    for problem in (FORWARD, FORWARD.backward(final_state=True)):
+        choice = choose(replace(problem, dtype=dtype), target, WinnerTable(()))
+        (stage,) = dict(choice.variant.stages)
+        assert (choice.how, choice.variant.config(stage)["dot"]) == ("fallback", dot)
+        forced = choose_forced(replace(problem, dtype=dtype), target, "torch")
+        assert forced.variant == choice.variant
 
 
 @pytest.mark.parametrize("forced", (None, "torch"))
@@ -74,7 +124,7 @@ def test_problems_of_a_bucket_have_one_variant(forced: str | None) -> None:
 
 def test_a_winner_of_another_arch_is_not_used() -> None:
     table = WinnerTable((winner(FORWARD, target="a100", arch="sm_80"),))
-    assert choose(FORWARD, H200, table).how == "fallback"
+    assert choose(FORWARD, H200, table).how == "default"
 
 
 def test_a_winner_that_cannot_run_is_refused_with_its_reason() -> None:
@@ -91,7 +141,7 @@ def test_gradients_have_their_own_winners() -> None:
     choice = choose(problem, H200, WinnerTable(rows))
     assert (choice.winner, choice.how) == (rows[1], "exact")
     assert "bwd_dh" in dict(choice.variant.stages)
-    assert choose(problem, H200, WinnerTable(rows[:1])).how == "fallback"
+    assert choose(problem, H200, WinnerTable(rows[:1])).how == "default"
 
 
 @pytest.mark.parametrize("plan", ["fused1"])

@@ -83,7 +83,7 @@ def test_a_model_is_explained_by_kinds_of_layers() -> None:
     text = str(gdn_ops.explain(model, lengths=[2048], batches=[], target="h200"))
     assert "blocks.{0,3}.mixer  forward-scalar-linear-N1-L2048" in text
     assert "blocks.{1,4}.mixer  forward-scalar-delta-N1-L2048" in text
-    assert text.endswith("2 problems on h200: 2 fallback")
+    assert text.endswith("2 problems on h200: 2 default")
 
 
 @pytest.mark.parametrize(

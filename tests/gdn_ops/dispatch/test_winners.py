@@ -17,15 +17,18 @@ import pytest
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.source_hash import source_hashes
+from gdn_ops.codegen.targets import measured_target, target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import read_only
-from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
+from gdn_ops.dispatch.winners import COLUMNS, LATER, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
 from tests.results import ENVIRONMENT, SOURCES, VARIANT, Bench
+
+H200 = target_named("h200")
 
 
 @pytest.fixture
@@ -41,9 +44,9 @@ def write(path: Path, *problems: Problem, **options: Any) -> Path:
     return bench.close()
 
 
-def hows(path: Path, problem: Problem, target: str = "h200", arch: str = "sm_90") -> list[str]:
-    table = load_winners([path])
-    return [how for _, how in table.candidates(problem.id(), problem.facts(), target, arch)]
+def hows(path: Path, problem: Problem, target: str = "h200") -> list[str]:
+    found = load_winners([path]).candidates(problem.id(), problem.facts(), target_named(target))
+    return [how for _, how in found]
 
 
 def test_a_layer_reads_what_the_tuner_wrote(path: Path) -> None:
@@ -110,16 +113,18 @@ def test_the_users_database_is_read_before_the_shipped_one(
     shipped = write(tmp_path / "shipped.db", FORWARD, median=1e-3)
     monkeypatch.setattr(module, "database_paths", lambda: (user, shipped))
     bucket = FORWARD.bucket()
-    found = load_winners().candidates(bucket.id(), bucket.facts(), "h200", "sm_90")
+    found = load_winners().candidates(bucket.id(), bucket.facts(), H200)
     assert [(w.database, how) for w, how in found] == [(user, "exact"), (shipped, "exact")]
 
 
-def test_the_order_is_exact_nearest_same_arch_predicted(path: Path) -> None:
+def test_the_order_is_exact_nearest_same_arch_kindred_predicted(path: Path) -> None:
     near = replace(FORWARD, tokens=512)
     bench = Bench(path)
     bench.win(FORWARD, target="h100", predicted=True)
     bench.win(replace(FORWARD, tokens=64), predicted=True)
     bench.win(FORWARD, target="a100", arch="sm_80")
+    bench.win(replace(FORWARD, tokens=32), target="a kin", arch="sm_90a", predicted=True)
+    bench.win(FORWARD, target="a kin", arch="sm_90a")
     bench.win(FORWARD, target="h100")
     bench.win(near, target="h100")
     bench.win(near)
@@ -127,14 +132,51 @@ def test_the_order_is_exact_nearest_same_arch_predicted(path: Path) -> None:
     bench.win(DECODE)
     bench.close()
     facts = FORWARD.bucket().facts()
-    found = load_winners([path]).candidates(FORWARD.bucket().id(), facts, "h200", "sm_90")
+    found = load_winners([path]).candidates(FORWARD.bucket().id(), facts, H200)
     assert [(how, w.target, w.facts["tokens"]) for w, how in found] == [
         ("exact", "h200", 128),
         ("nearest", "h200", 512),
         ("same arch", "h100", 128),
         ("same arch", "h100", 512),
+        ("kindred arch", "a kin", 128),
         ("predicted", "h200", 64),
     ]
+
+
+def test_a_winner_is_found_under_every_name_of_its_device(path: Path) -> None:
+    memory = 85_520_809_984
+    unknown = measured_target(
+        "NVIDIA H100 96GB", "nvidia", "sm_90", sms=132, memory=102_625_181_696
+    )
+    write(path, FORWARD, target="nvidia-h100-80gb-hbm3")
+    assert hows(path, FORWARD, target="h100") == ["exact"]
+    assert hows(path, FORWARD, target="h100-pcie") == ["same arch"]
+    table = load_winners([path])
+    renamed = measured_target("H800", "nvidia", "sm_90", sms=132, memory=memory)
+    ((_, how),) = table.candidates(FORWARD.id(), FORWARD.facts(), renamed)
+    assert how == "exact", "an alias"
+    ((_, how),) = table.candidates(FORWARD.id(), FORWARD.facts(), unknown)
+    assert how == "same arch", "other memory"
+    write(path, FORWARD, target="h100")
+    found = load_winners([path]).candidates(FORWARD.id(), FORWARD.facts(), target_named("h100"))
+    assert [w.target for w, _ in found] == ["h100", "nvidia-h100-80gb-hbm3"]
+
+
+def test_ptxas_is_part_of_the_environment_and_makes_a_winner_stale(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = FORWARD.bucket()
+    variant = Variant.default("torch", bucket)
+    bench = Bench(path, replace(ENVIRONMENT, ptxas="12.9.86"))
+    bench.win(FORWARD, variant=variant, sources=source_hashes(bucket, variant))
+    bench.close()
+    monkeypatch.setattr(module, "ptxas_version", lambda arch: "12.9.86")
+    (winner,) = read_winners(path).winners
+    assert (winner.driver, winner.ptxas, winner.stale) == ("590.1", "12.9.86", "")
+    monkeypatch.setattr(module, "ptxas_version", lambda arch: "13.1.80")
+    assert "ptxas 12.9.86, and 13.1.80 is installed" in read_winners(path).winners[0].stale
+    monkeypatch.setattr(module, "ptxas_version", lambda arch: None)
+    assert not read_winners(path).winners[0].stale, "unknown here"
 
 
 @pytest.mark.parametrize(
@@ -167,9 +209,9 @@ def test_the_nearest_bucket_comes_first(path: Path) -> None:
     write(path, replace(FORWARD, tokens=4096), replace(FORWARD, varlen=True, tokens=256))
     write(path, replace(FORWARD, tokens=512), FORWARD.backward(final_state=True))
     table = load_winners([path])
-    found = table.candidates(FORWARD.id(), FORWARD.facts(), "h200", "sm_90")
+    found = table.candidates(FORWARD.id(), FORWARD.facts(), H200)
     assert [winner.facts["tokens"] for winner, _ in found] == [256, 512, 4096]
-    assert hows(path, FORWARD, target="a100", arch="sm_80") == []
+    assert hows(path, FORWARD, target="a100") == []
 
 
 def test_a_winner_with_another_source_is_stale_but_usable(
@@ -178,9 +220,9 @@ def test_a_winner_with_another_source_is_stale_but_usable(
     bucket = FORWARD.bucket()
     variant = Variant.default("torch", bucket)
     write(path, FORWARD, variant=variant, sources=source_hashes(bucket, variant))
-    assert [w.stale for w in read_winners(path).winners] == [False]
+    assert [bool(w.stale) for w in read_winners(path).winners] == [False]
     write(path, FORWARD, variant=variant, sources={"torch_chunk": "of another template"})
-    assert [w.stale for w in read_winners(path).winners] == [True]
+    assert [bool(w.stale) for w in read_winners(path).winners] == [True]
     assert hows(path, FORWARD) == ["exact"]
 
 
@@ -189,7 +231,7 @@ def test_a_winner_with_an_unknown_or_unrenderable_source_is_stale(
     path: Path, sources: dict[str, str] | None
 ) -> None:
     write(path, FORWARD, sources=sources)  # of a variant whose axes are no more
-    assert [w.stale for w in read_winners(path).winners] == [True]
+    assert [bool(w.stale) for w in read_winners(path).winners] == [True]
 
 
 def test_reading_and_choosing_render_nothing(path: Path) -> None:
@@ -199,7 +241,7 @@ def test_reading_and_choosing_render_nothing(path: Path) -> None:
         "from gdn_ops.dispatch.winners import load_winners; from tests.problems import FORWARD\n"
         f"table = load_winners([Path({str(path)!r})])\n"
         "facts = FORWARD.bucket().facts()\n"
-        "(winner, _), = table.candidates(FORWARD.bucket().id(), facts, 'h200', 'sm_90')\n"
+        "(winner, _), = table.candidates(FORWARD.bucket().id(), facts, target_named('h200'))\n"
         "before = 'jinja2' in sys.modules; assert winner.stale\n"
         "print(before, 'jinja2' in sys.modules)"
     )
@@ -302,7 +344,7 @@ def endless(path: Path) -> None:
         connection.executescript(
             "DROP VIEW winners; CREATE VIEW winners AS "
             "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT n.x AS "
-            f"trial_id, {', '.join(f'0 AS {c}' for c in COLUMNS if c != 'trial_id')}, 0 AS sources "
+            f"trial_id, {', '.join(f'0 AS {c}' for c in (*COLUMNS, *LATER) if c != 'trial_id')} "
             "FROM n WHERE x < 0"
         )
 

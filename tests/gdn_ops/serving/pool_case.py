@@ -14,7 +14,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.mode import using
 from gdn_ops.reference import gated_delta_rule_reference
 from gdn_ops.serving import fused_sigmoid_gating_delta_rule_update
-from gdn_ops.tuner.verify.poison import poisoned_memory
+from gdn_ops.verify.poison import poisoned_memory
 from tests.close import assert_close
 
 SCALE = 0.37

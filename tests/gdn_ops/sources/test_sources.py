@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.rendered.collect import configs, defaults, problems
-from gdn_ops.codegen.errors import UnsupportedProblem
+from gdn_ops.codegen.errors import LaunchError, UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.render import render
@@ -19,8 +19,9 @@ from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import choose, choose_forced
 from gdn_ops.dispatch.winners import WinnerTable
-from gdn_ops.sources import origin
+from gdn_ops.sources import origin, templates
 from gdn_ops.sources.files import INDEX, Files
+from gdn_ops.sources.templates import Templates
 from tests.problems import FORWARD
 
 SERVED = replace(FORWARD, dtype="fp32")
@@ -102,3 +103,24 @@ def test_gdn_ops_itself_renders_every_source() -> None:
     )
     assert source == render(KERNELS["torch_chunk"], SERVED, variant.config("torch_chunk"))
     assert callable(module.torch_chunk)
+
+
+def test_without_a_writable_home_kernels_are_rendered_in_a_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setattr(templates, "cache_folder", lambda: tmp_path / "cache" / "gdn-ops")
+    monkeypatch.delenv("GDN_CACHE_DIR", raising=False)
+    templates._temporary_folder.cache_clear()
+    problem = replace(SERVED, V=37)  # a source that no other test has imported
+    config = Variant.default("torch", problem).config("torch_chunk")
+    given = KERNELS["torch_chunk"], problem
+    with pytest.warns(RuntimeWarning, match=r"set GDN_CACHE_DIR.*in a temporary folder") as caught:
+        for BT in (16, 32):
+            source, module = Templates().load(*given, {**config, "BT": BT}, interpret=False)
+            assert f"BT = {BT}" in source and hasattr(module, "torch_chunk")
+    assert len(caught) == 1
+    assert templates._temporary_folder().stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("GDN_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(LaunchError, match="set GDN_CACHE_DIR"):
+        Templates().load(*given, {**config, "BT": 128}, interpret=False)

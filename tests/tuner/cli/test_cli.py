@@ -111,6 +111,15 @@ def test_every_stage_but_those_of_pools_is_printed_with_some_options() -> None:
     assert beyond == {"pool_decode", "torch_pool"}
 
 
+def test_verify_has_nothing_to_check_on_a_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDN_VERIFY", "never")
+    assert run(["verify", "tiny", "--device", "cpu", "--again"]) == 0
+    assert capsys.readouterr().out.count("plain PyTorch") == 2
+    assert os.environ["GDN_VERIFY"] == "never", "--again holds for this command only"
+
+
 def test_version_prints_the_packages_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     out, error = capsys.readouterr()

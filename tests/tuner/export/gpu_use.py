@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -40,6 +41,7 @@ def main(folder: str, package: str) -> None:
         **{name: x.double() for name, x in step.items()}, initial_state=state.detach()
     )
     on_gpu: dict[str, Any] = {name: x.cuda() for name, x in step.items()}
+    os.environ["GDN_VERIFY"] = "first"  # the prefill and its gradients took enough time
     found, _ = library.fused_recurrent_gated_delta_rule(
         **on_gpu, initial_state=found_state.detach(), output_final_state=True
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -34,6 +35,7 @@ def test_a_library_for_a_gpu_runs_its_kernels(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", *command, "gdn_ops_lib_h200"],
         cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "GDN_VERIFY": "never", "GDN_CACHE_DIR": str(tmp_path / "cache")},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     kernels, *rest = run.stdout.splitlines()
@@ -43,5 +45,6 @@ def test_a_library_for_a_gpu_runs_its_kernels(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = "\n".join(rest)
     assert "exact winner: row" in said and f"{tmp_path}/site/gdn_ops_lib_h200/results.db" in said
+    assert "at its first use on h200 (sm_90)" in said, "by a child process of the library itself"
     assert "no plan can run" in said and "This library serves on h200 (sm_90):" in said
     assert "plan torch: this library has no source of stage torch_" in said

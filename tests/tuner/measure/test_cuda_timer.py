@@ -15,7 +15,7 @@ from gdn_ops.tuner.measure.interleaving import interleaved
 from gdn_ops.tuner.measure.measurement import REFERENCE, Pace
 from gdn_ops.tuner.measure.timers import CaptureError, cuda
 from gdn_ops.tuner.measure.timers.cuda import EAGER, GRAPH, CudaTimer
-from gdn_ops.tuner.workers.worker import status_of
+from gdn_ops.workers.worker import status_of
 
 LAUNCH, KERNEL = 0.003, 0.001
 """Seconds that an eager launch waits for the CPU, and that a call takes on the GPU."""

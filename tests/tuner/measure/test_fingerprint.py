@@ -35,9 +35,16 @@ def test_this_machine_as_a_cpu_target() -> None:
 
 def test_a_gpu_is_named_by_torch_and_its_driver_by_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
-    monkeypatch.setattr(module, "gpu_driver", lambda: "590.1")
+    monkeypatch.setattr(module, "driver_version", lambda: "590.1")
+    monkeypatch.setattr(module, "ptxas_version", lambda arch: f"12.9 for {arch}")
     found = fingerprint("cuda:1", arch="sm_90")
     assert (found.device, found.driver) == ("GPU at cuda:1", "590.1")
+    assert found.ptxas == "12.9 for sm_90"
+
+
+def test_an_unknown_ptxas_leaves_the_hash_of_older_environments_as_it_was() -> None:
+    assert ENVIRONMENT.ptxas is None
+    assert ENVIRONMENT.hash == "f6912c7dc442e5dcc753c6fdfaf91e47"
 
 
 @pytest.mark.parametrize(
@@ -55,8 +62,3 @@ def test_the_cpu_names_itself(tmp_path: Path, text: str | None, model: str | Non
     found = cpu_model(cpuinfo)
     assert found
     assert model is None or found == model
-
-
-def test_a_machine_without_nvml_has_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert module.gpu_driver() is None

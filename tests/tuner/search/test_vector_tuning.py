@@ -12,16 +12,16 @@ from gdn_ops import ops
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.inputs.recipes import Recipe
+from gdn_ops.inputs.rule_inputs import random_call
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import bind
 from gdn_ops.reference import log_decay
 from gdn_ops.tuner.cli import run
-from gdn_ops.tuner.inputs.recipes import Recipe
-from gdn_ops.tuner.inputs.rule_inputs import random_call
 from gdn_ops.tuner.measure.reference_run import reference_run
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
-from gdn_ops.tuner.verify.expected import expected, within_sequences
-from gdn_ops.tuner.verify.gate_cases import gate_cases
+from gdn_ops.verify.expected import expected, within_sequences
+from gdn_ops.verify.gate_cases import gate_cases
 from tests.close import assert_close
 from tests.tuner.cli.test_tune_cli import tuned
 

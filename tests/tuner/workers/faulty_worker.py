@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import CompileError, InvalidConfig, LaunchError
-from gdn_ops.tuner.workers.worker import JOBS, main
+from gdn_ops.tuner.workers.worker import JOBS
+from gdn_ops.workers.worker import main
 
 Payload = dict[str, Any]
 

@@ -11,9 +11,9 @@ from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.spaces.workloads import decode, pool, prefill, training
-from gdn_ops.tuner.verify.gate_cases import gate_cases
 from gdn_ops.tuner.workers.compilers import Compilers
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+from gdn_ops.verify.gate_cases import gate_cases
 
 
 @pytest.fixture

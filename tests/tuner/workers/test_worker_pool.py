@@ -137,7 +137,7 @@ def test_a_hang_at_the_end_is_the_jobs_own(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends by our kill, which must not pass for that of a system short of memory."""
-    monkeypatch.setattr("gdn_ops.tuner.workers.worker_process.EXIT_SECONDS", 0.2)
+    monkeypatch.setattr("gdn_ops.workers.worker_process.EXIT_SECONDS", 0.2)
     result = pool.one(job("linger"))
     assert (result.status, "a hang at its exit" in result.message) == ("crash", True)
     assert still_works(pool)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.toolchain import ptxas_version
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 
 SINCE, BEFORE = (3, 6), (3, 10)
 """The supported versions of Triton: those that pyproject.toml allows."""
 SECONDS = 60.0
 _VERSION = re.compile(r"""^__version__ = ["'](\d+)\.(\d+)([^"']*)["']""", re.MULTILINE)
-_RELEASE = re.compile(r"\bV(\d[\w.]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +115,5 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "triton": str(triton.__version__),
         "file": str(triton.__file__),
-        "ptxas": {arch: ptxas_version(arch) for arch in payload["archs"]},
+        "ptxas": {arch: ptxas_version(arch) or "" for arch in payload["archs"]},
     }
-
-
-def ptxas_version(arch: str) -> str:
-    """The version of the assembler that Triton uses for an architecture."""
-    if not arch.startswith("sm_"):
-        return ""
-    from triton.backends.nvidia.compiler import get_ptxas_version
-
-    text = str(get_ptxas_version(int(arch.removeprefix("sm_"))))
-    found = _RELEASE.search(text)
-    return found[1] if found else text.strip()

@@ -110,7 +110,7 @@ def _metadata(space: SearchedSpace) -> dict[str, Any]:
             "device_query": {
                 "device": environment.device,
                 "driver": environment.driver,
-                "ptxas": installed_ptxas(environment.arch, environment.triton),
+                "ptxas": environment.ptxas or installed_ptxas(environment.arch, environment.triton),
                 "threads": environment.threads,
                 "harness_version": environment.harness_version,
             },

@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import POOL_FACTS, Problem
+from gdn_ops.inputs.recipes import normal, uniform
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.reference import l2norm, log_decay, recurrent_reference
-from gdn_ops.tuner.inputs.recipes import normal, uniform
 
 STATE_SIZE = 0.1
 """Standard deviation of a state's elements."""

@@ -7,9 +7,9 @@ import torch
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import poisoned_memory
+from gdn_ops.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.verify.gate_cases import Case, first_use_cases, gate_cases
+from gdn_ops.verify.poison import poisoned_memory
 
 PROBLEM = Problem(
     op="forward", H=16, HV=32, K=128, V=64, dtype="bf16", tokens=4096, sequences=2,
@@ -144,3 +144,21 @@ def test_poisoned_memory_is_nan_and_guarded_until_it_ends() -> None:
         floats[0].as_strided((7,), (1,))[6] = 1.0
         assert guards.overwritten() == "it writes past the end of a tensor [2, 3]"
     assert (torch.empty, torch.empty_like, torch.Tensor.new_empty) == allocators
+
+
+@pytest.mark.parametrize("op", ["forward", "backward", "decode", "pool"])
+@pytest.mark.parametrize("varlen", [False, True])
+def test_a_first_use_runs_few_small_cases_of_the_kernels_at_hand(op: str, varlen: bool) -> None:
+    states = {"initial_state": True} if op in ("decode", "pool") else {}
+    problem = replace(PROBLEM, op=op, varlen=varlen, **states)
+    cases = first_use_cases(problem, BT=64)
+    assert {case.problem.without_sizes() for case in cases} == {problem.without_sizes()}
+    assert cases[0].every_repeat and 3 <= len(cases) <= 8
+    assert max(case.problem.tokens for case in cases) <= 4 * 64 + 5
+    assert {"strong", "open"} <= {case.recipe.gate for case in cases}
+    if op in ("forward", "backward"):
+        assert max(lengths(cases)) > 2 * 64, "loops over chunks reach their steady state"
+        assert (0 in lengths(cases)) == varlen
+    with_segments = first_use_cases(problem, BT=64, segment=256)
+    if op in ("forward", "backward"):
+        assert max(lengths(with_segments)) == 261

@@ -11,12 +11,12 @@ from torch import Tensor
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.inputs.pools import STATE_SIZE, on_pool, without_pool
+from gdn_ops.inputs.recipes import BETAS, GATES, Recipe, normal, unit_rows
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.packing import Packing, packing_of
 from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.reference import log_decay
-from gdn_ops.tuner.inputs.pools import STATE_SIZE, on_pool, without_pool
-from gdn_ops.tuner.inputs.recipes import BETAS, GATES, Recipe, normal, unit_rows
 
 
 @dataclass(frozen=True)

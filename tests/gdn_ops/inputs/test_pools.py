@@ -13,13 +13,13 @@ import torch
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.inputs.recipes import Recipe
+from gdn_ops.inputs.rule_inputs import random_call
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
-from gdn_ops.tuner.inputs.recipes import Recipe
-from gdn_ops.tuner.inputs.rule_inputs import random_call
 from gdn_ops.tuner.measure.measurement import run
 from gdn_ops.tuner.spaces.workloads import pool, problem_of
-from gdn_ops.tuner.verify.accuracy_gate import verify
+from gdn_ops.verify.accuracy_gate import verify
 
 DECODE = pool(sequences=4, H=2, HV=4, K=20, V=12)
 VERIFY = pool(sequences=4, drafts=2, H=2, HV=4, K=20, V=12, state_dtype="fp32")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from time import perf_counter, sleep
 from typing import Any
 
 import torch
@@ -11,19 +12,23 @@ from torch import Tensor
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.inputs.pools import outputs_of
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
-from gdn_ops.tuner.inputs.pools import outputs_of
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
-from gdn_ops.tuner.verify.expected import Expected, expected, inputs_of, within_sequences
-from gdn_ops.tuner.verify.gate_cases import Case, gate_cases
-from gdn_ops.tuner.verify.poison import poisoned_memory, surrounded_by_nan
+from gdn_ops.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.verify.expected import Expected, expected, inputs_of, within_sequences
+from gdn_ops.verify.gate_cases import Case, first_use_cases, gate_cases
+from gdn_ops.verify.poison import poisoned_memory, surrounded_by_nan
 
 POOL = ("pool", "slots", "accepted")
 """Further inputs of a call on a pool; ``pools.outputs_of`` restores the slots that it writes."""
 REPEATS = 2
 """Runs of a case that does not ask for every repeat."""
+HANG_SECONDS = 20.0
+"""A kernel that runs longer on a case of a first use is taken to hang; they take milliseconds."""
+COMPILING = 2
+"""Cases at first use whose kernels are compiled: ragged ones, and those with whole chunks."""
 STATUSES = ("ok", "nondeterministic", "wrong")
 
 
@@ -100,7 +105,7 @@ def verify(
     cases = gate_cases(
         problem,
         BT=chunk_size(variant),
-        segment=chunk_size(variant) * int(dict(variant.interface).get("SEG", 0)),
+        segment=_segment(variant),
         gpu=torch.device(device).type != "cpu",
         interpret=interpret,
     )
@@ -115,6 +120,63 @@ def verify(
                 )
             results.append(_examine(case, launcher, expected(case, device), times))
     return _gate_result(results)
+
+
+def verify_first_use(
+    problem: Problem, variant: Variant, *, device: str, seconds: float
+) -> GateResult:
+    """Run a variant on a few small cases, as ``verify`` does on all, before its first use.
+
+    Its status may also be ``timeout``, if a kernel hangs.
+
+    Args:
+        device: a GPU.
+        seconds: no case is started after so many seconds. The first ones do not count, because
+            their kernels are compiled first.
+    """
+    cases = first_use_cases(problem, BT=chunk_size(variant), segment=_segment(variant))
+    results: list[CaseResult] = []
+    start = perf_counter()
+    with torch.no_grad():
+        for case in cases:
+            if len(results) >= COMPILING and perf_counter() > start + seconds:
+                break
+            launcher, right = bind(case.problem, variant), expected(case, device)
+            if len(results) < COMPILING and not _finishes(launcher, right.call, device):
+                fault = f"{case.name!r}: its kernels have not finished after {HANG_SECONDS:g} s"
+                return GateResult("timeout", {}, tuple(results), fault)
+            results.append(_examine(case, launcher, right, REPEATS))
+            if results[-1].status != "ok":
+                break
+            if len(results) <= COMPILING:
+                start = perf_counter()
+    return _gate_result(results)
+
+
+def _finishes(launcher: Launcher, call: Call, device: str) -> bool:
+    """Whether the kernels of a call end in time; compiling them, which comes first, may be slow."""
+    call = surrounded_by_nan(call)  # a pool is written to
+    if launcher.problem.op == "backward":
+        launcher.gradients(call)
+    else:
+        launcher(call)
+    done, end = _done(device), perf_counter() + HANG_SECONDS
+    while not done():
+        if perf_counter() > end:
+            return False
+        sleep(1e-3)
+    return True
+
+
+def _done(device: str) -> Callable[[], bool]:
+    """Return what tells whether a GPU has done all that it was given until now."""
+    query: Callable[[], bool] = torch.cuda.current_stream(device).record_event().query
+    return query
+
+
+def _segment(variant: Variant) -> int:
+    """Tokens per segment of a variant that cuts sequences into segments, else 0."""
+    return chunk_size(variant) * int(dict(variant.interface).get("SEG", 0))
 
 
 def chunk_size(variant: Variant) -> int:

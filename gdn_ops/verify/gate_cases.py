@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.tuner.inputs.recipes import GATES, Recipe
-from gdn_ops.tuner.inputs.rule_inputs import Layout
+from gdn_ops.inputs.recipes import GATES, Recipe
+from gdn_ops.inputs.rule_inputs import Layout
 
 CHUNK = 64
 """Chunk size assumed for a variant without one."""
@@ -19,6 +19,8 @@ SEVERAL = 401
 LONG = 1500
 FEW = 6
 """Tokens of a case about values in the interpreter, for a variant without chunks."""
+MULTIPLE = 16
+"""Tokens of a case at first use, for a variant without chunks."""
 HARD_SLACK = 2.5
 """Slack of cases in which nothing damps rounding errors.
 
@@ -74,6 +76,35 @@ def gate_cases(
     if not interpret:
         return tuple(_few_heads(case) for case in cases)
     return tuple(_cheap(case) for case in cases)
+
+
+def first_use_cases(problem: Problem, *, BT: int = 0, segment: int = 0) -> tuple[Case, ...]:
+    """List the few small cases of a problem that a variant must pass before its first use.
+
+    They run the kernels that the problem's calls will run, and no others, so that nothing is
+    compiled in vain. The first case has several chunks and a ragged end; the others have the values
+    on which kernels fail most often, and numbers of tokens that are multiples of 16, for which
+    Triton compiles apart.
+
+    Args:
+        problem, BT, segment: as for ``gate_cases``.
+    """
+    if problem.op == "decode":
+        first = _case(problem, "five sequences", *[1] * 5, every_repeat=True)
+        tokens = 1
+    elif problem.op == "pool":
+        return tuple(_pool(problem))[1:]
+    else:
+        tokens = (BT or CHUNK) + 5
+        name = "several chunks and a ragged end"
+        first = _case(problem, name, 4 * BT + 5 if BT else tokens, every_repeat=True)
+        if problem.varlen:
+            lengths = (1, 0, 2 * BT + 5, 0, BT) if BT else (1, 0, 29, 0, 13)
+            name = "empty, short and ragged sequences with unused tokens at the end"
+            first = _case(problem, name, *lengths, tail=3, every_repeat=True)
+        tokens = 2 * BT or MULTIPLE
+    segments = _segments(problem, segment, interpret=True) if segment else ()
+    return (first, *segments, *_values(problem, tokens))
 
 
 def _chunked(problem: Problem, BT: int, gpu: bool) -> Iterator[Case]:

@@ -11,17 +11,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gdn_ops.inputs.pools import expected_outputs
+from gdn_ops.inputs.rule_inputs import random_call
 from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call
 from gdn_ops.launch.packing import Packing
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.reference import chunkwise_reference, log_decay, recurrent_reference
-from gdn_ops.tuner.inputs.pools import expected_outputs
-from gdn_ops.tuner.inputs.rule_inputs import random_call
-from gdn_ops.tuner.verify.gate_cases import Case
+from gdn_ops.verify.gate_cases import Case
 
-KEPT_TOKENS = 450
-"""With more tokens, gradients come from the chunkwise form, for which autograd keeps one state per
-chunk and not per token. In float64 both forms agree."""
+KEPT_BYTES = 256 << 20
+"""If the states of all tokens take more, gradients come from the chunkwise form, for which autograd
+keeps one state per chunk and not per token. In float64 both forms agree."""
 TOKEN_OUTPUTS = ("o", *(f"d{name}" for name in TOKEN_INPUTS))
 """Outputs with a value for each token."""
 
@@ -98,7 +98,8 @@ def _recurrence(
     """o and ht; packed sequences are computed one by one."""
     q, k, v = (inputs[name] for name in ("q", "k", "v"))
     g, beta, h0 = (inputs.get(name) for name in ("g", "beta", "h0"))
-    long = torch.is_grad_enabled() and q.shape[1] > KEPT_TOKENS
+    states = 8 * q.shape[0] * q.shape[1] * v.shape[2] * q.shape[3] * v.shape[3]
+    long = torch.is_grad_enabled() and states > KEPT_BYTES
     form = chunkwise_reference if long else recurrent_reference
     rule = partial(form, delta=beta is not None)
     if g is not None and "A_log" in inputs:

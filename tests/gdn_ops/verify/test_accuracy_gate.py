@@ -15,8 +15,10 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.sources import templates
-from gdn_ops.tuner.verify.accuracy import NOT_FINITE
-from gdn_ops.tuner.verify.accuracy_gate import GateResult, run, verify
+from gdn_ops.verify import accuracy_gate
+from gdn_ops.verify.accuracy import NOT_FINITE
+from gdn_ops.verify.accuracy_gate import COMPILING, GateResult, run, verify, verify_first_use
+from gdn_ops.verify.gate_cases import first_use_cases
 
 PROBLEM = Problem(
     op="forward", H=4, HV=8, K=32, V=20, dtype="fp32", tokens=512, sequences=1, final_state=True
@@ -252,3 +254,30 @@ def neumann(call: Any, BT: int = 64) -> GIVES_BACK:
         o.append(call.scale * (gc.exp() * (q_c @ S) + ((q_c @ k_c.mT) * decay) @ u))
         S = gc[:, :, -1:].exp() * S + (k_c * (gc[:, :, -1:] - gc).exp()).mT @ u
     return torch.cat(o, 2).transpose(1, 2), S
+
+
+@pytest.mark.parametrize("problem", [TINY, TINY.backward(final_state=True), DECODE])
+def test_a_first_use_is_short_and_finds_what_is_wrong_or_hangs(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = Variant.default("torch", problem)
+    listed = len(first_use_cases(problem, BT=accuracy_gate.chunk_size(variant)))
+
+    def checked(seconds: float) -> GateResult:
+        return verify_first_use(problem, variant, device="cpu", seconds=seconds)
+
+    monkeypatch.setattr(accuracy_gate, "_done", lambda device: lambda: True)
+    in_time, late = checked(60.0), checked(0.0)
+    assert (in_time.status, len(in_time.cases)) == ("ok", listed)
+    assert (late.status, len(late.cases)) == ("ok", COMPILING)
+    monkeypatch.setattr(accuracy_gate, "_done", lambda device: lambda: False)
+    monkeypatch.setattr(accuracy_gate, "HANG_SECONDS", 0.01)
+    hung = checked(60.0)
+    assert hung.status == "timeout" and "have not finished after 0.01 s" in hung.message
+    monkeypatch.setattr(accuracy_gate, "_done", lambda device: lambda: True)
+    breaking(monkeypatch, lambda values: values[variant_output(problem)].mul_(1.01))
+    assert checked(60.0).status == "wrong"
+
+
+def variant_output(problem: Problem) -> str:
+    return "dq" if problem.op == "backward" else "o"

@@ -15,6 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from gdn_ops.results_path import variables
+
 MAX_PRINTED = 2000
 """Characters kept of the start, and of the end, of what a worker printed."""
 EXIT_SECONDS = 10.0
@@ -29,7 +31,7 @@ class WorkerProcess:
     """One worker. It has a process group of its own, so that Ctrl-C only reaches the parent.
 
     Args:
-        command: arguments of Python that run ``gdn_ops.tuner.workers.worker`` or what has the same
+        command: arguments of Python that run ``gdn_ops.workers.worker.main`` or what has the same
             protocol; the parent's process id is added to them.
         env: environment variables of the child.
     """
@@ -137,7 +139,7 @@ def environment(
         cache: Triton's cache folder; None for the user's.
         extra: further variables, which override the others.
     """
-    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    env = {name: value for name, value in variables().items() if name != "TRITON_INTERPRET"}
     if interpret:
         env["TRITON_INTERPRET"] = "1"
     if threads is not None:

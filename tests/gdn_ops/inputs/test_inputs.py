@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.errors import InvalidInput
+from gdn_ops.inputs.recipes import Recipe
+from gdn_ops.inputs.rule_inputs import Layout, random_call
 from gdn_ops.launch.call import Call
 from gdn_ops.reference import log_decay
-from gdn_ops.tuner.inputs.recipes import Recipe
-from gdn_ops.tuner.inputs.rule_inputs import Layout, random_call
 
 PROBLEM = Problem(
     op="forward", H=2, HV=4, K=20, V=12, dtype="bf16", tokens=96, sequences=3, initial_state=True

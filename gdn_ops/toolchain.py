@@ -1,0 +1,75 @@
+"""The versions of what turns a rendered kernel into machine code: driver, Triton, ptxas."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+NVIDIA_MODULE = Path("/proc/driver/nvidia/version")
+AMD_MODULE = Path("/sys/module/amdgpu/version")
+_RELEASE = re.compile(r"\bV(\d[\w.]*)")
+_MODULE = re.compile(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s")
+
+
+def triton_version() -> str | None:
+    """The version of Triton; None if it is not installed."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    import triton
+
+    return str(triton.__version__)
+
+
+@cache
+def ptxas_version(arch: str) -> str | None:
+    """The version of the assembler that Triton uses for an architecture.
+
+    None for architectures that are not NVIDIA's, and if Triton or its assembler is missing.
+    """
+    if not arch.startswith("sm_") or importlib.util.find_spec("triton") is None:
+        return None
+    from triton.backends.nvidia.compiler import get_ptxas_version
+
+    try:
+        text = str(get_ptxas_version(int(arch.removeprefix("sm_").rstrip("af"))))
+    except (OSError, RuntimeError, ValueError):
+        return None
+    found = _RELEASE.search(text)
+    return found[1] if found else text.strip()
+
+
+@cache
+def driver_version() -> str | None:
+    """The version of the GPU's driver on this machine; None if there is none, or it is unknown."""
+    try:
+        found = _MODULE.search(NVIDIA_MODULE.read_text(errors="replace"))
+        if found:
+            return found[1]
+    except OSError:
+        pass
+    of_library = _nvml_version()
+    if of_library is not None:
+        return of_library
+    try:
+        return AMD_MODULE.read_text(errors="replace").strip() or None
+    except OSError:
+        return None
+
+
+def _nvml_version() -> str | None:
+    """The driver's version by NVIDIA's management library, which comes with the driver."""
+    for name in ("libnvidia-ml.so.1", "nvml.dll"):
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        if library.nvmlInit_v2() != 0:
+            continue
+        text = ctypes.create_string_buffer(96)
+        failed = library.nvmlSystemGetDriverVersion(text, len(text))
+        library.nvmlShutdown()
+        return None if failed else text.value.decode(errors="replace")
+    return None

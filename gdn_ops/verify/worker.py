@@ -1,0 +1,44 @@
+"""A child process that verifies variants before their first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.workers.worker import main
+
+SECONDS = 1.0
+"""For all cases after the first ones, whose kernels are compiled."""
+JOBS = {"ready": "gdn_ops.verify.worker:ready", "check": "gdn_ops.verify.worker:check"}
+
+
+def ready(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Find out whether this process can use the device at all; raises if it cannot."""
+    import torch
+    import triton  # noqa: F401
+
+    return {"sum": torch.ones(2, device=payload["device"]).sum().item()}
+
+
+def check(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Verify one variant; see ``verify_first_use``.
+
+    Args:
+        payload: device, problem (facts) and variant (JSON).
+
+    Raises:
+        GdnError: problem or variant cannot be read, rendered, compiled or launched.
+    """
+    from gdn_ops.verify.accuracy_gate import verify_first_use
+
+    problem = Problem.from_facts(payload["problem"])
+    variant = Variant.from_json(payload["variant"], problem)
+    found = verify_first_use(problem, variant, device=payload["device"], seconds=SECONDS)
+    return asdict(found)
+
+
+if __name__ == "__main__":
+    main(JOBS)

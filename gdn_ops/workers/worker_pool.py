@@ -1,0 +1,261 @@
+"""WorkerPool: runs jobs in child processes, which may crash, hang or run out of memory."""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from gdn_ops.workers.worker_process import GarbledAnswer, WorkerProcess, environment
+
+Pool = TypeVar("Pool", bound="WorkerPool")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job.
+
+    Args:
+        kind: a name that the worker's module gives to a job.
+        payload: the argument of its function, a JSON object.
+        timeout: seconds after which it is killed; the start of a new worker counts too.
+        tag: anything that the caller wants to find on the result; it is not sent to the worker.
+    """
+
+    kind: str
+    payload: Mapping[str, Any]
+    timeout: float = 60.0
+    tag: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """How a job ended.
+
+    Args:
+        status: ``ok``, ``compile-error``, ``invalid``, ``oom``, ``fault``, ``error``, ``timeout``
+            or ``crash``; ``fault`` is a fault of the environment, not of the job.
+        payload: what its function returned, if ``ok``.
+        message: why it is not ``ok``, in a sentence.
+        stderr: what it printed; if it is long, only its start and end.
+        seconds: how long it ran.
+    """
+
+    job: Job
+    status: str
+    payload: dict[str, Any] | None = None
+    message: str = ""
+    stderr: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass
+class _Slot:
+    """A worker of the pool: its process, once it was needed, and its current job."""
+
+    env: Mapping[str, str]
+    process: WorkerProcess | None = None
+    job: Job | None = None
+    start: float = field(default=0.0)
+
+
+class WorkerPool:
+    """Runs jobs in parallel in child processes, which start when first needed and run many jobs.
+
+    Use it as a context manager: the end of the block kills the child processes. On Linux they also
+    end with the thread that started them, so use a pool from one thread.
+
+    Args:
+        size: number of workers.
+        interpret: run kernels in Triton's interpreter.
+        threads: OpenMP threads of each worker; None for the library's default.
+        cache: folder in which each worker has a Triton cache of its own; None shares the user's.
+        env: further environment variables.
+        module: module that ``python -m`` runs as a worker.
+        command: arguments of Python that run a worker, instead of a module.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        interpret: bool = False,
+        threads: int | None = None,
+        cache: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        module: str = "",
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self._command = ("-m", module) if command is None else tuple(command)
+        self._slots = [
+            _Slot(
+                environment(
+                    interpret=interpret,
+                    threads=threads,
+                    cache=None if cache is None else cache / f"worker-{i}",
+                    extra=env or {},
+                )
+            )
+            for i in range(size)
+        ]
+
+    def __enter__(self: Pool) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the running workers."""
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Yield each job's result as it finishes, in any order.
+
+        A job is taken from ``jobs`` only when a worker is free for it, so each job of a pool with
+        one worker may depend on the result before it. Closing the iterator kills running jobs.
+
+        Raises:
+            RuntimeError: the pool is still running other jobs.
+        """
+        yield from self.start(jobs)
+
+    def start(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Like ``run``, but when this returns, as many jobs as there are workers are running.
+
+        Further jobs start while the results are read. Read all of them, or close the pool.
+
+        Raises:
+            RuntimeError: the pool is still running other jobs.
+        """
+        if self._busy():
+            raise RuntimeError(
+                "this pool is running other jobs; read all their results or use another pool."
+            )
+        waiting = iter(jobs)
+        self._fill(waiting)
+        return self._results(waiting)
+
+    def one(self, job: Job) -> JobResult:
+        """Run one job and wait for it."""
+        (result,) = self.run([job])
+        return result
+
+    def close(self) -> None:
+        """Kill every worker; the pool can be used again."""
+        for slot in self._slots:
+            _kill(slot)
+
+    def _results(self, waiting: Iterator[Job]) -> Iterator[JobResult]:
+        try:
+            while self._busy():
+                yield from self._finished()
+                self._fill(waiting)
+        finally:
+            for slot in self._busy():
+                _kill(slot)
+
+    def _busy(self) -> list[_Slot]:
+        return [slot for slot in self._slots if slot.job is not None]
+
+    def _fill(self, waiting: Iterator[Job]) -> None:
+        for slot in self._slots:
+            if slot.job is None:
+                job = next(waiting, None)
+                if job is None:
+                    return
+                self._start(slot, job)
+
+    def _start(self, slot: _Slot, job: Job) -> None:
+        if slot.process is not None and not slot.process.alive:
+            _kill(slot)
+        if slot.process is None:
+            slot.process = WorkerProcess(self._command, slot.env)
+        slot.job, slot.start = job, time.monotonic()
+        slot.process.send(job.kind, job.payload)
+
+    def _finished(self) -> list[JobResult]:
+        """Wait until a job finishes, crashes or exceeds its time limit, which kills it."""
+        busy = self._busy()
+        late = min(_deadline(slot) for slot in busy)
+        streams = [slot.process for slot in busy if slot.process is not None]
+        ready, _, _ = select.select(streams, [], [], max(0.0, late - time.monotonic()))
+        results = []
+        for slot in busy:
+            if slot.process in ready:
+                results.append(_answer(slot))
+            elif time.monotonic() >= _deadline(slot):
+                results.append(_timeout(slot))
+        return [result for result in results if result is not None]
+
+
+def _deadline(slot: _Slot) -> float:
+    assert slot.job is not None
+    return slot.start + slot.job.timeout
+
+
+def _answer(slot: _Slot) -> JobResult | None:
+    """Read a worker's answer; None if it is incomplete. A closed stream means a crash."""
+    assert slot.process is not None and slot.job is not None
+    process, job = slot.process, slot.job
+    try:
+        answer = process.receive()
+    except EOFError:
+        seconds, stderr = time.monotonic() - slot.start, process.stderr()
+        status, message = _cause_of_death(process.wait_for_exit(), stderr)
+        slot.process = slot.job = None
+        return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
+    except GarbledAnswer as error:
+        seconds, stderr = time.monotonic() - slot.start, process.stderr()
+        _kill(slot)
+        return JobResult(
+            job=job, status="crash", message=str(error), stderr=stderr, seconds=seconds
+        )
+    if answer is None:
+        return None
+    slot.job = None
+    result = JobResult(job=job, stderr=process.stderr(), **answer)
+    if result.status not in ("ok", "compile-error"):
+        # after an illegal address every later call in the GPU context fails: use a new process
+        process.kill()
+        slot.process = None
+    return result
+
+
+def _timeout(slot: _Slot) -> JobResult:
+    assert slot.process is not None and slot.job is not None
+    job, seconds, stderr = slot.job, time.monotonic() - slot.start, slot.process.stderr()
+    _kill(slot)
+    message = f"killed after {job.timeout:g} seconds, the time limit of this {job.kind} job"
+    return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
+
+
+def _cause_of_death(death: str, stderr: str) -> tuple[str, str]:
+    """Status and message of a crash: the last line it printed that looks like a cause."""
+    if death == "SIGKILL":
+        return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"
+    words = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in words if re.search("error|fatal|assert", line, re.IGNORECASE)]
+    last = (telling or words or ["it printed nothing"])[-1]
+    return "crash", f"the worker died of {death}: {last}"
+
+
+def _kill(slot: _Slot) -> None:
+    if slot.process is not None:
+        slot.process.kill()
+    slot.process = slot.job = None

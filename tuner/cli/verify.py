@@ -1,0 +1,96 @@
+"""``gdn verify``: checks ahead what calls would check at their first use."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.shared_options import with_options
+
+DEFAULT_WORKLOAD = "quickstart"
+
+
+@with_options(model=ModelOptions)
+def verify(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
+            f"{DEFAULT_WORKLOAD}."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
+    ] = "auto",
+    again: Annotated[
+        bool, typer.Option("--again", help="Also check what was checked here before.")
+    ] = False,
+    *,
+    model: ModelOptions,
+) -> int:
+    """Check the kernels of a workload or model on this machine before the first call does.
+
+    A kernel that was never verified on a GPU with its driver, Triton and ptxas is checked there
+    before its first result: its outputs are compared with the recurrence in fp64, and two runs with
+    each other. This takes a second per kernel and the time to compile it, in a child process. The
+    result is kept for all processes of this machine. The environment variable GDN_VERIFY says when
+    calls check: first (the default), always (in each process) or never.
+
+    A kernel that fails is passed over from then on, and the next choice is checked and taken. Exits
+    with 1 if a kernel failed.
+
+    Examples:
+
+        gdn verify
+
+        gdn verify serving --device cuda:1
+
+        gdn verify --model Qwen3.5-9B/config.json --serving
+
+        gdn verify prefill --again
+    """
+    import torch
+
+    from gdn_ops.dispatch.bindings import sound_choices_for
+    from gdn_ops.dispatch.first_use import standing
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.session import device_named
+
+    chosen = model.workload(workload, DEFAULT_WORKLOAD)
+    assert chosen is not None
+    problems = chosen.problems
+    where = torch.device(device_named(device))
+    with warnings.catch_warnings(record=True) as caught, _policy("always" if again else None):
+        warnings.simplefilter("always")
+        choices = sound_choices_for(problems, where)
+    rows = [(c.problem.id(), c.variant.id, c.how, standing(c).text) for c in choices]
+    console.table(("problem", "variant", "how", "check"), rows)
+    for warning in caught:
+        console.fail(str(warning.message))
+    return 1 if caught else 0
+
+
+@contextmanager
+def _policy(name: str | None) -> Iterator[None]:
+    """Within the block calls verify by another policy, if a name is given."""
+    from gdn_ops.dispatch.bindings import refresh
+    from gdn_ops.results_path import VERIFY_VARIABLE
+
+    before = os.environ.get(VERIFY_VARIABLE)
+    if name is not None:
+        os.environ[VERIFY_VARIABLE] = name
+        refresh()
+    try:
+        yield
+    finally:
+        if name is not None:
+            os.environ.pop(VERIFY_VARIABLE)
+            if before is not None:
+                os.environ[VERIFY_VARIABLE] = before
+            refresh()
