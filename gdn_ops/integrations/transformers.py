@@ -63,7 +63,7 @@ def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
                     yield owner, prefix + name, rule
 
 
-def _chunk(
+def chunk(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -71,10 +71,11 @@ def _chunk(
     beta: Tensor,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
+    """``chunk_gated_delta_rule`` as transformers' layers call it."""
     return chunk_gated_delta_rule(query, key, value, g, beta, **_shared(arguments))
 
 
-def _recurrent(
+def recurrent(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -82,12 +83,13 @@ def _recurrent(
     beta: Tensor,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
+    """``fused_recurrent_gated_delta_rule`` as transformers' layers call it."""
     return fused_recurrent_gated_delta_rule(query, key, value, g=g, beta=beta, **_shared(arguments))
 
 
 _RULES: dict[str, Rule] = {
-    "chunk_gated_delta_rule": _chunk,
-    "recurrent_gated_delta_rule": _recurrent,
+    "chunk_gated_delta_rule": chunk,
+    "recurrent_gated_delta_rule": recurrent,
 }
 _SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu_seqlens")
 
