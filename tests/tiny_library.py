@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,20 @@ K, V = 16, 24
 
 def tiny_database(path: Path) -> Path:
     """A database with a winner for prefill and decode of each pair of heads, in fp32."""
-    bench = Bench(path, CPU)
-    for H, HV in HEADS:
+    return database(path, target="cpu-avx2", arch="avx2", heads=HEADS, K=K, V=V)
+
+
+def database(
+    path: Path, *, target: str, arch: str, heads: Iterable[tuple[int, int]], K: int, V: int
+) -> Path:
+    """The same for another target and other head dims."""
+    bench = Bench(path, replace(CPU, arch=arch))
+    for H, HV in heads:
         for op, tokens in (("forward", 64), ("decode", 1)):
             problem = Problem(
                 op=op, tokens=tokens, sequences=1, H=H, HV=HV, K=K, V=V, dtype="fp32",
                 initial_state=op == "decode", final_state=True,
             ).bucket()  # fmt: skip
             variant = Variant.default("torch", problem)
-            bench.win(problem, target="cpu-avx2", arch="avx2", variant=variant)
+            bench.win(problem, target=target, arch=arch, variant=variant)
     return bench.close()
