@@ -146,6 +146,18 @@ def test_the_swapped_rule_is_what_the_logits_come_from(model, monkeypatch):
         assert (model(tokens).logits - expected).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_views_of_the_convolution_are_laid_out_in_rows_unless_autograd_keeps_them(batch):
+    mixed = torch.randn(batch, 24, 9).transpose(1, 2)
+    x = mixed[..., 8:].reshape(batch, 9, 2, 8)
+    assert x.stride(-1) != 1
+    rows = integration._rows(x)
+    assert rows.is_contiguous() and torch.equal(rows, x)
+    assert integration._rows(rows) is rows
+    leaf = x.requires_grad_()
+    assert integration._rows(leaf) is leaf
+
+
 @torch.no_grad()
 def test_instance_attributes_of_older_releases_are_swapped(monkeypatch):
     class OlderLayer(nn.Module):
