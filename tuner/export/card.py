@@ -35,7 +35,7 @@ def card(description: Description, names: Names, *, backend: str, layers: Sequen
     return _CARD.format(
         licence=LICENCE.lower(),
         name=names.distribution,
-        target=printable(f"{description.target.name} ({description.target.arch})"),
+        target=_plain(f"{description.target.name} ({description.target.arch})"),
         gdn_ops=__version__,
         backend=backend,
         mapping="\n".join(

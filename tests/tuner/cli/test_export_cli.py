@@ -102,6 +102,7 @@ def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[
             "unknown format 'whl'; did you mean 'wheel'? Known: cubin, hf, ",
         ),
         (["wheel", "-o", "{full}"], "is not empty (it has file)"),
+        (["hf", "-o", "{out}", "--db", "{db}", "--target", "h100"], "no winners for target h100"),
         (["hf", "-o", "{full}/file/in"], "Not a directory; give a folder that is new or empty"),
         (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),
         (["wheel", "-o", "{out}", "--db", "{db}", "--target", "h100"], "nearest target with"),

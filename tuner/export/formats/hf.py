@@ -85,7 +85,7 @@ def _folder(description: Description) -> dict[str, bytes]:
         **{f"build/torch-{backend}/{path}": data for path, data in package.items()},
         **{f"configs/{path}": data for path, data in tables([description]).items()},
         "README.md": text.encode(),
-        "sboms/library.cdx.json": json_bytes(bill_of_materials(description, names)),
+        "sboms/library.cdx.json": json_bytes(bill_of_materials(description, names, package=False)),
     }
     licence = licence_text()
     if licence is not None:
@@ -121,7 +121,7 @@ def _layers(description: Description) -> list[str]:
     layers = [layer for op, layer in OPS.items() if _serves(description, op)]
     if not layers:
         raise InvalidInput(
-            f"no winner for target {description.target.name:.60} is a prefill or decode of the "
+            f"no winner for target {description.target.name!r:.80} is a prefill or decode of the "
             "gated delta rule, which is what models of transformers call; run `gdn tune "
             "quickstart` there, or export a wheel."
         )
