@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.export.formats import hf
@@ -134,49 +135,50 @@ def test_altered_missing_and_new_files_are_named(kernel: Path, tmp_path: Path) -
     ]
 
 
-def _gpu(database: Path, *problems: Any, target: str = "h200", **options: Any) -> Path:
+def _won(database: Path, *problems: Problem, target: str, arch: str, **options: Any) -> Path:
     bench = Bench(database)
     for problem in problems:
-        plan = "recurrent" if problem.op == "decode" else "fused"
-        bench.win(problem, target=target, variant=Variant.default(plan, problem), **options)
+        variant = Variant.default("torch" if arch == "avx2" else "recurrent", problem)
+        bench.win(problem, target=target, arch=arch, variant=variant, **options)
     return bench.close()
 
 
 def test_a_gpu_has_its_backend_and_architecture(tmp_path: Path) -> None:
-    database = _gpu(tmp_path / "r.db", prefill(tokens=4096).bucket(), predicted=True)
+    problem = decode(sequences=8).bucket()
+    database = _won(tmp_path / "r.db", problem, target="h200", arch="sm_90", predicted=True)
     files = hf.exported(described([database]))
     folder = "gdn-ops-lib-h200"
     assert {name.split("/")[0] for name in files} == {folder}
     metadata = _metadata(files, f"{folder}/build/torch-cuda")
     assert metadata["backend"] == {"type": "cuda", "archs": ["9.0"]}
     layers = files[f"{folder}/build/torch-cuda/layers.py"].decode()
-    assert '__all__ = ["chunk_gated_delta_rule"]' in layers.replace("'", '"')
-    assert "chunk_gated_delta_rule.has_backward = False" in layers
+    assert "__all__ = ['recurrent_gated_delta_rule']" in layers
+    assert "recurrent_gated_delta_rule.has_backward = False" in layers
     card = files[f"{folder}/README.md"].decode()
     assert "| predicted |" in card and "Nothing was measured." in card
-    assert "recurrent_gated_delta_rule" not in card
+    assert "chunk_gated_delta_rule: " not in card and '"chunk_gated_delta_rule"' not in card
 
 
 def test_a_library_with_gradients_serves_training(tmp_path: Path) -> None:
-    problems = prefill(tokens=4096).bucket(), training(tokens=4096).bucket(), decode(sequences=8)
-    files = hf.exported(described([_gpu(tmp_path / "r.db", *problems)]))
-    layers = files["gdn-ops-lib-h200/build/torch-cuda/layers.py"].decode()
-    assert "chunk_gated_delta_rule, recurrent_gated_delta_rule" in layers
-    assert "has_backward" not in layers
+    tiny: dict[str, Any] = {"tokens": 64, "H": 1, "HV": 1, "K": 16, "V": 16, "dtype": "fp32"}
+    problems = prefill(**tiny).bucket(), training(**tiny).bucket()
+    database = _won(tmp_path / "r.db", *problems, target="cpu-avx2", arch="avx2")
+    files = hf.exported(described([database]))
+    layers = files[f"gdn-ops-lib-cpu-avx2/{VARIANT}/layers.py"].decode()
+    assert "import chunk_gated_delta_rule\n" in layers and "has_backward" not in layers
 
 
 def test_winners_that_no_model_of_transformers_calls_are_refused(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "r.db")
     vector = prefill(tokens=4096, H=32, rule=Rule("vector")).bucket()
     engine = pool(sequences=8).bucket()
-    bench.win(vector, target="cpu-avx2", arch="avx2", variant=Variant.default("torch", vector))
-    bench.win(engine, target="cpu-avx2", arch="avx2", variant=Variant.default("torch", engine))
+    database = _won(tmp_path / "r.db", vector, engine, target="cpu-avx2", arch="avx2")
     with pytest.raises(InvalidInput, match="no winner for target 'cpu-avx2' is a prefill"):
-        hf.exported(described([bench.close()]))
+        hf.exported(described([database]))
 
 
 def test_two_targets_whose_names_make_one_folder_are_refused(tmp_path: Path) -> None:
     for target in ("my gpu", "my-gpu"):
-        database = _gpu(tmp_path / "r.db", prefill(tokens=4096).bucket(), target=target)
+        problem = decode(sequences=8).bucket()
+        database = _won(tmp_path / "r.db", problem, target=target, arch="sm_90")
     with pytest.raises(InvalidInput, match="two targets make the same folder gdn-ops-lib-my-gpu"):
         hf.exported(described([database]))
