@@ -85,7 +85,7 @@ def export(
 
         gdn export wheel --model Qwen3.5-9B/config.json --target h200 -o dist
 
-        gdn export hf --target h200 -o kernels
+        gdn export hf --target h200 -o hub
 
         gdn export table decode --target h200 -o tables
 
