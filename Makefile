@@ -15,11 +15,12 @@ tune: $(STAMP)  ## set up .venv and tune this machine
 test: $(STAMP) lint types  ## set up .venv and run lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# the tests marked `triton` under the other supported versions of Triton, and those of the backend in
-# flash-linear-attention on its releases
+# the tests marked `triton` under the other supported versions of Triton, those of the backend in
+# flash-linear-attention on its releases, and those of exported kernels with Hugging Face's kernels
 test-all: test exhaustive docs  ## test, every case of it, the site, and Triton's other versions
 	$(BIN)/python -m tests.triton_versions
 	$(BIN)/python -m tests.fla_releases
+	$(BIN)/python -m tests.kernels_releases
 
 exhaustive: $(STAMP)  ## every case of what `test` samples
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "exhaustive or hypothesis" --hypothesis-profile exhaustive

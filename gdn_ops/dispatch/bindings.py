@@ -21,6 +21,7 @@ from gdn_ops.dispatch.choice import (
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import faults_on, forget, is_sound, sound_choices
 from gdn_ops.dispatch.mode import MODE, Mode
+from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
 from gdn_ops.launch.launcher import Launcher, bind
@@ -86,7 +87,8 @@ def bind_signature(
         grad: whether the call records gradients.
 
     Raises:
-        UnsupportedProblem: no plan can run the problem, or its gradients.
+        UnsupportedProblem: no plan can run the problem or, except in an exported library, its
+            gradients.
     """
     mode = MODE.get()
     bound = (_differentiable if grad else _launcher)(problem, device, mode)
@@ -97,9 +99,19 @@ def bind_signature(
 
 
 def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Differentiable:
+    def backward(final_state: bool) -> Launcher:
+        return _launcher(problem.backward(final_state=final_state), device, mode)
+
     # The backward is chosen now, so that a problem without one is refused before anything runs.
     posed = (problem, problem.backward(final_state=problem.final_state))
-    choice, gradients = _sound(posed, device, mode)
+    try:
+        choice, gradients = _sound(posed, device, mode)
+    except UnsupportedProblem:
+        if not origin().serves():
+            raise
+        # A library may have no kernels for gradients, and models are often called for inference
+        # with gradients on; so only the backward pass is refused.
+        return Differentiable(_launcher(problem, device, mode), backward)
     arguments = (
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
     )  # fmt: skip
@@ -111,12 +123,7 @@ def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Diffe
         forward = _launcher(problem, device, mode)
     else:
         forward = _launcher_of(problem, saved.forward, device)
-    return Differentiable(
-        forward,
-        lambda state: _launcher(problem.backward(final_state=state), device, mode),
-        mode.keep,
-        saved.names,
-    )
+    return Differentiable(forward, backward, mode.keep, saved.names)
 
 
 def launcher_for(problem: Problem, device: torch.device) -> Launcher:

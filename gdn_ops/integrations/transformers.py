@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
@@ -63,7 +64,7 @@ def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
                     yield owner, prefix + name, rule
 
 
-def _chunk(
+def chunk(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -71,10 +72,12 @@ def _chunk(
     beta: Tensor,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
+    """``chunk_gated_delta_rule`` as transformers' layers call it."""
+    query, key, value = (_rows(x) for x in (query, key, value))
     return chunk_gated_delta_rule(query, key, value, g, beta, **_shared(arguments))
 
 
-def _recurrent(
+def recurrent(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -82,12 +85,27 @@ def _recurrent(
     beta: Tensor,
     **arguments: Any,
 ) -> tuple[Tensor, Tensor | None]:
+    """``fused_recurrent_gated_delta_rule`` as transformers' layers call it."""
     return fused_recurrent_gated_delta_rule(query, key, value, g=g, beta=beta, **_shared(arguments))
 
 
+def _rows(x: Tensor) -> Tensor:
+    """Return x [B, T, H, D] with each head's channels side by side in memory.
+
+    The layers pass views of the result of a convolution, [B, channels, T]. PyTorch copies a
+    transposed matrix by blocks, and a transposed tensor with more dimensions element by element: on
+    a CPU, for 1024 tokens and 32 heads of 128, in 6 ms and in 34 ms. What autograd records stays a
+    view, as it would keep the copy for the backward.
+    """
+    if x.stride(-1) == 1 or x.requires_grad:
+        return x
+    matrices = [sequence.flatten(1).contiguous() for sequence in x]
+    return torch.stack(matrices).view(x.shape) if len(matrices) > 1 else matrices[0].view(x.shape)
+
+
 _RULES: dict[str, Rule] = {
-    "chunk_gated_delta_rule": _chunk,
-    "recurrent_gated_delta_rule": _recurrent,
+    "chunk_gated_delta_rule": chunk,
+    "recurrent_gated_delta_rule": recurrent,
 }
 _SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu_seqlens")
 

@@ -26,10 +26,10 @@ def export(
         str,
         typer.Argument(
             metavar="FORMAT|verify",
-            help="The format: wheel (a Python package for pip), winners (a results database to "
-            "hand on), table (JSON by batch size, in the shape of vLLM's tables), t4 (search "
-            "spaces and trials) or cubin (compiled kernels and a loader in C). Or verify, to "
-            "check an export.",
+            help="The format: wheel (a Python package for pip), hf (a kernel for Hugging Face's "
+            "kernels), winners (a results database to hand on), table (JSON by batch size, in the "
+            "shape of vLLM's tables), t4 (search spaces and trials) or cubin (compiled kernels "
+            "and a loader in C). Or verify, to check an export.",
         ),
     ],
     which: Annotated[
@@ -63,6 +63,8 @@ def export(
     own small database, and the functions of gdn-ops on top of them, with the same signatures; it
     needs torch and triton only. Its library.json has the proof: device, versions, samples, errors,
     and the configs that failed. Format winners is that database alone, which `gdn merge` takes.
+    Format hf is the same library in the layout of Hugging Face's kernels, one folder per target,
+    with layers that `kernelize` puts into models of transformers.
 
     Table and t4 are folders of JSON files, with a manifest that has the same proof and the digest
     of each file. Table has one file per op, heads, head dims, flags, device and dtype, which maps
@@ -82,6 +84,8 @@ def export(
         gdn export wheel prefill --target h200 --db tuned.db -o dist
 
         gdn export wheel --model Qwen3.5-9B/config.json --target h200 -o dist
+
+        gdn export hf --target h200 -o hub
 
         gdn export table decode --target h200 -o tables
 

@@ -38,12 +38,13 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write files to a new or empty folder, every one or none.
 
     Args:
-        files: content by file name.
+        files: content by path in the folder, with slashes.
 
     Raises:
         InvalidInput: the folder is not empty, or cannot be written; nothing is left in it then.
     """
     require_empty(folder)
+    tops = dict.fromkeys(name.partition("/")[0] for name in files)
     try:
         created = not folder.exists()
         if created:
@@ -52,13 +53,14 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         try:
             part = Path(mkdtemp(dir=folder, prefix=".gdn-export-"))
             for name, content in files.items():
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
                 (part / name).write_bytes(content)
-            for name in files:
+            for name in tops:
                 (part / name).replace(folder / name)
             part.rmdir()
         except BaseException:
-            for name in files:
-                (folder / name).unlink(missing_ok=True)
+            for name in tops:
+                _remove(folder / name)
             if part is not None:
                 shutil.rmtree(part, ignore_errors=True)
             if created:
@@ -67,6 +69,14 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     except OSError as error:
         raise _unwritable(folder, error) from error
     return [folder / name for name in files]
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unwritable(folder: Path, error: OSError) -> InvalidInput:

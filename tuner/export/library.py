@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def proof(description: Description) -> dict[str, Any]:
         "denied": [denied.facts() for denied in description.denied],
         "left_out": list(description.left_out),
     }
+
+
+def licence_text() -> str | None:
+    """The text of the licence: in a checkout its file, else from the metadata of gdn-ops."""
+    root = Path(str(files("gdn_ops"))).parent
+    if (root / "pyproject.toml").is_file():
+        return (root / "LICENSE").read_text(encoding="utf-8")
+    try:
+        return distribution("gdn-ops").read_text("licenses/LICENSE")
+    except PackageNotFoundError:
+        return None
 
 
 def json_bytes(value: object) -> bytes:

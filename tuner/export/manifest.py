@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gdn_ops.tuner.export.description import Description
@@ -13,6 +13,7 @@ from gdn_ops.tuner.export.library import json_bytes, proof
 
 SCHEMA = 1
 AGAIN = "export it again."
+PYTHON_CACHE = "__pycache__"
 
 
 def manifest_name(format_name: str) -> str:
@@ -26,9 +27,10 @@ def with_manifest(
     descriptions: Sequence[Description],
     **facts: object,
 ) -> dict[str, bytes]:
-    """The files of an export with their manifest, by name.
+    """The files of an export with their manifest, by path in its folder.
 
     Args:
+        files: content by path, with slashes.
         facts: what else the manifest of this format has.
     """
     content = {
@@ -73,10 +75,25 @@ def altered(manifest: Path, format_name: str, *, others: bool = False) -> list[s
         known = {*files, manifest.name}
         found += [
             f"{name} is in the folder and not in {manifest.name}; remove it, or {AGAIN}"
-            for name in sorted(path.name for path in folder.iterdir())
+            for name in sorted(_entries(folder, known))
             if name not in known
         ]
     return found
+
+
+def _entries(folder: Path, known: Collection[str]) -> Iterator[str]:
+    """What is in a folder, by path; of a folder without known files its own path only.
+
+    What Python writes when it imports a file of the export is not listed.
+    """
+    within = {part.as_posix() for name in known for part in Path(name).parents}
+    for path in folder.iterdir():
+        name = path.name
+        if path.is_dir() and not path.is_symlink() and name in within:
+            inside = {key.partition("/")[2] for key in known if key.startswith(f"{name}/")}
+            yield from (f"{name}/{entry}" for entry in _entries(path, inside))
+        elif name != PYTHON_CACHE:
+            yield name
 
 
 def _files(data: bytes, format_name: str) -> dict[str, str] | None:
@@ -90,8 +107,18 @@ def _files(data: bytes, format_name: str) -> dict[str, str] | None:
         files = {str(name): str(facts["sha256"]) for name, facts in content["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    inside = all(Path(name).name == name and name not in ("", "..") for name in files)
-    return files if inside else None
+    return files if all(map(_inside, files)) else None
+
+
+def _inside(name: str) -> bool:
+    """Whether a path with slashes is that of a file in the folder it starts from."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.name)
+        and name == str(path)
+        and not {"..", "/"} & set(path.parts)
+        and ("\0" not in name)
+    )
 
 
 def _digest(content: Mapping[str, object]) -> str:

@@ -8,7 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 
 LEFT_OUT = {
-    "integrations": "imports other projects, e.g. transformers",
+    "integrations/engine.py": "serving engines call gdn-ops itself",
+    "integrations/engine_signatures.py": "serving engines call gdn-ops itself",
+    "integrations/fla.py": "imports flash-linear-attention",
+    "integrations/fla_registry.py": "imports flash-linear-attention",
+    "integrations/refusal.py": "for flash-linear-attention",
+    "integrations/sglang.py": "imports SGLang",
+    "integrations/signature.py": "for flash-linear-attention",
+    "integrations/vllm.py": "imports vLLM",
     "models": "language models, which a library of ops does without",
     "tuner": "searches, measures and exports",
     "templates": "a library has rendered sources",
@@ -22,6 +29,7 @@ LEFT_OUT = {
 """What is not copied, with the reason: files and folders of the package."""
 
 _PACKAGE = re.compile(r"(?<![\w-])gdn_ops(?![\w-])")
+_FROM = re.compile(r"^(\s*from )gdn_ops(?:\.([\w.]+))?(?= import )", flags=re.MULTILINE)
 
 
 def runtime_files() -> Iterator[tuple[str, Path]]:
@@ -52,3 +60,13 @@ def runtime(package: str) -> dict[str, bytes]:
         name: renamed(path.read_text(encoding="utf-8"), package).encode()
         for name, path in runtime_files()
     }
+
+
+def relative(text: str, name: str) -> str:
+    """Make the imports from gdn_ops in a file relative to the file.
+
+    Args:
+        text: the file.
+        name: its path in the package, with slashes.
+    """
+    return _FROM.sub(rf"\1{'.' * (name.count('/') + 1)}\2", text)

@@ -9,10 +9,15 @@ from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.export.library import LICENCE, Names, templates_hash
 
 
-def bill_of_materials(description: Description, names: Names) -> dict[str, Any]:
+def bill_of_materials(
+    description: Description, names: Names, *, package: bool = True
+) -> dict[str, Any]:
     """The library, what it was made from, and what it was measured with. No time, no serial number.
 
     ``torch`` and ``triton`` have one component for each version with which a winner was measured.
+
+    Args:
+        package: whether pip installs the library under its name.
     """
     environments = [w.environment for w in description.winners if w.environment is not None]
     used = {("torch", e.torch) for e in environments}
@@ -25,16 +30,17 @@ def bill_of_materials(description: Description, names: Names) -> dict[str, Any]:
         **_component("data", "gdn-ops templates", __version__),
         "hashes": [{"alg": "SHA-256", "content": templates_hash()}],
     }
+    library = {
+        **_component("library", names.distribution, names.version),
+        "licenses": [{"license": {"id": LICENCE}}],
+    }
+    if not package:
+        del library["purl"]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
-        "metadata": {
-            "component": {
-                **_component("library", names.distribution, names.version),
-                "licenses": [{"license": {"id": LICENCE}}],
-            }
-        },
+        "metadata": {"component": library},
         "components": [
             source, templates, *(_component("library", *pair) for pair in sorted(used))
         ],

@@ -18,9 +18,9 @@ def exports_in(path: Path) -> list[tuple[Path, Format]]:
         candidates = sorted(path.iterdir()) if path.is_dir() else [path]
         if not path.exists():
             raise InvalidInput(f"there is nothing at {path}; give the path of an export.")
+        found = [(c, f) for c in candidates for f in FORMATS.values() if f.recognizes(c)]
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}; check the path.") from error
-    found = [(c, f) for c in candidates for f in FORMATS.values() if f.recognizes(c)]
     if not found:
         raise InvalidInput(
             f"{path} is no export of gdn-ops and has none in it; give what `gdn export` wrote."

@@ -5,40 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 import zipfile
 import zlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gdn_ops.tuner.export.archive import digest
-
-SECONDS = 300.0
-
-_IMPORTS = """
-import importlib, json, pkgutil, sys
-
-folder, name, blocked = sys.argv[1], sys.argv[2], set(sys.argv[3].split(","))
-
-class Blocked:
-    def find_spec(self, module, path=None, target=None):
-        if module.partition(".")[0] in blocked:
-            raise ImportError(f"{module} is not part of the library and must not be needed")
-
-sys.meta_path.insert(0, Blocked())
-sys.path.insert(0, folder)
-import torch
-
-package = importlib.import_module(name)
-for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-    importlib.import_module(module.name)
-for public in package.__all__:
-    getattr(package, public)
-"""
-BLOCKED = ("gdn_ops", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer", "transformers")
-"""Packages that cannot be imported while the wheel's are."""
+from gdn_ops.tuner.export.bare_import import failed_import
 
 
 def faults(path: Path) -> list[str]:
@@ -99,25 +72,8 @@ def _not_importable(members: dict[str, bytes]) -> list[str]:
                 return [f"{name} would be installed outside of the package; export it again."]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        return _failed_import(root, package)
+        return failed_import(root / package, package)
 
 
 def _is_library(name: str) -> bool:
     return name.endswith("/library.json")
-
-
-def _failed_import(folder: Path, package: str) -> list[str]:
-    command = [sys.executable, "-s", "-c", _IMPORTS, str(folder), package, ",".join(BLOCKED)]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("TRITON_INTERPRET", None)
-    try:
-        run = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS,
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return [f"importing {package} took longer than {SECONDS:.0f} s; export it again."]
-    if run.returncode == 0:
-        return []
-    last = (run.stderr.strip() or f"exit status {run.returncode}").splitlines()[-1]
-    return [f"{package} cannot be imported without gdn-ops: {last}"]

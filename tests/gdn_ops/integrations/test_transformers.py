@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import gdn_ops
 from gdn_ops.errors import InvalidInput
+from gdn_ops.integrations import hub_layers
 from gdn_ops.integrations import transformers as integration
 from gdn_ops.integrations.transformers import use_gdn_ops
 from gdn_ops.layers import GatedDeltaNet
@@ -144,6 +146,18 @@ def test_the_swapped_rule_is_what_the_logits_come_from(model, monkeypatch):
         assert (model(tokens).logits - expected).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_views_of_the_convolution_are_laid_out_in_rows_unless_autograd_keeps_them(batch):
+    mixed = torch.randn(batch, 24, 9).transpose(1, 2)
+    x = mixed[..., 8:].reshape(batch, 9, 2, 8)
+    assert x.stride(-1) != 1
+    rows = integration._rows(x)
+    assert rows.is_contiguous() and torch.equal(rows, x)
+    assert integration._rows(rows) is rows
+    leaf = x.requires_grad_()
+    assert integration._rows(leaf) is leaf
+
+
 @torch.no_grad()
 def test_instance_attributes_of_older_releases_are_swapped(monkeypatch):
     class OlderLayer(nn.Module):
@@ -164,6 +178,19 @@ def test_instance_attributes_of_older_releases_are_swapped(monkeypatch):
             assert state is None
     assert layer.chunk_gated_delta_rule == "their chunk"
     assert layer.recurrent_gated_delta_rule == "their recurrence"
+
+
+@pytest.mark.parametrize("name", ["chunk_gated_delta_rule", "recurrent_gated_delta_rule"])
+def test_kernelize_accepts_a_layer_in_place_of_their_function(name):
+    """The rules of ``kernels``: no constructor, no members but two flags, the same parameters."""
+    modeling = pytest.importorskip("transformers.models.qwen3_5.modeling_qwen3_5")
+    layer = getattr(hub_layers, name)
+    assert issubclass(layer, nn.Module) and layer.__init__ is nn.Module.__init__
+    assert set(dir(layer)) - set(dir(nn.Module)) == {"can_torch_compile", "has_backward"}
+    ours = list(inspect.signature(layer.forward).parameters.values())[1:]
+    theirs = inspect.signature(getattr(modeling, f"torch_{name}")).parameters.values()
+    facts = [[(p.name, p.kind, p.default) for p in parameters] for parameters in (ours, theirs)]
+    assert facts[0] == facts[1]
 
 
 def test_a_model_without_the_rule_is_refused():

@@ -99,9 +99,11 @@ def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["wheel"], "gdn export wheel needs a folder to write to; give -o FOLDER."),
         (
             ["whl", "-o", "{out}"],
-            "unknown format 'whl'; did you mean 'wheel'? Known: cubin, ",
+            "unknown format 'whl'; did you mean 'wheel'? Known: cubin, hf, ",
         ),
         (["wheel", "-o", "{full}"], "is not empty (it has file)"),
+        (["hf", "-o", "{out}", "--db", "{db}", "--target", "h100"], "no winners for target h100"),
+        (["hf", "-o", "{full}/file/in"], "Not a directory; give a folder that is new or empty"),
         (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),
         (["wheel", "-o", "{out}", "--db", "{db}", "--target", "h100"], "nearest target with"),
         (["wheel", "-o", "{out}", "--db", "{full}/no.db"], "there is no results database at"),

@@ -10,6 +10,7 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.export.folder import write_all
 
 FILES = {"a.whl": b"a", "b.whl": b"b"}
+TREE = {"lib/README.md": b"a", "lib/build/torch-cpu/x.py": b"b"}
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -19,6 +20,15 @@ def test_files_are_written_to_a_new_or_an_empty_folder(tmp_path: Path, exists: b
         folder.mkdir()
     assert write_all(folder, FILES) == [folder / "a.whl", folder / "b.whl"]
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == FILES
+
+
+def test_files_are_written_below_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "dist"
+    assert write_all(folder, TREE) == [folder / name for name in TREE]
+    assert [p.name for p in tmp_path.rglob("*") if p.is_dir()] == [
+        "dist", "lib", "build", "torch-cpu",
+    ]  # fmt: skip
+    assert all((folder / name).read_bytes() == content for name, content in TREE.items())
 
 
 def test_a_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
@@ -39,11 +49,13 @@ def test_a_file_and_a_folder_in_no_folder_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-@pytest.mark.parametrize("at", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("files", "at"), [(FILES, 1), (FILES, 2), (FILES, 3), (FILES, 4), (TREE, 2), (TREE, 3)]
+)
 def test_a_disk_that_is_full_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool, at: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool, files: dict[str, bytes], at: int
 ) -> None:
-    """The first, second, ... step of writing fails: two writes, then two moves."""
+    """The first, second, ... step of writing fails: two writes, then a move of each entry."""
     folder = tmp_path / "dist"
     if exists:
         folder.mkdir()
@@ -62,5 +74,5 @@ def test_a_disk_that_is_full_leaves_nothing(
     monkeypatch.setattr(Path, "write_bytes", failing(Path.write_bytes))
     monkeypatch.setattr(Path, "replace", failing(Path.replace))
     with pytest.raises(InvalidInput, match="No space left on device"):
-        write_all(folder, FILES)
+        write_all(folder, files)
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])

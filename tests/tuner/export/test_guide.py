@@ -52,8 +52,8 @@ def test_a_reader_can_do_what_the_guide_says(
             assert done.returncode == 0, done.stderr
             assert PRINTED[ran.count(kind)] in done.stdout
             ran.append(kind)
-    wheel, database = ["gdn", "gdn", "pip", "gdn", "python"], ["gdn", "gdn", "gdn"]
-    assert ran == [*wheel, *database, "gdn", "gdn", "python", "gdn", "gdn"]
+    wheel, kernel = ["gdn", "gdn", "pip", "gdn", "python"], ["gdn", "gdn"]
+    assert ran == [*wheel, *kernel, "gdn", "gdn", "gdn", "gdn", "gdn", "python", "gdn", "gdn"]
 
 
 def _pip(words: list[str]) -> None:

@@ -11,6 +11,7 @@ from gdn_ops.tuner.export.library import json_bytes
 from gdn_ops.tuner.export.manifest import altered, manifest_name, with_manifest
 
 FILES = {"a.json": b"{}\n", "b.json": b"[]\n"}
+TREE = {"README.md": b"x", "build/torch-cpu/a.py": b"", "build/torch-cpu/ops/b.py": b"1\n"}
 
 
 @pytest.fixture
@@ -47,6 +48,31 @@ def test_altered_missing_and_new_files_are_named(manifest: Path) -> None:
     assert len(altered(manifest, "table", others=True)) == 2
 
 
+def test_files_below_folders_are_checked_and_what_python_caches_is_not(tmp_path: Path) -> None:
+    for name, data in with_manifest("hf", TREE, []).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    manifest = tmp_path / manifest_name("hf")
+    ops = tmp_path / "build/torch-cpu/ops"
+    (ops / "__pycache__").mkdir()
+    (ops / "__pycache__/b.pyc").write_bytes(b"")
+    assert altered(manifest, "hf") == []
+    (ops / "b.py").write_bytes(b"2\n")
+    (ops / "c.py").write_bytes(b"")
+    (tmp_path / "build/torch-cuda/ops").mkdir(parents=True)
+    assert altered(manifest, "hf") == [
+        "build/torch-cpu/ops/b.py is not the file that was exported; export it again.",
+        "build/torch-cpu/ops/c.py is in the folder and not in hf.manifest.json; remove it, or "
+        "export it again.",
+        "build/torch-cuda is in the folder and not in hf.manifest.json; remove it, or export it "
+        "again.",
+    ]
+    (ops / "c.py").unlink()
+    (tmp_path / "build").rename(tmp_path / "elsewhere")
+    (tmp_path / "build").symlink_to("elsewhere")
+    assert any(fault.startswith("build is in the folder") for fault in altered(manifest, "hf"))
+
+
 def test_a_missing_manifest_and_that_of_another_format_are_refused(manifest: Path) -> None:
     (fault,) = altered(manifest, "t4")
     assert "is not the file that was exported" in fault
@@ -55,7 +81,9 @@ def test_a_missing_manifest_and_that_of_another_format_are_refused(manifest: Pat
     assert "table.manifest.json, which has the digests, cannot be read" in fault
 
 
-@pytest.mark.parametrize("name", ["../a.json", "/etc/passwd", "x/a.json", ".."])
+@pytest.mark.parametrize(
+    "name", ["../a.json", "/etc/passwd", "x/../a.json", "..", "", ".", "x//a", "a\0"]
+)
 def test_a_file_outside_of_the_folder_is_never_read(manifest: Path, name: str) -> None:
     """A manifest whose own digest is right, but which names another file."""
     made = with_manifest("table", {name: b""}, [])[manifest.name]

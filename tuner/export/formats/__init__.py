@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gdn_ops.tuner.export.description import Description
-from gdn_ops.tuner.export.formats import cubin, t4, table, wheel, winners
+from gdn_ops.tuner.export.formats import cubin, hf, t4, table, wheel, winners
 
 
 class Format(Protocol):
@@ -18,10 +18,10 @@ class Format(Protocol):
         """What is true of an export without faults, after its name."""
 
     def exported(self, descriptions: Sequence[Description]) -> dict[str, bytes]:
-        """The content of each file of the export, by name; see ``folder.write_all``."""
+        """The content of each file of the export, by path; see ``folder.write_all``."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether a path is an export of this format, to judge by its name."""
+        """Whether a path is an export of this format, to judge by names."""
 
     def faults(self, path: Path) -> list[str]:
         """What is wrong with an export; empty if it is as it was written, and can be used."""
@@ -29,6 +29,7 @@ class Format(Protocol):
 
 FORMATS: Mapping[str, Format] = {
     "wheel": wheel,
+    "hf": hf,
     "winners": winners,
     "table": table,
     "t4": t4,

@@ -35,24 +35,16 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
     Raises:
         InvalidInput: two targets have the same device, or a device's name makes no file name.
     """
-    tables: dict[str, dict[int, ExportedWinner]] = defaultdict(dict)
-    origins: dict[str, tuple[str, str]] = {}
-    for description in descriptions:
-        for winner in description.winners:
-            device = _device(winner, description.target)
-            name, size = file_of(winner.problem, device), size_of(winner.problem)
-            origin = (description.target.name, device)
-            if origins.setdefault(name, origin) != origin:
-                raise InvalidInput(
-                    f"targets {origins[name][0]!r:.80} and {origin[0]!r:.80} have the same table "
-                    f"{name}; export them one by one with --target."
-                )
-            tables[name][size] = winner
-    files = {name: _table(sizes) for name, sizes in sorted(tables.items())}
+    found, origins = _sorted(descriptions)
     return with_manifest(
-        NAME, files, descriptions, lookup=LOOKUP,
-        tables={name: _index(origins[name], tables[name]) for name in files},
+        NAME, tables(descriptions), descriptions, lookup=LOOKUP,
+        tables={name: _index(origins[name], sizes) for name, sizes in found.items()},
     )  # fmt: skip
+
+
+def tables(descriptions: Sequence[Description]) -> dict[str, bytes]:
+    """The tables, by file name; it raises what ``exported`` raises."""
+    return {name: _table(sizes) for name, sizes in _sorted(descriptions)[0].items()}
 
 
 def recognizes(path: Path) -> bool:
@@ -91,6 +83,26 @@ def file_of(problem: Problem, device: str) -> str:
         parts["state_dtype"] = problem.state_dtype
     parts["dtype"] = problem.dtype
     return json_file(*(f"{key}={value}" for key, value in parts.items()))
+
+
+def _sorted(
+    descriptions: Sequence[Description],
+) -> tuple[dict[str, dict[int, ExportedWinner]], dict[str, tuple[str, str]]]:
+    """The winners by table and size, and the target and device of each table."""
+    found: dict[str, dict[int, ExportedWinner]] = defaultdict(dict)
+    origins: dict[str, tuple[str, str]] = {}
+    for description in descriptions:
+        for winner in description.winners:
+            device = _device(winner, description.target)
+            name, size = file_of(winner.problem, device), size_of(winner.problem)
+            origin = (description.target.name, device)
+            if origins.setdefault(name, origin) != origin:
+                raise InvalidInput(
+                    f"targets {origins[name][0]!r:.80} and {origin[0]!r:.80} have the same table "
+                    f"{name}; export them one by one with --target."
+                )
+            found[name][size] = winner
+    return dict(sorted(found.items())), origins
 
 
 def _device(winner: ExportedWinner, target: Target) -> str:

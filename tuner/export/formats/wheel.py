@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
-from importlib.resources import files
 from pathlib import Path
 
 from gdn_ops.codegen.errors import InvalidInput
-from gdn_ops.sources.files import INDEX
 from gdn_ops.tuner.export.archive import archive
+from gdn_ops.tuner.export.card import winners_table
 from gdn_ops.tuner.export.description import Description
-from gdn_ops.tuner.export.library import LICENCE, Names, json_bytes, library_facts, names_of
-from gdn_ops.tuner.export.rendering import rendered
+from gdn_ops.tuner.export.library import LICENCE, Names, json_bytes, licence_text, names_of
+from gdn_ops.tuner.export.library_files import library_files
 from gdn_ops.tuner.export.runtime import runtime
 from gdn_ops.tuner.export.sbom import bill_of_materials
 from gdn_ops.tuner.export.wheel_check import faults as faults  # a part of the format
-from gdn_ops.tuner.export.winners_database import winners_database
 
 SOUND = "is as it was exported, and can be imported without gdn-ops."
 SUFFIX = ".whl"
@@ -49,15 +46,7 @@ def recognizes(path: Path) -> bool:
 
 
 def _members(description: Description, names: Names) -> dict[str, bytes]:
-    sources = rendered(description)
-    package = {
-        **runtime(names.package),
-        "results.db": winners_database(description),
-        "library.json": json_bytes(library_facts(description, names)),
-        "rendered/__init__.py": b'"""The rendered sources of this library."""\n',
-        f"rendered/{INDEX}": json_bytes(sources.index()),
-        **{f"rendered/{file}.py": text.encode() for file, text in sources.sources.items()},
-    }
+    package = library_files(description, names, runtime(names.package))
     metadata = {
         "METADATA": _metadata(description, names).encode(),
         "WHEEL": b"Wheel-Version: 1.0\nGenerator: gdn-ops\nRoot-Is-Purelib: true\n"
@@ -65,7 +54,7 @@ def _members(description: Description, names: Names) -> dict[str, bytes]:
         "entry_points.txt": (f"[{GROUP}]\n{names.target} = {names.package}\n").encode(),
         "sboms/library.cdx.json": json_bytes(bill_of_materials(description, names)),
     }
-    licence = _licence()
+    licence = licence_text()
     if licence is not None:
         metadata["licenses/LICENSE"] = licence.encode()
     return {
@@ -75,7 +64,7 @@ def _members(description: Description, names: Names) -> dict[str, bytes]:
 
 
 def _metadata(description: Description, names: Names) -> str:
-    licence = ["License-File: LICENSE"] if _licence() is not None else []
+    licence = ["License-File: LICENSE"] if licence_text() is not None else []
     header = [
         "Metadata-Version: 2.4",
         f"Name: {names.distribution}",
@@ -96,25 +85,6 @@ def _readme(description: Description, names: Names) -> str:
         "",
         f"    from {names.package} import chunk_gated_delta_rule",
         "",
-        "| problem | variant | time | over the reference | |",
-        "|---|---|---|---|---|",
+        *winners_table(description),
     ]
-    for exported in description.winners:
-        winner = exported.winner
-        speedup = "-" if winner.speedup is None else f"{winner.speedup:.2f}x"
-        lines.append(
-            f"| {exported.problem.id()} | {exported.variant.id} | {winner.median * 1e3:.4g} ms | "
-            f"{speedup} | {winner.provenance} |"
-        )
     return "\n".join([*lines, ""])
-
-
-def _licence() -> str | None:
-    """The text of the licence: in a checkout its file, else from the metadata of gdn-ops."""
-    root = Path(str(files("gdn_ops"))).parent
-    if (root / "pyproject.toml").is_file():
-        return (root / "LICENSE").read_text(encoding="utf-8")
-    try:
-        return distribution("gdn-ops").read_text("licenses/LICENSE")
-    except PackageNotFoundError:
-        return None

@@ -1,0 +1,81 @@
+"""The layers of an exported library that Hugging Face's ``kernels`` puts into models.
+
+``kernelize`` replaces a function of transformers by the ``forward`` of a layer. The layer must be a
+class without a constructor and without members of its own other than the two flags, and ``forward``
+must have as many parameters as the function, of the same kinds. They have the names by which
+transformers asks for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from gdn_ops.integrations.transformers import chunk, recurrent
+
+
+class chunk_gated_delta_rule(nn.Module):
+    """Runs ``chunk_gated_delta_rule`` of transformers: prefill and training."""
+
+    can_torch_compile = True
+    has_backward = True
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        g: Tensor,
+        beta: Tensor,
+        chunk_size: int = 64,
+        initial_state: Tensor | None = None,
+        output_final_state: bool = False,
+        use_qk_l2norm_in_kernel: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the outputs [B, T, HV, V] in the dtype of value and the final state, if wanted.
+
+        Args:
+            query, key: [B, T, H, K].
+            value: [B, T, HV, V], HV a multiple of H.
+            g: log decays [B, T, HV].
+            beta: [B, T, HV].
+            chunk_size: is not read; the chunks are those of the tuned kernel.
+            initial_state: [N, HV, K, V] in fp32.
+            kwargs: ``cu_seqlens``; others are not read.
+
+        Raises:
+            UnsupportedProblem: the library was not exported for these heads, head dims and dtype.
+        """
+        return chunk(
+            query, key, value, g, beta, initial_state=initial_state,
+            output_final_state=output_final_state,
+            use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel, **kwargs,
+        )  # fmt: skip
+
+
+class recurrent_gated_delta_rule(nn.Module):
+    """Runs ``fused_recurrent_gated_delta_rule`` of transformers: decode."""
+
+    can_torch_compile = True
+    has_backward = True
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        g: Tensor,
+        beta: Tensor,
+        initial_state: Tensor | None = None,
+        output_final_state: bool = False,
+        use_qk_l2norm_in_kernel: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what ``chunk_gated_delta_rule`` returns, for the same arguments."""
+        return recurrent(
+            query, key, value, g, beta, initial_state=initial_state,
+            output_final_state=output_final_state,
+            use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel, **kwargs,
+        )  # fmt: skip
