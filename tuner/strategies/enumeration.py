@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterable
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.spaces.space import Point, Space
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup
+from gdn_ops.tuner.strategies.search_space import Point, SearchSpace
 
 
 def make(setup: StrategySetup) -> Enumeration:
@@ -33,7 +33,7 @@ class Enumeration:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         *,
         seed: int,
         first: Iterable[Config] = (),
