@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.store.records import Outcome
     from gdn_ops.tuner.strategies.search_space import SearchSpace
 
-STRATEGIES = ("enumeration", "tpe")
+STRATEGIES = ("enumeration", "tpe", "model")
 """Each is the module of the same name in this folder, with a function ``make``."""
 AUTO = "auto"
 
