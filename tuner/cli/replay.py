@@ -51,6 +51,7 @@ def replay(
         gdn replay *.json.gz --strategies tpe,model --seeds 30 --json scores.json
     """
     from gdn_ops.tuner.replay.files import recorded_space
+    from gdn_ops.tuner.replay.plot import svg
     from gdn_ops.tuner.replay.replay import fractions, winners_elsewhere
     from gdn_ops.tuner.replay.table import COLUMNS, Entry, as_json, rows
     from gdn_ops.tuner.report import console
@@ -59,6 +60,9 @@ def replay(
     names = _strategies(strategies)
     if not 1 <= seeds <= MAX_SEEDS:
         raise InvalidInput(f"--seeds is {seeds}; it must be >= 1 and <= {MAX_SEEDS}.")
+    for option, path in (("--json", json), ("--plot", plot)):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise InvalidInput(f"{option} {path} is a folder or in none; name a file in a folder.")
     spaces = [recorded_space(path) for path in files]
     entries: list[Entry] = []
     for space in spaces:
@@ -69,6 +73,8 @@ def replay(
     console.table(COLUMNS, rows(entries))
     if json is not None:
         write_whole(json, as_json(entries, transfer=transfer))
+    if plot is not None:
+        write_whole(plot, svg(entries))
     return 0
 
 

@@ -10,6 +10,7 @@ trial follow the maximum.
 from __future__ import annotations
 
 from math import exp, log
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from gdn_ops.tuner.strategies.features import Array, Features
 
 Rows = NDArray[np.intp]
 Doubles = NDArray[np.float64]
+T = TypeVar("T", Array, Doubles)
 
 LINEAR, NOISE = 5.0, 1e-2
 """Prior medians of the variances of the linear kernel and the noise; the Matern kernel has 1."""
@@ -53,7 +55,7 @@ class GaussianProcess:
         Args:
             between: ``covariance(rows, others)``.
         """
-        own = self.covariance(rows, rows).astype(np.float64)
+        own = self.own(rows)
         own[np.diag_indices_from(own)] += exp(self._log[-1]) + JITTER
         inverse = np.linalg.inv(np.linalg.cholesky(own))
         whitened = inverse @ y
@@ -65,11 +67,23 @@ class GaussianProcess:
         return whitened.astype(np.float32) @ solved, np.sqrt(left * np.float32(variance))
 
     def covariance(self, rows: Rows, others: Rows) -> Array:
-        scales = np.exp(self._log[:-2]).astype(np.float32)
-        first, second = self._position[rows] * scales, self._position[others] * scales
-        result: Array = _matern(_squared_distances(first, second))[0]
-        linear = np.float32(exp(self._log[-2]))
-        result += (self._additive[rows] * linear) @ self._additive[others].T
+        """The covariance of each row with each other one, in single precision: they are many."""
+        return self._covariance(
+            self._position[rows], self._position[others],
+            self._additive[rows], self._additive[others],
+        )  # fmt: skip
+
+    def own(self, rows: Rows) -> Doubles:
+        """The covariance of rows among themselves, precise enough to be inverted."""
+        position = self._position[rows].astype(np.float64)
+        additive = self._additive[rows].astype(np.float64)
+        return self._covariance(position, position, additive, additive)
+
+    def _covariance(self, first: T, second: T, additive: T, others: T) -> T:
+        scales = np.exp(self._log[:-2]).astype(first.dtype)
+        result: T = _matern(_squared_distances(first * scales, second * scales))[0]
+        linear = first.dtype.type(exp(self._log[-2]))
+        np.add(result, (additive * linear) @ others.T, out=result)
         return result
 
     def _gradient(self, position: Doubles, linear: Doubles, y: Doubles) -> Doubles:
@@ -100,13 +114,14 @@ class GaussianProcess:
         self._slope = gradient
 
 
-def _squared_distances(first: NDArray, second: NDArray) -> NDArray:  # type: ignore[type-arg]
-    squared = np.sum(first**2, 1)[:, None] + np.sum(second**2, 1)[None]
+def _squared_distances(first: T, second: T) -> T:
+    squared: T = np.sum(first**2, 1)[:, None] + np.sum(second**2, 1)[None]
     squared -= 2 * first @ second.T
-    return np.maximum(squared, 0, out=squared)
+    np.maximum(squared, 0, out=squared)
+    return squared
 
 
-def _matern(squared: NDArray) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]
+def _matern(squared: T) -> tuple[T, T]:
     """The Matern 5/2 kernel and its derivative by the squared distance."""
     squared *= 5
     root = np.sqrt(squared)

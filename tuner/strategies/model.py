@@ -24,7 +24,7 @@ from gdn_ops.tuner.strategies.gaussian_process import Doubles, GaussianProcess, 
 from gdn_ops.tuner.strategies.sampled import Sampled, decode, distribution, encode, sampled
 from gdn_ops.tuner.strategies.search_space import SearchSpace
 
-START = 8
+START = 4
 """Trials before the model is asked."""
 SPREAD = 8
 """Of this many random configs the start takes the one that is farthest from what was tried."""
@@ -167,12 +167,13 @@ class ModelSampler(optuna.samplers.BaseSampler):
         apart = np.min([np.sum((position - one) ** 2, 1) for one in fastest], axis=0)
         near = np.argpartition(apart, most // 2)
         sample = generator.choice(near[most // 2 :], most - most // 2, replace=False)
-        return untried[np.append(near[: most // 2], sample)]
+        chosen: Rows = untried[np.append(near[: most // 2], sample)]
+        return chosen
 
     def _success(self, good: Rows, bad: Rows, some: Rows) -> Array:
         """The probability that configs succeed, given those that did and those that failed."""
         rows = np.append(good, bad)
-        own = self._process.covariance(rows, rows).astype(np.float64)
+        own = self._process.own(rows)
         own[np.diag_indices_from(own)] += FAILURE_NOISE
         outcome = np.repeat([1 - SUCCEEDS, -SUCCEEDS], [len(good), len(bad)])
         weights = np.linalg.solve(own, outcome).astype(np.float32)

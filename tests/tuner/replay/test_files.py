@@ -65,7 +65,7 @@ def test_what_cannot_be_replayed_is_refused(
 ) -> None:
     content = kernel_tuner()
     change(content)
-    with pytest.raises(InvalidInput, match="x.json") as error:
+    with pytest.raises(InvalidInput, match=r"x\.json") as error:
         recorded_space(written(tmp_path / "x.json.gz", content))
     assert why in str(error.value)
     assert len(str(error.value)) < 400 + len(str(tmp_path))
@@ -99,7 +99,7 @@ def test_what_is_no_t4_is_refused(
 )
 def test_a_broken_file_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(InvalidInput, match="truncated|neither"):
+    with pytest.raises(InvalidInput, match=r"truncated|neither"):
         recorded_space(tmp_path / "x")
 
 
