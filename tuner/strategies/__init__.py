@@ -57,13 +57,13 @@ class StrategySetup:
 
 def strategy_for(name: str, space: SearchSpace, *, trials: int) -> str:
     """The name of the strategy to use; ``auto`` enumerates a space of at most ``trials`` configs,
-    and samples a larger one with TPE.
+    and searches a larger one with the model.
 
     Raises:
         UnknownName: the strategy does not exist.
     """
     if name == AUTO:
-        return "enumeration" if len(space.configs) <= trials else "tpe"
+        return "enumeration" if len(space.configs) <= trials else "model"
     if name not in STRATEGIES:
         raise UnknownName.of("strategy", name, [AUTO, *STRATEGIES])
     return name

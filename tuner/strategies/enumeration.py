@@ -1,4 +1,5 @@
-"""Enumeration: suggests every config of a space once, in random order after the first ones."""
+"""Enumeration: suggests every config of a space once, in random order after the first ones. Take it
+where the trials cover the space; where they do not, it is a uniform sample to compare with."""
 
 from __future__ import annotations
 

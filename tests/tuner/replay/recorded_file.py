@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-TILES, WARPS = (16, 32, 48, 64, 96, 128, 192, 256), (1, 2, 4, 8, 16)
+TILES, WARPS = (16, 32, 64, 96, 128, 256), (1, 2, 4, 8, 16)
 FORMS, UNROLL = ("plain", "fancy", "wide"), (0, 1)
 OPTIMUM = 2.0
 
@@ -15,7 +15,7 @@ def milliseconds(tile: int, warps: int, form: str, unroll: int) -> float | None:
     if tile * warps > 2048:
         return None
     off_balance = abs(16 * warps - tile) / (16 * warps + tile)
-    odd = 1.5 if tile % 32 else 1.0
+    odd = 1.5 if tile == 96 else 1.0
     slow = {"plain": 1.3, "fancy": 1.0, "wide": 2.0}[form]
     size = 1 + abs(tile.bit_length() - 8) / 4
     return OPTIMUM * (1 + 2 * off_balance) * odd * slow * size * (1.1 if unroll else 1.0)

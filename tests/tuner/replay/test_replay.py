@@ -12,7 +12,6 @@ from gdn_ops.tuner.replay import kernel_tuner_cache
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
 from gdn_ops.tuner.replay.replay import CHECKPOINTS, fractions, score, winners_elsewhere
 from gdn_ops.tuner.replay.table import ALL, Entry, with_means
-from gdn_ops.tuner.strategies import STRATEGIES
 from tests.tuner.replay.recorded_file import kernel_tuner, t4
 
 
@@ -21,15 +20,13 @@ def space() -> RecordedSpace:
     return kernel_tuner_cache.space("toy", kernel_tuner())
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", ["enumeration", "model"])
 def test_a_strategy_gets_nearer_and_the_whole_space_is_the_optimum(
     name: str, space: RecordedSpace
 ) -> None:
     reached = fractions(name, space, seed=1)
     assert reached == sorted(reached)
-    assert 0 < reached[0] <= 1
-    assert len(space.configs) > CHECKPOINTS[2]
-    assert reached[-1] == (1 if len(space.configs) <= CHECKPOINTS[-1] else reached[-1])
+    assert 0 < reached[0] <= reached[-1] == 1
 
 
 def test_the_model_finds_the_optimum_in_fifty(space: RecordedSpace) -> None:
