@@ -60,8 +60,10 @@ class RecordedSpace:
                 columns[parameter].append(_value(parameter, config[parameter]))
         axes = tuple(_axis(parameter, values) for parameter, values in columns.items())
         varying = tuple(axis for axis in axes if len(axis.values) > 1)
-        points = zip(*(columns[axis.name] for axis in varying), strict=True)
-        outcomes = {point: _outcome(ms) for point, (_, ms) in zip(points, rows, strict=True)}
+        outcomes = {
+            tuple(columns[axis.name][i] for axis in varying): _outcome(milliseconds)
+            for i, (_, milliseconds) in enumerate(rows)
+        }
         if all(outcome.median is None for outcome in outcomes.values()):
             raise InvalidInput("none of its configurations has a time")
         return cls(name, kernel, varying, outcomes)

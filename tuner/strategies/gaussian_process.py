@@ -66,6 +66,14 @@ class GaussianProcess:
         left = np.maximum(prior - np.einsum("ij,ij->j", solved, solved), 1e-6)
         return whitened.astype(np.float32) @ solved, np.sqrt(left * np.float32(variance))
 
+    def mean(self, rows: Rows, y: Doubles, others: Rows) -> Array:
+        """The mean at other rows alone, which costs less than ``predict``."""
+        own = self.own(rows)
+        own[np.diag_indices_from(own)] += exp(self._log[-1]) + JITTER
+        weights = np.linalg.solve(own, y).astype(np.float32)
+        result: Array = weights @ self.covariance(rows, others)
+        return result
+
     def covariance(self, rows: Rows, others: Rows) -> Array:
         """The covariance of each row with each other one, in single precision: they are many."""
         return self._covariance(

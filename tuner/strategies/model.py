@@ -38,8 +38,11 @@ NEAR = 4
 """Of too many configs those near this many of the fastest are compared, and a random sample."""
 FIRST_STEPS, STEPS, LATE_STEPS, LATE = 20, 4, 2, 100
 """Steps of the fit at the first proposal, at later ones, and from ``LATE`` trials on."""
-SUCCEEDS, FAILURE_NOISE = 0.9, 0.1
-"""Probability that a config succeeds if nothing near it was tried, and how soft that is."""
+SUCCEEDS, LIKELY = 0.9, 0.3
+"""Probability that a config succeeds if nothing like it was tried; and the one that a config must
+have to be proposed while another has it."""
+MOST_FAILURES = 60
+"""Failures, the latest ones, and as many successes, from which that probability is learnt."""
 
 
 def make(setup: StrategySetup) -> Sampled:
@@ -56,6 +59,7 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._rows = {space.point(config): row for row, config in enumerate(space.configs)}
         self._features = features(space)
         self._process = GaussianProcess(self._features)
+        self._successes = GaussianProcess(self._features)
         self._steps = FIRST_STEPS
         self._finished: dict[int, tuple[int, float | None]] = {}
         self._proposed: set[int] = set()
@@ -127,25 +131,30 @@ class ModelSampler(optuna.samplers.BaseSampler):
             tried = [row for row, _ in finished] + list(pending)
             return self._far_from(tried, untried, generator)
         good, y = _informative(times, generator)
-        bad = np.array(failures[-MOST_POINTS // 2 :], dtype=np.intp)
+        bad = np.array(failures[-MOST_FAILURES:], dtype=np.intp)
         busy = np.array(pending, dtype=np.intp)
         some = self._some(good, y, len(bad) + len(busy), untried, generator)
         self._process.fit(good, y, steps=self._steps)
         self._steps = STEPS if len(good) < LATE else LATE_STEPS
-        gain = self._gain(good, y, busy, some)
+        gain, mean = self._gain(good, y, busy, some)
         if len(bad):
-            gain *= self._success(good, bad, some)
-        return int(some[np.argmax(gain)])
+            probability = self._success(good, bad, some, generator)
+            likely = probability >= min(LIKELY, float(probability.max()))
+            some, gain, mean = some[likely], (gain * probability)[likely], mean[likely]
+        # the gain underflows to 0 where the model is sure that nothing better is left
+        return int(some[np.argmax(gain) if gain.max() > 0 else np.argmin(mean)])
 
-    def _gain(self, good: Rows, y: Doubles, busy: Rows, some: Rows) -> Array:
-        """The expected improvement; configs being tried count as if they were as predicted."""
+    def _gain(self, good: Rows, y: Doubles, busy: Rows, some: Rows) -> tuple[Array, Array]:
+        """The expected improvement, and the mean; configs being tried count as if they were as
+        predicted."""
         best = float(y.min())
         if len(busy):
             between = self._process.covariance(good, busy)
             believed, _ = self._process.predict(good, y, between, busy)
             good, y = np.append(good, busy), np.append(y, believed)
         between = self._process.covariance(good, some)
-        return _expected_improvement(best, *self._process.predict(good, y, between, some))
+        mean, deviation = self._process.predict(good, y, between, some)
+        return _expected_improvement(best, mean, deviation), mean
 
     def _far_from(self, tried: Sequence[int], untried: Rows, generator: np.random.Generator) -> int:
         some = generator.choice(untried, min(SPREAD, len(untried)), replace=False)
@@ -170,15 +179,16 @@ class ModelSampler(optuna.samplers.BaseSampler):
         chosen: Rows = untried[np.append(near[: most // 2], sample)]
         return chosen
 
-    def _success(self, good: Rows, bad: Rows, some: Rows) -> Array:
-        """The probability that configs succeed, given those that did and those that failed."""
-        rows = np.append(good, bad)
-        own = self._process.own(rows)
-        own[np.diag_indices_from(own)] += FAILURE_NOISE
-        outcome = np.repeat([1 - SUCCEEDS, -SUCCEEDS], [len(good), len(bad)])
-        weights = np.linalg.solve(own, outcome).astype(np.float32)
-        between = self._process.covariance(rows, some)
-        probability: Array = np.clip(SUCCEEDS + weights @ between, 0.01, 1)
+    def _success(self, good: Rows, bad: Rows, some: Rows, generator: np.random.Generator) -> Array:
+        """The probability that configs succeed, given some that did and those that failed.
+
+        It has a process of its own, because what decides about failures need not decide about time.
+        """
+        count = min(len(good), MOST_FAILURES)
+        rows = np.append(generator.choice(good, count, replace=False), bad)
+        outcome = np.where(np.arange(len(rows)) < count, 1 - SUCCEEDS, -SUCCEEDS)
+        self._successes.fit(rows, outcome, steps=LATE_STEPS)
+        probability: Array = np.clip(SUCCEEDS + self._successes.mean(rows, outcome, some), 0, 1)
         return probability
 
 
