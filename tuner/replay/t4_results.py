@@ -16,8 +16,8 @@ def recognizes(content: Mapping[str, Any]) -> bool:
 
 
 def space(name: str, content: Mapping[str, Any]) -> RecordedSpace:
-    """The space of a file of results. T4 does not name the kernel, so the file's name does, up to
-    its first underscore.
+    """The space of a file of results. T4 does not name the kernel: it is the stage in the metadata
+    of ``gdn export t4``, else the file's name up to its first underscore.
 
     Raises:
         InvalidInput: the results do not have the form of schema version 1.
@@ -27,7 +27,10 @@ def space(name: str, content: Mapping[str, Any]) -> RecordedSpace:
         raise InvalidInput(f"its schema version is {shown(version)}; version 1 can be replayed")
     if not isinstance(results, list):
         raise InvalidInput(f"results is {shown(results)}; it must be a list")
-    return RecordedSpace.of(name, name.partition("_")[0], [_row(x) for x in results])
+    metadata = content.get("metadata")
+    stage = metadata.get("stage") if isinstance(metadata, dict) else None
+    kernel = stage if isinstance(stage, str) else name.partition("_")[0]
+    return RecordedSpace.of(name, kernel, [_row(x) for x in results])
 
 
 def _row(result: object) -> tuple[dict[str, object], object]:

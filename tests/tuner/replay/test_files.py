@@ -23,6 +23,8 @@ def written(path: Path, content: Any) -> Path:
 def test_both_formats_give_the_same_space(tmp_path: Path) -> None:
     cache = recorded_space(written(tmp_path / "toy_a.json.gz", kernel_tuner()))
     results = recorded_space(written(tmp_path / "toy_b.json.gz", t4()))
+    ours = {**t4(), "metadata": {"stage": "solve"}}
+    assert recorded_space(written(tmp_path / "h200.json.gz", ours)).kernel == "solve"
     assert (cache.name, results.name) == ("toy_a", "toy_b")
     assert cache.kernel == results.kernel == "toy"
     assert cache.axes == results.axes
