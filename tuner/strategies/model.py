@@ -25,7 +25,7 @@ from gdn_ops.tuner.strategies.sampled import Sampled, decode, distribution, enco
 from gdn_ops.tuner.strategies.search_space import SearchSpace
 
 START = 4
-"""Trials before the model is asked."""
+"""Trials before the model is asked, besides the configs that were given to be tried first."""
 SPREAD = 8
 """Of this many random configs the start takes the one that is farthest from what was tried."""
 SLOW_QUANTILE = 0.8
@@ -63,6 +63,7 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._steps = FIRST_STEPS
         self._finished: dict[int, tuple[int, float | None]] = {}
         self._proposed: set[int] = set()
+        self._given: set[int] = set()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -108,6 +109,8 @@ class ModelSampler(optuna.samplers.BaseSampler):
             row = self._row(trial)
             if row is None:
                 continue
+            if "fixed_params" in trial.system_attrs:
+                self._given.add(trial.number)
             if trial.state == TrialState.RUNNING:
                 pending.append(row)
             else:
@@ -127,7 +130,8 @@ class ModelSampler(optuna.samplers.BaseSampler):
         generator = np.random.default_rng((self._seed, len(finished) + len(pending)))
         times = {row: value for row, value in finished if value is not None}
         failures = [row for row, value in finished if value is None]
-        if len(times) < 2 or len(finished) < START:
+        # winners of other problems resemble each other, so they are no spread-out start
+        if len(times) < 2 or len(finished) + len(pending) - len(self._given) < START:
             tried = [row for row, _ in finished] + list(pending)
             return self._far_from(tried, untried, generator)
         good, y = _informative(times, generator)
