@@ -13,8 +13,8 @@ from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, Unknow
 from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE
 
 COMMANDS = (
-    "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "check",
-    "export", "doctor",
+    "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "replay",
+    "check", "export", "doctor",
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 

@@ -55,7 +55,7 @@ StrategyName = Annotated[
     str,
     typer.Option(
         help=f"Search strategy: {', '.join((AUTO, *STRATEGIES))}. auto enumerates small spaces and "
-        "samples large ones with tpe (Optuna)."
+        "searches large ones with model, a Gaussian process; tpe is Optuna's sampler."
     ),
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.tuner.spaces.space import Point, Space
+from gdn_ops.tuner.spaces.space import Space
+from gdn_ops.tuner.strategies.search_space import Point
 
 Descent = Generator[list[Config], list[float], Config]
 """Yields configs, is sent their seconds, and returns the fastest config."""

@@ -16,9 +16,8 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant, plan_named
 from gdn_ops.tuner.store.records import TrialKey
+from gdn_ops.tuner.strategies.search_space import Point
 
-Point = tuple[Value, ...]
-"""The values of a config in the order of the space's axes; hashable."""
 StageKey = tuple[str | tuple[str, Value], ...]
 """A plan, one of its stages and the interface values that the stage reads; hashable."""
 StageSpaces = tuple["Space", ...]

@@ -12,10 +12,10 @@ from gdn_ops.codegen.errors import UnknownName
 
 if TYPE_CHECKING:
     from gdn_ops.codegen.axis import Config
-    from gdn_ops.tuner.spaces.space import Space
     from gdn_ops.tuner.store.records import Outcome
+    from gdn_ops.tuner.strategies.search_space import SearchSpace
 
-STRATEGIES = ("enumeration", "tpe")
+STRATEGIES = ("enumeration", "tpe", "model")
 """Each is the module of the same name in this folder, with a function ``make``."""
 AUTO = "auto"
 
@@ -47,7 +47,7 @@ class StrategySetup:
         study: name of this search's study in the file.
     """
 
-    space: Space
+    space: SearchSpace
     seed: int = 0
     first: Sequence[Config] = ()
     known: Sequence[tuple[Config, Outcome]] = ()
@@ -55,15 +55,15 @@ class StrategySetup:
     study: str = "study"
 
 
-def strategy_for(name: str, space: Space, *, trials: int) -> str:
+def strategy_for(name: str, space: SearchSpace, *, trials: int) -> str:
     """The name of the strategy to use; ``auto`` enumerates a space of at most ``trials`` configs,
-    and samples a larger one with TPE.
+    and searches a larger one with the model.
 
     Raises:
         UnknownName: the strategy does not exist.
     """
     if name == AUTO:
-        return "enumeration" if len(space.configs) <= trials else "tpe"
+        return "enumeration" if len(space.configs) <= trials else "model"
     if name not in STRATEGIES:
         raise UnknownName.of("strategy", name, [AUTO, *STRATEGIES])
     return name

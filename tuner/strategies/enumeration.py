@@ -1,4 +1,5 @@
-"""Enumeration: suggests every config of a space once, in random order after the first ones."""
+"""Enumeration: suggests every config of a space once, in random order after the first ones. Take it
+where the trials cover the space; where they do not, it is a uniform sample to compare with."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import random
 from collections.abc import Iterable
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.tuner.spaces.space import Point, Space
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup
+from gdn_ops.tuner.strategies.search_space import Point, SearchSpace
 
 
 def make(setup: StrategySetup) -> Enumeration:
@@ -33,7 +34,7 @@ class Enumeration:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         *,
         seed: int,
         first: Iterable[Config] = (),

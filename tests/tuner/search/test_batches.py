@@ -38,7 +38,7 @@ def ranked_by_spills(space: Space) -> dict[str, Verdict]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "enumeration"])
+@pytest.mark.parametrize("strategy", ["model", "enumeration"])
 def test_the_most_promising_quarter_of_a_batch_is_timed(
     tmp_path: Path, large: Space, strategy: str
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_batch_compiles_while_the_one_before_it_is_timed(tmp_path: Path, large
     assert seen == [(0, 2), (1, 2), (2, 3), (3, 3), (4, 3), (5, 3)]
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "enumeration"])
+@pytest.mark.parametrize("strategy", ["model", "enumeration"])
 def test_what_was_left_out_is_timed_when_nothing_new_is_left(
     tmp_path: Path, large: Space, strategy: str
 ) -> None:

@@ -89,7 +89,10 @@ def test_a_strategy_may_be_asked_several_times_before_it_is_told(name: str, sing
     assert again is not None and single.point(again) not in points
 
 
-def test_tpe_finds_the_best_of_256_in_a_third_of_them_despite_failures(large: Space) -> None:
+@pytest.mark.parametrize("name", ["tpe", "model"])
+def test_the_best_of_256_is_found_in_a_third_of_them_despite_failures(
+    name: str, large: Space
+) -> None:
     def recorded(config: Config) -> Outcome:
         if config["a"] == 8:
             return Outcome(status="wrong", message="recorded")
@@ -99,7 +102,7 @@ def test_tpe_finds_the_best_of_256_in_a_third_of_them_despite_failures(large: Sp
     order = sorted(stage_seconds("large", c) for c in large.configs if c["a"] != 8)
     for seed in range(3):
         strategy = make_strategy(
-            "tpe", StrategySetup(space=large, first=large.configs[:1], seed=seed)
+            name, StrategySetup(space=large, first=large.configs[:1], seed=seed)
         )
         best = float("inf")
         for _ in range(80):
@@ -115,7 +118,7 @@ def test_tpe_finds_the_best_of_256_in_a_third_of_them_despite_failures(large: Sp
 
 def test_auto_enumerates_what_the_trials_cover(single: Space, large: Space) -> None:
     assert strategy_for("auto", single, trials=30) == "enumeration"
-    assert strategy_for("auto", single, trials=29) == "tpe"
+    assert strategy_for("auto", single, trials=29) == "model"
     assert strategy_for("tpe", single, trials=1000) == "tpe"
 
 
@@ -133,6 +136,23 @@ def test_a_study_that_was_killed_goes_on(tmp_path: Path, single: Space) -> None:
     states = Counter(trial.state.name for trial in resumed.study.get_trials())
     assert states["FAIL"] == 1, "what the killed run left running"
     assert states["RUNNING"] == 1, "what was just asked"
+
+
+def test_a_study_of_tpe_goes_on_with_the_model(tmp_path: Path, large: Space) -> None:
+    studies, known = studies_beside(tmp_path / "r.db"), []
+    earlier = make_strategy("tpe", StrategySetup(space=large, studies=studies, study="s"))
+    for _ in range(12):
+        config = earlier.ask()
+        assert config is not None
+        known.append((config, outcome(stage_seconds("large", config))))
+        earlier.tell(*known[-1])
+    setup = StrategySetup(space=large, studies=studies, study="s", known=known)
+    later = make_strategy("model", setup)
+    new = [later.ask() for _ in range(4)]
+    points = {large.point(config) for config in new if config is not None}
+    assert len(points) == 4 and not points & {large.point(config) for config, _ in known}
+    states = Counter(trial.state.name for trial in later.study.get_trials())  # type: ignore[attr-defined]
+    assert states == {"COMPLETE": 12, "RUNNING": 4}
 
 
 @pytest.mark.parametrize("strategy", ["auto", "tpe"])

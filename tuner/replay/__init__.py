@@ -1,0 +1,1 @@
+"""Replaying search strategies over recorded search spaces, without a GPU."""

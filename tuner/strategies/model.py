@@ -1,0 +1,230 @@
+"""Model: a Gaussian process over the valid configs. Take it for spaces that are too large to
+enumerate; it needs the fewest trials.
+
+It starts with configs that are spread out, then proposes the config with the highest expected
+improvement of the logarithm of the time. Failures are learnt apart, as a probability to succeed. It
+knows every valid config, so it never proposes another one, nor one twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from gdn_ops.tuner.strategies import StrategySetup
+from gdn_ops.tuner.strategies.features import Array, features
+from gdn_ops.tuner.strategies.gaussian_process import Doubles, GaussianProcess, Rows
+from gdn_ops.tuner.strategies.sampled import Sampled, decode, distribution, encode, sampled
+from gdn_ops.tuner.strategies.search_space import SearchSpace
+
+START = 4
+"""Trials before the model is asked, besides the configs that were given to be tried first."""
+SPREAD = 8
+"""Of this many random configs the start takes the one that is farthest from what was tried."""
+SLOW_QUANTILE = 0.8
+"""Slower configs count as if they were this slow: how bad a bad one is says little."""
+MOST_POINTS = 200
+"""Trials that the model sees; of more, the fastest half of this number and a sample of the rest."""
+MOST_PAIRS = 400_000
+"""Trials times configs that are compared in one proposal; bounds its time to some 10 ms."""
+NEAR = 4
+"""Of too many configs those near this many of the fastest are compared, and a random sample."""
+FIRST_STEPS, STEPS, LATE_STEPS, LATE = 20, 4, 2, 100
+"""Steps of the fit at the first proposal, at later ones, and from ``LATE`` trials on."""
+SUCCEEDS, LIKELY = 0.9, 0.3
+"""Probability that a config succeeds if nothing like it was tried; and the one that a config must
+have to be proposed while another has it."""
+MOST_FAILURES = 60
+"""Failures, the latest ones, and as many successes, from which that probability is learnt."""
+
+
+def make(setup: StrategySetup) -> Sampled:
+    """A search with the sampler; raises as ``sampled`` does."""
+    return sampled(setup, ModelSampler(setup.space, seed=setup.seed))
+
+
+class ModelSampler(optuna.samplers.BaseSampler):
+    """Proposes configs of one space to the studies of that space."""
+
+    def __init__(self, space: SearchSpace, *, seed: int) -> None:
+        self._space, self._seed = space, seed
+        self._distributions = {axis.name: distribution(axis) for axis in space.axes}
+        self._rows = {space.point(config): row for row, config in enumerate(space.configs)}
+        self._features = features(space)
+        self._process = GaussianProcess(self._features)
+        self._successes = GaussianProcess(self._features)
+        self._steps = FIRST_STEPS
+        self._finished: dict[int, tuple[int, float | None]] = {}
+        self._proposed: set[int] = set()
+        self._given: set[int] = set()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The parameters of the next config; none if every config was proposed."""
+        pending = self._read(study, trial)
+        tried = {row for row, _ in self._finished.values()}
+        left = np.ones(len(self._rows), dtype=bool)
+        left[list(tried | set(pending) | self._proposed)] = False
+        untried = np.flatnonzero(left)
+        if not len(untried):
+            return {}
+        row = self._choice(list(self._finished.values()), pending, untried)
+        self._proposed.add(row)
+        config = self._space.configs[row]
+        return {axis.name: encode(axis, config[axis.name]) for axis in self._space.axes}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A random value; only asked for when every config was proposed."""
+        generator = np.random.default_rng((self._seed, trial.number))
+        axis = next(axis for axis in self._space.axes if axis.name == param_name)
+        return encode(axis, axis.values[generator.integers(len(axis.values))])
+
+    def _read(self, study: optuna.Study, current: FrozenTrial) -> list[int]:
+        """Take over the finished trials; return the rows that are being tried."""
+        pending = []
+        for trial in study.get_trials(
+            deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)
+        ):
+            if trial.number in self._finished or trial.number == current.number:
+                continue
+            row = self._row(trial)
+            if row is None:
+                continue
+            if "fixed_params" in trial.system_attrs:
+                self._given.add(trial.number)
+            if trial.state == TrialState.RUNNING:
+                pending.append(row)
+            else:
+                failed = any(violation > 0 for violation in trial.constraints.values())
+                self._finished[trial.number] = (row, None if failed else trial.value)
+        return pending
+
+    def _row(self, trial: FrozenTrial) -> int | None:
+        """The row of a trial's config; None if it is not in the space."""
+        if not set(self._distributions) <= set(trial.params):
+            return None
+        return self._rows.get(tuple(decode(a, trial.params[a.name]) for a in self._space.axes))
+
+    def _choice(
+        self, finished: Sequence[tuple[int, float | None]], pending: Sequence[int], untried: Rows
+    ) -> int:
+        generator = np.random.default_rng((self._seed, len(finished) + len(pending)))
+        times = {row: value for row, value in finished if value is not None}
+        failures = [row for row, value in finished if value is None]
+        # winners of other problems resemble each other, so they are no spread-out start
+        if len(times) < 2 or len(finished) + len(pending) - len(self._given) < START:
+            tried = [row for row, _ in finished] + list(pending)
+            return self._far_from(tried, untried, generator)
+        good, y = _informative(times, generator)
+        bad = np.array(failures[-MOST_FAILURES:], dtype=np.intp)
+        busy = np.array(pending, dtype=np.intp)
+        some = self._some(good, y, len(bad) + len(busy), untried, generator)
+        self._process.fit(good, y, steps=self._steps)
+        self._steps = STEPS if len(good) < LATE else LATE_STEPS
+        gain, mean = self._gain(good, y, busy, some)
+        if len(bad):
+            probability = self._success(good, bad, some, generator)
+            likely = probability >= min(LIKELY, float(probability.max()))
+            some, gain, mean = some[likely], (gain * probability)[likely], mean[likely]
+        # the gain underflows to 0 where the model is sure that nothing better is left
+        return int(some[np.argmax(gain) if gain.max() > 0 else np.argmin(mean)])
+
+    def _gain(self, good: Rows, y: Doubles, busy: Rows, some: Rows) -> tuple[Array, Array]:
+        """The expected improvement, and the mean; configs being tried count as if they were as
+        predicted."""
+        best = float(y.min())
+        if len(busy):
+            between = self._process.covariance(good, busy)
+            believed, _ = self._process.predict(good, y, between, busy)
+            good, y = np.append(good, busy), np.append(y, believed)
+        between = self._process.covariance(good, some)
+        mean, deviation = self._process.predict(good, y, between, some)
+        return _expected_improvement(best, mean, deviation), mean
+
+    def _far_from(self, tried: Sequence[int], untried: Rows, generator: np.random.Generator) -> int:
+        some = generator.choice(untried, min(SPREAD, len(untried)), replace=False)
+        if not tried:
+            return int(some[0])
+        position = self._features.position
+        apart = position[some][:, None] - position[list(tried)][None]
+        return int(some[np.argmax(np.sum(apart**2, -1).min(1))])
+
+    def _some(
+        self, good: Rows, y: Doubles, others: int, untried: Rows, generator: np.random.Generator
+    ) -> Rows:
+        """The untried configs that are compared: all, or those near the fastest and a sample."""
+        most = MOST_PAIRS // (len(good) + others)
+        if len(untried) <= most:
+            return untried
+        fastest = self._features.position[good[np.argsort(y)[:NEAR]]]
+        position = self._features.position[untried]
+        apart = np.min([np.sum((position - one) ** 2, 1) for one in fastest], axis=0)
+        near = np.argpartition(apart, most // 2)
+        sample = generator.choice(near[most // 2 :], most - most // 2, replace=False)
+        chosen: Rows = untried[np.append(near[: most // 2], sample)]
+        return chosen
+
+    def _success(self, good: Rows, bad: Rows, some: Rows, generator: np.random.Generator) -> Array:
+        """The probability that configs succeed, given some that did and those that failed.
+
+        It has a process of its own, because what decides about failures need not decide about time.
+        """
+        count = min(len(good), MOST_FAILURES)
+        rows = np.append(generator.choice(good, count, replace=False), bad)
+        outcome = np.where(np.arange(len(rows)) < count, 1 - SUCCEEDS, -SUCCEEDS)
+        self._successes.fit(rows, outcome, steps=LATE_STEPS)
+        probability: Array = np.clip(SUCCEEDS + self._successes.mean(rows, outcome, some), 0, 1)
+        return probability
+
+
+def _informative(
+    times: dict[int, float], generator: np.random.Generator
+) -> tuple[Rows, NDArray[np.float64]]:
+    """The rows that the model sees, and their times as it sees them: logarithms, standardized."""
+    rows = np.array(list(times), dtype=np.intp)
+    y = np.log(np.array(list(times.values())))
+    y = np.minimum(y, np.quantile(y, SLOW_QUANTILE))
+    y = (y - y.mean()) / max(y.std(), 1e-9)
+    if len(rows) > MOST_POINTS:
+        order = np.argsort(y, kind="stable")
+        half = MOST_POINTS // 2
+        chosen = np.append(order[:half], generator.choice(order[half:], half, replace=False))
+        rows, y = rows[chosen], y[chosen]
+    return rows, y
+
+
+def _expected_improvement(best: float, mean: Array, deviation: Array) -> Array:
+    score = (best - mean) / deviation
+    density = np.exp(-0.5 * score**2) / sqrt(2 * pi)
+    gain: Array = (best - mean) * _below(score, density) + deviation * density
+    return gain
+
+
+def _below(score: Array, density: Array) -> Array:
+    """The normal distribution function to 1e-7 (Abramowitz and Stegun 26.2.17)."""
+    t = 1 / (1 + 0.2316419 * np.abs(score))
+    tail = np.zeros_like(t)
+    for coefficient in (1.330274429, -1.821255978, 1.781477937, -0.356563782, 0.319381530):
+        tail = t * (tail + coefficient)
+    tail *= density
+    result: Array = np.where(score > 0, 1 - tail, tail)
+    return result

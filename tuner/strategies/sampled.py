@@ -1,0 +1,189 @@
+"""Sampled: the configs of one space as a sampler of Optuna suggests them, none twice.
+
+Optuna may suggest a config that it already knows, and goes on suggesting failed ones. So a repeated
+suggestion is answered here with the known outcome, and a failure is told as a violated constraint.
+If the suggestions contain nothing new, the rest of the space is enumerated around the best config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from gdn_ops.codegen.axis import Axis, Config, Value
+from gdn_ops.tuner.store.records import Outcome
+from gdn_ops.tuner.strategies import StrategySetup
+from gdn_ops.tuner.strategies.enumeration import Enumeration
+from gdn_ops.tuner.strategies.search_space import Point
+from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
+
+MAX_FRUITLESS = 24
+"""Suggestions in a row without a new valid config after which the rest is enumerated."""
+
+FAILED = 1.0
+"""Value and constraint violation of a failed config; a sampler never ranks it by the value."""
+
+
+def sampled(setup: StrategySetup, sampler: optuna.samplers.BaseSampler) -> Sampled:
+    """Open the study and add the known outcomes that it lacks.
+
+    The studies of all samplers are the same, so another one continues where one stopped.
+
+    Raises:
+        ResultsError: the file of studies cannot be read or written. ``ask``, ``tell`` and ``drop``
+            raise it too.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with study_errors(setup.studies):
+        study = optuna.create_study(
+            study_name=setup.study,
+            storage=None if setup.studies is None else storage_of(setup.studies),
+            sampler=sampler,
+            load_if_exists=True,
+        )
+        return Sampled(study, setup)
+
+
+class Sampled:
+    """An Optuna study that never suggests a config twice."""
+
+    def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
+        self.space, self.study, self._file = setup.space, study, setup.studies
+        self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
+        self._outcomes: dict[Point, Outcome] = {}
+        self._asked: dict[Point, optuna.trial.Trial] = {}
+        self._rest: Enumeration | None = None
+        self._seed, self._known = setup.seed, {self.space.point(c): o for c, o in setup.known}
+        self._first = list(setup.first)
+        self._catch_up()
+
+    def ask(self) -> Config | None:
+        """The next config: the first ones, then Optuna's suggestions, then the rest."""
+        with study_errors(self._file):
+            while self._first:
+                first = self._first.pop(0)
+                if self._new(self.space.point(first)):
+                    self.study.enqueue_trial(self._encode(first))
+                    break
+            suggested = self._suggest() if self._rest is None else None
+        return suggested if suggested is not None else self._ask_rest()
+
+    def tell(self, config: Config, outcome: Outcome) -> None:
+        """Add the outcome of a suggested config to the study."""
+        point = self.space.point(config)
+        self._outcomes[point] = outcome
+        trial = self._asked.pop(point, None)
+        with study_errors(self._file):
+            if trial is None:
+                self._add(point, outcome)
+            else:
+                self._finish(trial, outcome)
+
+    def drop(self, config: Config) -> None:
+        """Fail the study's trial of a suggested config, which is not suggested again."""
+        trial = self._asked.get(self.space.point(config))
+        if trial is not None:
+            with study_errors(self._file):
+                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _suggest(self) -> Config | None:
+        for _ in range(MAX_FRUITLESS):
+            trial = self.study.ask(self._distributions)
+            config = self._decode(trial.params)
+            point = self.space.point(config)
+            if not self.space.is_valid(config):
+                trial.set_constraint("invalid", float(len(self.space.reasons(config))))
+                self.study.tell(trial, FAILED)
+            elif self._new(point):
+                self._asked[point] = trial
+                return config
+            elif point in self._outcomes:
+                self._finish(trial, self._outcomes[point])
+            else:
+                self.study.tell(
+                    trial, state=TrialState.FAIL
+                )  # suggested already, outcome not known yet
+        return None
+
+    def _ask_rest(self) -> Config | None:
+        if self._rest is None:
+            asked = [*self._outcomes, *self._asked]
+            self._rest = Enumeration(self.space, seed=self._seed, asked=asked)
+            if (best := self._best()) is not None:
+                self._rest.nearest_to(best)
+        return self._rest.ask()
+
+    def _best(self) -> Config | None:
+        times = {p: o.median for p, o in self._outcomes.items() if o.median is not None}
+        if not times:
+            return None
+        best = min(times, key=times.__getitem__)
+        return next(c for c in self.space.configs if self.space.point(c) == best)
+
+    def _new(self, point: Point) -> bool:
+        return point not in self._outcomes and point not in self._asked
+
+    def _finish(self, trial: optuna.trial.Trial, outcome: Outcome) -> None:
+        if outcome.status != "ok":
+            trial.set_constraint(outcome.status, FAILED)
+        self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
+
+    def _catch_up(self) -> None:
+        """Fail trials that a killed run left running; add known outcomes that the study lacks."""
+        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
+        told = {
+            self.space.point(self._decode(trial.params))
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        }
+        for point, outcome in self._known.items():
+            self._outcomes[point] = outcome
+            if point not in told:
+                self._add(point, outcome)
+
+    def _add(self, point: Point, outcome: Outcome) -> None:
+        names = [axis.name for axis in self.space.axes]
+        self.study.add_trial(
+            optuna.create_trial(
+                params=self._encode(dict(zip(names, point, strict=True))),
+                distributions=self._distributions,
+                value=outcome.median or FAILED,
+                constraints={} if outcome.status == "ok" else {outcome.status: FAILED},
+            )
+        )
+
+    def _encode(self, config: Config) -> dict[str, Any]:
+        return {axis.name: encode(axis, config[axis.name]) for axis in self.space.axes}
+
+    def _decode(self, params: Mapping[str, Any]) -> dict[str, Value]:
+        return {axis.name: decode(axis, params[axis.name]) for axis in self.space.axes}
+
+
+def ordinal(axis: Axis) -> bool:
+    """Whether the axis has numbers, whose order the estimator should know."""
+    return all(type(value) is int for value in axis.values)
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    """Optuna's distribution of an axis: the index of a number, a category for anything else."""
+    if ordinal(axis):
+        return IntDistribution(0, len(axis.values) - 1)
+    return CategoricalDistribution(axis.values)
+
+
+def encode(axis: Axis, value: Value) -> Value:
+    """An axis value as Optuna stores it."""
+    return axis.values.index(value) if ordinal(axis) else value
+
+
+def decode(axis: Axis, value: Value) -> Value:
+    """An axis value from what Optuna stores."""
+    return axis.values[int(value)] if ordinal(axis) else value
