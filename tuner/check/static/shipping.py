@@ -53,7 +53,7 @@ class Shipping:
     """What ships for an architecture.
 
     Args:
-        variants: those with Triton kernels.
+        variants: those with kernels.
         refused: why a default variant cannot run there, by its name.
         notes: a sentence for each winner that is left out because it cannot be read.
     """
