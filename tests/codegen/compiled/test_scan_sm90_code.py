@@ -10,9 +10,8 @@ import sys
 import pytest
 import triton
 
-NEWEST = triton.__version__.startswith("3.9.")
-MOST, SPILLED = (570, 24) if NEWEST else (550, 0)
-"""Instructions per warp and chunk, and bytes of stack per thread; more under Triton 3.9."""
+MOST = 570 if triton.__version__.startswith("3.9.") else 550
+"""Instructions per warp and chunk; the assembler of Triton 3.9 moves more uniform registers."""
 
 
 @pytest.mark.triton
@@ -22,7 +21,7 @@ def test_a_chunk_takes_few_instructions_and_waits_and_its_state_stays_in_registe
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     found = json.loads(out.stdout)
     assert found["reasons"] == []
-    assert found["stack"] <= SPILLED
+    assert found["stack"] == 0
     assert {"UTMALDG", "UTMASTG"} <= found["copies"].keys()
     walk, score = found["walk"], found["score"]
     assert (walk["products"], score["products"]) == (28, 8)
