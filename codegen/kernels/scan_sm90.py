@@ -60,8 +60,8 @@ SPEC = KernelSpec(
     template="gluon/scan_sm90",
     doc="the outputs of a sequence, chunk by chunk, and its final state.",
     equation="""
-    n = (v^T - exp(gc) (S k^T)) (A beta)^T,  S of [V, K]
-    o = scale (exp(gc) (S q^T) + n (tril(q k^T) . G)^T),  G_ij = exp(gc_i - gc_j)
+    n = (beta (v^T - exp(gc) (S k^T))) A^T,  S of [V, K]
+    o^T = scale (exp(gc) (S q^T) + n (tril(q k^T) . G)^T),  G_ij = exp(gc_i - gc_j)
     S <- exp(gl) S + (exp(gl - gc) n) k,  gl = gc of the chunk's last token
     with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
