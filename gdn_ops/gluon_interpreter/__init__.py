@@ -6,7 +6,8 @@ and products are done as late as their kernel allows. What a GPU would silently 
 ``KernelFault``:
 
 - a tile of shared memory that is read before what was written to it must have arrived
-- a tile that is overwritten while a copy, a product or another partition may still read it
+- a tile that is overwritten while a copy, a product or another partition may still read it, or
+  another warp of the partition a part of its product
 - what the threads wrote, read by a copy or a product without a fence
 - a product that is used before it was waited for
 - barriers that complete twice before anybody waited, never, or not at the end

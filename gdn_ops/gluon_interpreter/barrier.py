@@ -37,6 +37,7 @@ class Barrier:
             )
         self._arrived.join(me.clock)
         me.clock.tick(me.actor)
+        me.joined = me.step()  # the last of its warps makes the arrival
         self._pending -= count
         self._advance()
 

@@ -39,8 +39,8 @@ def product(
     me, out = current(), Accumulator()
     tiles = [x for x in (a, b) if isinstance(x, Tile)]
     event = program().new_event()
-    for tile in tiles:
-        tile.read(f"a product of {me.name} reads {tile.name}", event, me.clock, proxy=True)
+    what = f"a product of {me.name} reads"
+    reads = [tile.read(f"{what} {tile.name}", event, me.clock, proxy=True) for tile in tiles]
     if not isinstance(b, Tile):
         raise KernelFault("the right operand of a product must be in shared memory")
     start = acc
@@ -56,6 +56,8 @@ def product(
             total = total + before
         out.value = total
         me.clock.add(event)
+        for access in reads:
+            access.step = me.step()
 
     me.products.append(finish)
     return out

@@ -41,8 +41,15 @@ class Partition:
         """Copies out of shared memory in flight, the oldest first."""
         self.unfenced: list[Any] = []
         """Its writes to shared memory since its last fence."""
+        self.steps = self.joined = 0
+        """What it has done so far, counted, and when its warps last waited for one another."""
         self.waits_for: Callable[[], str] = str
         self.ready: Callable[[], bool] = _always
+
+    def step(self) -> int:
+        """Count something that it does."""
+        self.steps += 1
+        return self.steps
 
     def finish(self, queue: list[Callable[[], None]], left: int) -> None:
         """Do the oldest of a queue until only so many are left."""

@@ -26,6 +26,8 @@ class Access:
         span: its first and last element in memory.
         proxy: whether a copy or a product does it, not the threads of a partition.
         fenced: for a write of threads: the event of their fence after it.
+        actor: the partition that does it or that issued it.
+        step: when its partition did it, or waited for it; see ``Partition.steps``.
     """
 
     what: str
@@ -33,6 +35,8 @@ class Access:
     span: tuple[int, int]
     proxy: bool
     fenced: Event | None = None
+    actor: int = 0
+    step: int = 0
 
     def overlaps(self, other: Access) -> bool:
         return self.span[0] <= other.span[1] and other.span[0] <= self.span[1]
@@ -88,7 +92,8 @@ class Tile:
     def load(self, layout: Any = None) -> torch.Tensor:
         """What the threads of the partition read."""
         me = current()
-        self.read(f"{me.name} reads {self.name}", me.clock.now(me.actor), me.clock)
+        access = self.read(f"{me.name} reads {self.name}", me.clock.now(me.actor), me.clock)
+        access.step = me.step()
         return self.data.clone()
 
     def store(self, value: torch.Tensor) -> None:
@@ -100,11 +105,28 @@ class Tile:
                 f"{self.data.dtype} {self.shape}"
             )
         what = f"{me.name} writes {self.name}"
+        self._check_warps(what)
         me.unfenced.append(self.write(what, me.clock.now(me.actor), me.clock))
         self.data.copy_(value)
 
-    def read(self, what: str, event: Event, clock: Clock, *, proxy: bool = False) -> None:
-        """Note a read.
+    def _check_warps(self, what: str) -> None:
+        """Check that no other warp of the partition is still in a product that reads the tile.
+
+        Each warp waits for its own part of a product (triton-lang/triton#11047). The warps wait for
+        one another before they arrive at a barrier, and between a load and a store of one tile.
+        """
+        me, span = current(), self._span()
+        store = Access(what, me.clock.now(me.actor), span, False)
+        own = [x for x in self.allocation.reads if x.actor == me.actor and x.overlaps(store)]
+        last = max((x.step for x in own if x.proxy), default=0)
+        if max([me.joined, *(x.step for x in own if not x.proxy)]) < last:
+            raise KernelFault(
+                f"{what} right after it waited for a product that reads it, in which its other "
+                "warps may still be; arrive at a barrier before, or load the tile"
+            )
+
+    def read(self, what: str, event: Event, clock: Clock, *, proxy: bool = False) -> Access:
+        """Note a read, and return it.
 
         Args:
             what: who reads, in words.
@@ -115,9 +137,10 @@ class Tile:
         Raises:
             KernelFault: something that was written may not be there, or not be seen.
         """
-        access = Access(what, event, self._span(), proxy)
+        access = Access(what, event, self._span(), proxy, actor=current().actor)
         self._follow(access, self.allocation.writes, clock)
         self.allocation.reads.append(access)
+        return access
 
     def write(self, what: str, event: Event, clock: Clock, *, proxy: bool = False) -> Access:
         """Note a write; arguments as of ``read``.

@@ -101,7 +101,12 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "a tile is given away while a product reads it": (
         f"        {WAIT}{STORE}{FENCE}{ARRIVE}",
         f"{ARRIVE}        {WAIT}{STORE}{FENCE}",
-        r"writes s_x\[\d\] while a product of make may read|(read|write)s s_y\[\d\] while",
+        r"while a product of make may read|(read|write)s s_y\[\d\] while|writes s_z right after",
+    ),
+    "a tile is written while other warps multiply it": (
+        STORE,
+        f"        s_x.index(slot).store(acc.to(gl.bfloat16))\n{STORE}",
+        r"make writes s_x\[0\] right after it waited for a product that reads it",
     ),
     "a product is used before it is waited for": (
         WAIT.strip(),
