@@ -107,7 +107,10 @@ def choose(
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
-        reasons = _reasons(variant, problem, target) or faults(problem, variant)
+        reasons = _reasons(variant, problem, target)
+        if winner.provenance == "predicted":
+            reasons = reasons or unverified(variant.plan, target)
+        reasons = reasons or faults(problem, variant)
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
