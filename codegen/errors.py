@@ -9,6 +9,7 @@ GdnError
 ├── CompileError         a rendered kernel failed to compile
 ├── UnreadableCode       a kernel compiled, and what it needs cannot be read from its binary
 ├── LaunchError          a compiled kernel failed to start
+├── KernelFault          the interpreter of Gluon found what a GPU would silently get wrong
 └── ResultsError         the results database is missing, corrupt, newer or not writable
 """
 
@@ -73,6 +74,10 @@ class UnreadableCode(GdnError):
 
 class LaunchError(GdnError, RuntimeError):
     """A compiled kernel failed to start."""
+
+
+class KernelFault(GdnError):
+    """A kernel does what a GPU would silently get wrong, such as a race; found by interpreting."""
 
 
 class ResultsError(GdnError):

@@ -22,6 +22,8 @@ class Plan:
         axes: the interface axes, whose values all stages of a variant share.
         stages: names in ``KERNELS``, in the order in which they run for a problem.
         refusals: reasons why the plan cannot run a problem on a target; see ``reasons``.
+        verified: whether its kernels have run on a GPU. Without, calls run on the plan only where
+            it was tuned or is asked for by name: it is not predicted, and ships no variant.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Plan:
     axes: tuple[Axis, ...]
     stages: Callable[[Problem], tuple[str, ...]]
     refusals: ReasonsOf
+    verified: bool = True
 
     def specs(self, problem: Problem) -> tuple[KernelSpec, ...]:
         """The specs of the stages for a problem, in the order in which they run."""

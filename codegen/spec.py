@@ -8,6 +8,7 @@ from functools import cached_property
 
 from gdn_ops.codegen.axis import Axis, Config, Value, defaults
 from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.gluon import gluon_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import RuleText, text_of
 from gdn_ops.codegen.target import Target
@@ -19,6 +20,10 @@ GridOf = Callable[[Problem, Config, Sizes], tuple[int, ...]]
 ContextOf = Callable[[Problem, Config], Mapping[str, object]]
 DefaultsOf = Callable[[Problem], Mapping[str, Value]]
 BoundsOf = Callable[[Problem, Config, Sizes], Mapping[str, int]]
+BlocksOf = Callable[[Problem, Config], Mapping[str, tuple[int, int]]]
+
+COMPILED = ("triton", "gluon")
+"""The languages that Triton compiles for a GPU."""
 
 
 def _no_reasons(problem: Problem, config: Config, target: Target) -> list[str]:
@@ -37,6 +42,10 @@ def _no_names(problem: Problem, config: Config) -> tuple[str, ...]:
     return ()
 
 
+def _no_blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
+    return {}
+
+
 def _no_grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
     return ()
 
@@ -52,22 +61,25 @@ class KernelSpec:
     Args:
         name: the stage, and the name of the rendered function.
         template: the file under ``templates/`` without ``.py.jinja``, e.g. ``triton/scan``; stages
-            may share one. Its folder is the language: ``triton`` or ``torch``.
+            may share one. Its folder is the language: ``triton``, ``gluon`` or ``torch``.
         doc: what the stage computes, in one line; a text, or one per rule, see ``text_of``.
         equation: the maths, for the rendered file's docstring; likewise.
         axes: the stage's own axes.
         shared: names of the plan's interface axes that the template reads.
         inputs: names in ``TENSORS`` that the function reads, in the order of its parameters.
-        outputs: names that it writes; parameters after the inputs (Triton), return values (torch).
+        outputs: names that it writes; parameters after the inputs, or return values (torch).
         scalars: run-time numbers after the tensors: ``T``, ``scale``.
         problem_scalars: further run-time numbers, which depend on the problem.
-        grid: the number of programs in each dimension (Triton).
+        grid: the number of programs in each dimension; not for torch.
         context: template variables derived from problem and config.
         refusals: the stage's own reasons why a config cannot run; see ``reasons``.
         problem_defaults: values that replace the axes' defaults for a problem; see ``default``.
         loop_bounds: what a sequence's loops depend on at run time, by its name in the rendered
             source, e.g. ``T``, the tokens of a sequence of average length. The cost model counts
             the passes of loops with it.
+        archs: the architectures that a Gluon stage is written for, e.g. ``sm_90``.
+        blocks: rows and columns of the tiles that a Gluon stage copies with tensor descriptors, by
+            name of the tensor, which counts as a matrix with one row per token; see ``parameters``.
         negligible: whether the stage takes so little time beside the plan's other stages that the
             cost model counts it as 0 s. True for stages that only add up parts of gradients.
     """
@@ -87,12 +99,19 @@ class KernelSpec:
     refusals: ReasonsOf = field(default=_no_reasons)
     problem_defaults: DefaultsOf = field(default=_no_changes)
     loop_bounds: BoundsOf = field(default=_tokens)
+    archs: tuple[str, ...] = ()
+    blocks: BlocksOf = field(default=_no_blocks)
     negligible: bool = False
 
     @cached_property
     def language(self) -> str:
-        """The language of the rendered file: ``triton`` or ``torch``."""
+        """The language of the rendered file: ``triton``, ``gluon`` or ``torch``."""
         return self.template.split("/")[0]
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether Triton compiles the rendered file for a GPU."""
+        return self.language in COMPILED
 
     @cached_property
     def precisions(self) -> tuple[Axis, ...]:
@@ -108,11 +127,28 @@ class KernelSpec:
         return text_of(self.doc, problem.rule)
 
     def arguments(self, problem: Problem, config: Config) -> tuple[str, ...]:
-        """Parameter names of the rendered function, in order."""
+        """Names of what the rendered function is given, in order."""
         tensors = self.inputs(problem, config)
-        if self.language == "triton":
+        if self.compiled:
             tensors += self.outputs(problem, config)
         return tensors + self.scalars + self.problem_scalars(problem, config)
+
+    def parameters(self, problem: Problem, config: Config) -> tuple[str, ...]:
+        """Parameter names of the rendered function, in order.
+
+        A tensor with ``blocks`` is given as a tensor descriptor, named ``d_`` and the tensor's
+        name. An output is also given as a pointer: a descriptor cannot store a part of its block.
+        """
+        described = self.blocks(problem, config)
+        pointers = {*self.outputs(problem, config)}
+        return tuple(
+            name
+            for argument in self.arguments(problem, config)
+            for name in (
+                *([f"d_{argument}"] if argument in described else []),
+                *([argument] if argument not in described or argument in pointers else []),
+            )
+        )
 
     def shaping(self, config: Config) -> dict[str, Value]:
         """The axis values that shape the stage's source: all but those of launch axes."""
@@ -144,12 +180,14 @@ class KernelSpec:
         reasons = []
         if self.language == "triton" and not target.gpu:
             reasons.append(f"{self.name} is a Triton kernel and target {target.name} is not a GPU")
+        if self.language == "gluon":
+            reasons += gluon_reasons(self.name, self.archs, target)
         if config.get("store") == "fp32" and problem.dtype == "fp32":
             reasons.append("store=fp32 is the same as store=io for fp32 q, k, v")
         for axis in self.precisions:
             if config[axis.name] == "native" and problem.dtype == "fp32":
                 reasons.append(f"{axis.name}=native needs 16-bit q, k, v; they are fp32")
-            if self.language == "triton":
+            if self.compiled:
                 reasons += _precision_reasons(axis, problem, config, target)
         if config.get("loads") == "descriptor":
             reasons += _descriptor_reasons(problem, target)

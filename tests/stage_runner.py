@@ -1,4 +1,4 @@
-"""Run one rendered Triton stage in the interpreter, its outputs poisoned with NaN."""
+"""Run one rendered stage in the interpreter of its language, its outputs poisoned with NaN."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
+from gdn_ops.launch.descriptors import Descriptors
 from gdn_ops.launch.torch_dtype import torch_dtype
 
 
@@ -40,6 +41,9 @@ def run_stage(
         dtype = torch_dtype(tensor.element(problem, config))
         shape = tensor.dims(problem, config, sizes)
         outputs[name] = torch.full(shape, float("nan"), dtype=dtype)
-    arguments = [{**given, **outputs}[name] for name in spec.arguments(problem, config)]
+    values, descriptors = {**given, **outputs}, Descriptors(spec, problem, config, interpret=True)
+    for name in spec.blocks(problem, config):
+        values[f"d_{name}"] = descriptors.of(name, values[name])
+    arguments = [values[name] for name in spec.parameters(problem, config)]
     getattr(module, spec.name)[spec.grid(problem, config, sizes)](*arguments)
     return outputs

@@ -15,7 +15,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 
 ROOT = Path(__file__).parent.parent
-LANGUAGES = ("triton", "torch")
+LANGUAGES = ("triton", "gluon", "torch")
 ROOMS = ("templates", "codegen", "gdn_ops", "tuner")
 FORBIDDEN = {
     "templates": {"torch", "triton", "jinja2", "optuna", "sqlalchemy", "rich", "typer"},

@@ -54,7 +54,7 @@ def main() -> None:
 
 def ncu(log: Path) -> list[str]:
     """Return the command line of ncu for our kernels; it leaves the clocks as they are."""
-    names = "|".join(name for name, spec in KERNELS.items() if spec.language == "triton")
+    names = "|".join(name for name, spec in KERNELS.items() if spec.compiled)
     sections = [part for section in SECTIONS for part in ("--section", section)]
     return [
         "ncu", "--clock-control", "none", "--kernel-name", f"regex:^({names})$",

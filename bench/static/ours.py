@@ -28,11 +28,11 @@ from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
 
 
 def variants(problem: Problem, target: Target) -> list[Variant]:
-    """Return the default variants of the Triton plans that can run the problem on the target."""
+    """Return the default variants of verified plans of kernels that can run the problem here."""
     found = [
         Variant.default(name, problem)
         for name, plan in PLANS.items()
-        if any(spec.language == "triton" for spec in plan.specs(problem))
+        if plan.verified and any(spec.compiled for spec in plan.specs(problem))
     ]
     return [variant for variant in found if not variant.reasons(problem, target)]
 

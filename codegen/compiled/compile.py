@@ -13,6 +13,7 @@ from typing import Any
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.compiled.launch_needs import LaunchNeeds
 from gdn_ops.codegen.errors import CompileError, InvalidConfig
+from gdn_ops.codegen.gluon import descriptor_type
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
@@ -91,20 +92,20 @@ def compile_stage(
     LLVM may abort the process; run this in a worker if that matters.
 
     Args:
-        spec: a Triton stage.
+        spec: a Triton or Gluon stage.
         problem: supplies heads, head dims, dtype and flags.
         config: a value for every axis that the stage sees, already checked.
         target: a GPU.
         folder: where the rendered file is written; Triton reads it back.
 
     Raises:
-        InvalidConfig: the target is not a GPU or the stage is not a Triton kernel.
+        InvalidConfig: the target is not a GPU or the stage is plain PyTorch.
         CompileError: Triton or its assembler failed; with the cause in one line.
     """
-    if target.vendor not in BACKENDS or spec.language != "triton":
+    if target.vendor not in BACKENDS or not spec.compiled:
         raise InvalidConfig(
             f"{spec.name} ({spec.language}) cannot be compiled for {target.name}: only Triton "
-            "stages are compiled, and only for GPUs; name a GPU target and a Triton stage."
+            "and Gluon stages are compiled, and only for GPUs; name a GPU and such a stage."
         )
     source = Source(
         stage=spec.name,
@@ -134,6 +135,8 @@ def compile_source(source: Source, *, target: Target, folder: Path, values: str 
     stage = source.stage
     kernel = getattr(load_module(stage, source.code, folder), stage)
     types = dict(source.types)
+    if kernel.is_gluon():
+        from triton.experimental.gluon._runtime import GluonASTSource as ASTSource
     ast = ASTSource(kernel, signature=types, constexprs={}, attrs=attributes(types, target))
     arch = target.capability or target.arch
     cache_hits: list[bool] = []
@@ -173,12 +176,21 @@ def _in_some_cache(compile: Callable[[], Any]) -> Any:
 
 def signature(spec: KernelSpec, problem: Problem, config: Config) -> dict[str, str]:
     """Triton's type of each parameter of the rendered function, in order."""
+    blocks = spec.blocks(problem, config)
     return {
-        name: SCALARS[name]
-        if name in SCALARS
-        else "*" + TENSORS[name].element(problem, config).signature
-        for name in spec.arguments(problem, config)
+        name: _type_of(name, problem, config, blocks) for name in spec.parameters(problem, config)
     }
+
+
+def _type_of(
+    name: str, problem: Problem, config: Config, blocks: Mapping[str, tuple[int, int]]
+) -> str:
+    if name in SCALARS:
+        return SCALARS[name]
+    if name in TENSORS:
+        return "*" + TENSORS[name].element(problem, config).signature
+    tensor = name.removeprefix("d_")
+    return descriptor_type(TENSORS[tensor].element(problem, config), blocks[tensor])
 
 
 def launch_options(spec: KernelSpec, config: Config) -> dict[str, Any]:

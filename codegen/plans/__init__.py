@@ -4,6 +4,7 @@ from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import (
     fused,
     fused1,
+    fused_sm90,
     recurrent,
     segmented,
     split,
@@ -16,6 +17,7 @@ PLANS: dict[str, Plan] = {
         split,
         fused,
         fused1,
+        fused_sm90,
         segmented,
         recurrent,
         torch_plan,

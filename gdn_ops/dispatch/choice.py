@@ -107,7 +107,10 @@ def choose(
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
-        reasons = _reasons(variant, problem, target) or faults(problem, variant)
+        reasons = _reasons(variant, problem, target)
+        if winner.provenance == "predicted":
+            reasons = reasons or unverified(variant.plan, target)
+        reasons = reasons or faults(problem, variant)
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
@@ -133,7 +136,8 @@ def _default(
     for name in PLANS:
         reasons: list[str] = []
         for variant in default_variants(name, bucket, target):
-            reasons = _reasons(variant, problem, target) or faults(problem, variant)
+            reasons = _reasons(variant, problem, target) or unverified(name, target)
+            reasons = reasons or faults(problem, variant)
             if not reasons:
                 how = "fallback" if name == FALLBACK else "default"
                 return Choice(problem, target, variant, how, None, tuple(refused))
@@ -141,6 +145,16 @@ def _default(
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
     heading = f"no plan can run {problem.id()} on {target.name}:"
     raise UnsupportedProblem("\n".join(filter(None, [heading, listing, origin().serves()])))
+
+
+def unverified(plan: str, target: Target) -> list[str]:
+    """Why a plan is no default although it can run; empty if it is one."""
+    if PLANS[plan].verified:
+        return []
+    return [
+        "its kernels have not run on a GPU yet; `gdn tune` checks and times it on "
+        f"{target.name}, and gdn_ops.using({plan!r}) runs it"
+    ]
 
 
 def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Variant, ...]:

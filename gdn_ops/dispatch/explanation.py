@@ -17,7 +17,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.saving_cost import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners
+from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners, unverified
 from gdn_ops.dispatch.finder import finder
 from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.mode import MODE
@@ -214,6 +214,8 @@ def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
     reasons = Variant.default(name, choice.problem).reasons(choice.problem, choice.target)
     if reasons:
         return tuple(reasons)
+    if choice.winner is None and (why := unverified(name, choice.target)):
+        return tuple(why)
     if choice.how == "default":
         return ("nothing was measured, and the chosen plan's default comes first",)
     if choice.winner is None:

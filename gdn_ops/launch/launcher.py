@@ -49,10 +49,10 @@ class Launcher:
             StageLauncher(KERNELS[name], problem, variant.config(name), interpret)
             for name, _ in variant.stages
         )
-        languages = {stage.spec.language for stage in self.stages}
-        self._triton, self._torch = "triton" in languages, "torch" in languages
+        self._compiled = any(stage.spec.compiled for stage in self.stages)
+        self._torch = not all(stage.spec.compiled for stage in self.stages)
         # Plain PyTorch reads offsets and slots on the host, so the call waits for the GPU.
-        self._waits = not self._triton and (problem.varlen or problem.op == "pool")
+        self._waits = not self._compiled and (problem.varlen or problem.op == "pool")
         self._steps: dict[tuple[frozenset[str], frozenset[str]], Steps] = {}
 
     def __call__(self, call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -139,7 +139,7 @@ class Launcher:
         values = workspace.values
         for name in GIVEN:
             tensor = getattr(call, name)
-            values[name] = self._laid_out(tensor) if self._triton else tensor
+            values[name] = self._laid_out(tensor) if self._compiled else tensor
         if call.packing is not None:
             self._pack(call, workspace)
         return workspace
@@ -149,7 +149,7 @@ class Launcher:
         assert packing is not None
         values, sizes, chunks, segments = workspace.values, workspace.sizes, 0, 0
         values["cu_seqlens"], values["offsets"] = packing.cu_seqlens, packing.offsets
-        if self.BT and self._triton:
+        if self.BT and self._compiled:
             values["chunk_indices"], values["chunk_offsets"], chunks = packing.chunks(self.BT)
         if self.segment:
             cu, sequence_of, offsets, segments = packing.segments(self.segment)

@@ -41,7 +41,7 @@ class PoolLauncher(Launcher):
         if self.problem.verify and call.accepted is None:
             # Not cached: memory allocated during a CUDA graph's capture must not outlive the graph.
             values["accepted"] = torch.ones(N, dtype=torch.int32, device=call.q.device)
-        if self._triton:
+        if self._compiled:
             self._lay_out(call, workspace)
         else:
             self._index(call, workspace)

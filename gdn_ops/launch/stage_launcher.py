@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.errors import CompileError, LaunchError
+from gdn_ops.launch.descriptors import Descriptors
 from gdn_ops.launch.kernel_launch import KernelLaunch
 from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.sources import origin
@@ -59,6 +60,12 @@ class StageLauncher:
         launch = {axis.name for axis in spec.axes if axis.launch}
         options = {name: value for name, value in config.items() if name in launch}
         self._launch = KernelLaunch(self.function, options)
+        self._descriptors = Descriptors(spec, problem, config, interpret=interpret)
+        described = {f"d_{name}": name for name in spec.blocks(problem, config)}
+        self._parameters = [
+            (described.get(name, name), name in described)
+            for name in spec.parameters(problem, config)
+        ]
         self._layouts: dict[Sizes, _Layout] = {}
 
     def launch(self, workspace: Workspace) -> None:
@@ -75,11 +82,18 @@ class StageLauncher:
         if self.config.get("loads") == "descriptor":
             _give_triton_an_allocator()
         try:
-            self._launch(layout.grid, [values[name] for name in self.arguments], device.index)
+            self._launch(layout.grid, self._given(values), device.index)
         except Exception as error:
             if not type(error).__module__.startswith("triton"):
                 raise
             raise self._as_gdn_error(error, device) from error
+
+    def _given(self, values: Mapping[str, Any]) -> list[Any]:
+        """What the function is called with: tensors, their descriptors and numbers."""
+        return [
+            self._descriptors.of(name, values[name]) if described else values[name]
+            for name, described in self._parameters
+        ]
 
     def _as_gdn_error(self, error: Exception, device: torch.device) -> Exception:
         """Convert an exception of Triton to one of gdn-ops."""

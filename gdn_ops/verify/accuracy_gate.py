@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import KernelFault
 from gdn_ops.inputs.pools import outputs_of
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
@@ -99,7 +100,7 @@ def verify(
     behind outputs must not change.
 
     Args:
-        interpret: run the kernels in Triton's interpreter, on tiny cases.
+        interpret: run the kernels in the interpreters of Triton and Gluon, on tiny cases.
         repeats: runs that must give the same bits.
     """
     cases = gate_cases(
@@ -199,7 +200,11 @@ def _examine(case: Case, launcher: Launcher, right: Expected, times: int) -> Cas
     """Run a case once to check its accuracy and, if it is right, again to compare the bits."""
     call = surrounded_by_nan(right.call)
     with poisoned_memory() as guards:
-        outputs = _outputs(launcher, call)
+        try:
+            outputs = _outputs(launcher, call)
+        except KernelFault as error:
+            text = f"{case.name!r}: {error}"
+            return CaseResult(case.name, {}, NOT_FINITE, "wrong", text)
     result = _compare(case, launcher.variant, outputs, right)
     if result.status != "ok":
         return result

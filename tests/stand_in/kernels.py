@@ -20,6 +20,7 @@ from triton.runtime.jit import JITFunction
 from bench.static.absent_gpu import AbsentDriver
 from gdn_ops.codegen.interpreter import patch_interpreter
 from gdn_ops.codegen.targets import target_named
+from tests.stand_in.gluon import interpreted, memory, on_cpu
 from tests.stand_in.gpu import GPU
 from tests.stand_in.tensor import plain
 
@@ -60,7 +61,7 @@ def launch(kernel: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> 
                 f"Pointer argument cannot be accessed from Triton (a tensor of {x.device})"
             )
     _compile(kernel, args, options)
-    compiled = Kernel(kernel.fn, args)
+    compiled = (GluonKernel if kernel.is_gluon() else Kernel)(kernel.fn, args)
     compiled[grid](*args)
     return compiled
 
@@ -88,6 +89,18 @@ class Kernel:
         )
         run = interpreter.InterpretedFunction(self._fn).run
         GPU.do(lambda: run(*given, grid=grid, warmup=False))
+
+
+class GluonKernel(Kernel):
+    """A Gluon kernel, which its own interpreter runs."""
+
+    def _start(self, grid: Any, *args: Any) -> None:
+        given = tuple(
+            memory(x, dtype) if dtype is not None and isinstance(x, int) else on_cpu(x)
+            for x, dtype in zip(args, self._dtypes, strict=True)
+        )
+        run = interpreted(self._fn)
+        GPU.do(lambda: run[grid](*given))
 
 
 def _at(address: int, dtype: torch.dtype) -> torch.Tensor:

@@ -89,12 +89,12 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.codegen.variant import plan_named
 
-    compiled = {spec.name for spec in KERNELS.values() if spec.language == "triton"}
+    compiled = {spec.name for spec in KERNELS.values() if spec.compiled}
     usual = [plan.name for plan in PLANS.values() if compiled & {*plan.stages(problem)}]
     for name in plans:
         if not compiled & {*plan_named(name).stages(problem)}:
             raise InvalidInput(
-                f"plan {name} is plain PyTorch and has no Triton kernels for {problem.id()}; "
+                f"plan {name} is plain PyTorch and has no kernels to compile for {problem.id()}; "
                 f"name one of {', '.join(usual)}."
             )
     for name in stages:

@@ -131,8 +131,8 @@ def _note_refusals(
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.tuner.report import console
 
-    triton = any(KERNELS[stage].language == "triton" for stage in stages)
-    where = target_named(target or (USUAL_GPU if triton else "cpu"))
+    compiled = any(KERNELS[stage].compiled for stage in stages)
+    where = target_named(target or (USUAL_GPU if compiled else "cpu"))
     reasons = PLANS[variant.plan].reasons(problem, dict(variant.interface), where)
     for stage in stages:
         reasons += KERNELS[stage].reasons(problem, variant.config(stage), where)

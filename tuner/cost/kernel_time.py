@@ -102,9 +102,10 @@ def expected_seconds(
 ) -> float:
     """The predicted seconds of a stage, from resources as a worker returns them.
 
-    Infinite if the resources are not known, for instance because nothing was compiled.
+    Infinite if the resources are not known, for instance because nothing was compiled, and for a
+    Gluon stage, whose partitions run side by side.
     """
-    if not resources.get("loops"):
+    if not resources.get("loops") or KERNELS[stage].language == "gluon":
         return float("inf")
     known = Resources.from_json(resources)
     return kernel_time(stage, problem, config, target, known).seconds

@@ -49,7 +49,12 @@ class CostModel:
     def stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
         """The seconds that one stage should take on a GPU; errors as of ``seconds``."""
         spec = KERNELS[stage]
-        if spec.language != "triton":
+        if spec.language == "gluon":
+            raise UnsupportedProblem(
+                f"the cost model cannot predict stage {stage}, whose partitions run side by side; "
+                f"`gdn tune` times it on {self.target.name}."
+            )
+        if not spec.compiled:
             if spec.negligible:
                 return 0.0
             raise UnsupportedProblem(

@@ -67,6 +67,9 @@ def predict(
     found: list[Prediction] = []
     faults: dict[str, str] = {}
     for plan, interfaces in plans_for(problem, model.target).items():
+        if not PLANS[plan].verified:
+            faults[plan] = "its kernels have not run on a GPU yet; `gdn tune` checks and times it"
+            continue
         for spaces in interfaces[:INTERFACES]:
             try:
                 if configs == SEARCH:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 LEFT_OUT = {
+    "gluon_interpreter": "interprets Gluon kernels where there is no GPU",
     "integrations/engine.py": "serving engines call gdn-ops itself",
     "integrations/engine_signatures.py": "serving engines call gdn-ops itself",
     "integrations/fla.py": "imports flash-linear-attention",

@@ -57,7 +57,8 @@ def refusals(
 ) -> list[str]:
     """Why the plan or the stage cannot run a config; empty if both can."""
     interface = {axis.name: config[axis.name] for axis in plan.axes}
-    return plan.reasons(problem, interface, target) + spec.reasons(problem, config, target)
+    reasons = plan.reasons(problem, interface, target) + spec.reasons(problem, config, target)
+    return list(dict.fromkeys(reasons))
 
 
 def _axes(spec: KernelSpec, plan: Plan) -> list[Axis]:

@@ -60,7 +60,7 @@ class Compilers:
         self._pool.close()
 
     def _job(self, problem: Problem, plan: str, stage: str, config: Config) -> Job | None:
-        if KERNELS[stage].language != "triton":
+        if not KERNELS[stage].compiled:
             return None
         return compile_job(
             plan, stage, config, problem=problem, target=self._target, timeout=COMPILE_SECONDS
@@ -70,7 +70,7 @@ class Compilers:
         """Jobs for the kernels that only the gate launches, so that it need not wait for them."""
         for plan, stage, config in work:
             spec = KERNELS[stage]
-            if spec.language != "triton":
+            if not spec.compiled:
                 continue
             sources = {render(spec, problem, config)}
             for other in with_other_states(problem):

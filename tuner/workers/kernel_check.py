@@ -1,4 +1,4 @@
-"""Checks of the Triton kernels on a machine without a GPU: run in the interpreter, and compiled.
+"""Checks of the kernels on a machine without a GPU: run in the interpreter, and compiled.
 
 Nothing is timed and nothing is stored: choosing among variants needs the GPU.
 """
@@ -23,6 +23,8 @@ TINY = Problem(
     op="forward", H=1, HV=2, K=16, V=16, dtype="fp32", tokens=32, sequences=1, final_state=True
 )
 """A problem that the interpreter, at about 10 ms per program, runs in seconds."""
+TINY_16 = replace(TINY, H=1, HV=1, K=64, V=64, dtype="bf16")
+"""The same for plans that take no other heads and dtypes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def check_kernels(
     workers: int,
     interruption: Interruption,
 ) -> Iterator[Checked]:
-    """Interpret and compile the default variants with Triton kernels, forward and backward.
+    """Interpret and compile the default variants with kernels, forward and backward.
 
     Args:
         problem: is compiled, with its backward; ``TINY`` is interpreted.
@@ -57,13 +59,15 @@ def check_kernels(
     deadline = Deadline.after(seconds)
     with WorkerPool(1, interpret=True, threads=1) as pool, interruption.waiting():
         for name in PLANS:
-            for tiny in (TINY, replace(TINY, op="backward")):
-                if _runs(name, tiny, target) and not deadline.passed:
-                    yield _interpreted(pool, name, tiny)
+            for op in ("forward", "backward"):
+                small = [replace(tiny, op=op) for tiny in (TINY, TINY_16)]
+                runnable = next((tiny for tiny in small if _runs(name, tiny, target)), None)
+                if runnable is not None and not deadline.passed:
+                    yield _interpreted(pool, name, runnable)
     with interruption.waiting():
         seen: set[str] = set()
         for posed in (problem, problem.backward(final_state=False)):
-            stages = [s for s in _triton_stages(posed) if s not in seen]
+            stages = [s for s in _compiled_stages(posed) if s not in seen]
             seen.update(stages)
             if deadline.passed or not stages:
                 continue
@@ -79,13 +83,13 @@ def check_kernels(
 
 
 def _runs(plan: str, problem: Problem, target: Target) -> bool:
-    kernels = any(KERNELS[stage].language == "triton" for stage in PLANS[plan].stages(problem))
+    kernels = any(KERNELS[stage].compiled for stage in PLANS[plan].stages(problem))
     return kernels and not Variant.default(plan, problem).reasons(problem, target)
 
 
-def _triton_stages(problem: Problem) -> list[str]:
+def _compiled_stages(problem: Problem) -> list[str]:
     names = dict.fromkeys(stage for plan in PLANS.values() for stage in plan.stages(problem))
-    return [name for name in names if KERNELS[name].language == "triton"]
+    return [name for name in names if KERNELS[name].compiled]
 
 
 def _interpreted(pool: WorkerPool, plan: str, problem: Problem) -> Checked:

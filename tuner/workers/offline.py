@@ -68,13 +68,13 @@ def compile_variants(
     timeout: float = 60.0,
     pool: WorkerPool | None = None,
 ) -> Iterator[CompileRow]:
-    """Compile configs of a problem's Triton stages in parallel; yield rows as they finish.
+    """Compile configs of a problem's stages in parallel; yield rows as they finish.
 
     Args:
         problem: what the stages compute.
         target: a GPU, which this machine need not have.
         plans: names; by default every plan that can run the problem on the target.
-        stages: names; by default every Triton stage of the plans.
+        stages: names; by default every stage of the plans that is compiled.
         configs: ``default``, ``corners`` or ``all``.
         jobs: number of worker processes; by default one per core.
         timeout: time limit for one config, in seconds.
@@ -148,15 +148,17 @@ def rank(row: CompileRow) -> tuple[int, int]:
 
 def run(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a worker does for ``compile_job``: compile, read the resources and look for races."""
+    spec = KERNELS[payload["stage"]]
     compiled = compile_stage(
-        KERNELS[payload["stage"]],
+        spec,
         Problem.from_facts(payload["problem"]),
         payload["config"],
         target=Target(**payload["target"]),
         folder=Path(payload["folder"]),
     )
     try:
-        found = [str(race) for race in races(compiled.asm["ttgir"])]
+        # partitions that run side by side are not followed; the interpreter finds their races
+        found = [] if spec.language == "gluon" else [str(r) for r in races(compiled.asm["ttgir"])]
         return {**resources_of(compiled).to_json(), RACES: found}
     except UnreadableCode as error:
         return {RESOURCES_UNKNOWN: str(error)}  # it did compile
@@ -183,7 +185,7 @@ def _work(
         if name not in known:
             raise UnknownName.of("stage of " + ", ".join(p.name for p in chosen), name, known)
     specs = [(plan, KERNELS[name]) for plan, name in names if stages is None or name in stages]
-    return [(plan, spec) for plan, spec in specs if spec.language == "triton"]
+    return [(plan, spec) for plan, spec in specs if spec.compiled]
 
 
 def _runnable(problem: Problem, target: Target) -> list[Plan]:

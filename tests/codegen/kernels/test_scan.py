@@ -12,36 +12,17 @@ from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.kernels.scan import SPEC
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.codegen.tensor import TENSORS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
-from tests.codegen.kernels.split_case import SplitCase, output_of, state_of, torch_dtype, with_w_u
-from tests.codegen.kernels.wy import inverse_of
-from tests.codegen.reads import reads_inside
-from tests.stage_runner import run_stage
+from tests.codegen.kernels.scan_case import SCALE, given, run_walk
+from tests.codegen.kernels.split_case import SplitCase
 
 CASE = SplitCase()
-SCALE = 0.37
 pytestmark = pytest.mark.filterwarnings("error")  # an exp that overflows, even if masked later
 BARS = {"fp32": 1e-5, "fp16": 0.005, "bf16": 0.005}
 INTERFACE = defaults(PLANS["fused"].axes)
 AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]
-
-
-def given(
-    case: SplitCase, store: str = "io", *, gate_free: bool = False
-) -> dict[str, torch.Tensor]:
-    """The stage's inputs in fp64, already rounded to what the kernel gets, and what follows."""
-    x = case.inputs()
-    for name in ("beta", "h0"):
-        x[name] = x[name].float().double()
-    x = with_w_u(case, x)
-    x["gc"] = x["gc"].float().double()
-    kept = torch_dtype("fp32" if store == "fp32" else case.dtype)
-    x["A"] = inverse_of(case, x, gate_free=gate_free).to(kept).double()
-    x |= state_of(case, x)
-    return x | {"o": output_of(case, x, SCALE)}
 
 
 def run(
@@ -49,18 +30,7 @@ def run(
 ) -> dict[str, torch.Tensor]:
     dot = "ieee" if case.dtype == "fp32" else "native"
     config = {**INTERFACE, **defaults(SPEC.axes), "BT": case.BT, "dot": dot, **axes}
-    names = [name for name in SPEC.inputs(case.problem, config) if name in x]
-    typed = {
-        name: x[name].to(torch_dtype(TENSORS[name].element(case.problem, config).name))
-        for name in names
-    }
-    tensors = {**typed, **case.tables()}
-    arguments: dict[str, torch.Tensor | float | int] = {**tensors, "T": case.T, "scale": SCALE}
-    with reads_inside(tensors.values()):
-        out = run_stage(
-            SPEC, case.problem, config, given=arguments, sizes=case.sizes, folder=folder
-        )
-    return out
+    return run_walk(SPEC, case, x, config, folder)
 
 
 def check(case: SplitCase, folder: Path, **axes: Value) -> dict[str, torch.Tensor]:

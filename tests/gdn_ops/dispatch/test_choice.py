@@ -71,6 +71,26 @@ def test_the_order_ends_with_defaults_and_plan_torch() -> None:
         choose(FORWARD, H200, WinnerTable(()), faults=faults)
 
 
+def test_a_plan_that_has_not_run_on_a_gpu_runs_only_where_it_was_tuned_or_is_asked_for() -> None:
+    problem = replace(FORWARD, dtype="bf16")
+    variant = Variant.default("fused_sm90", problem)
+    assert variant.reasons(problem, H200) == []
+
+    def faults(problem: Problem, variant: Variant) -> list[str]:
+        return [] if variant.plan in ("fused_sm90", "torch") else ["it was wrong here"]
+
+    row = {"variant_id": variant.id, "variant": variant.to_json()}
+    predicted = winner(problem, provenance="predicted", **row)
+    found = choose(problem, H200, WinnerTable((predicted,)), faults=faults)
+    assert (found.how, found.variant.plan) == ("fallback", "torch")
+    refused = {refusal.candidate.split(" of ")[0]: refusal.reasons for refusal in found.refused}
+    for candidate in ("plan fused_sm90", f"predicted winner {variant.id}"):
+        assert "its kernels have not run on a GPU yet" in refused[candidate][0]
+    tuned = choose(problem, H200, WinnerTable((winner(problem, **row),)), faults=faults)
+    assert (tuned.how, tuned.variant.plan) == ("exact", "fused_sm90")
+    assert choose_forced(problem, H200, "fused_sm90").variant == variant
+
+
 def test_a_fault_of_a_winner_leads_to_the_next_one() -> None:
     first, second = winner(FORWARD), winner(FORWARD, target="h100")
     second = replace(second, variant=Variant.of("split", FORWARD, {"BT": 16}).to_json())

@@ -41,7 +41,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; it must be > 0"),
         (
             ["compile", "--target", "h200", "--plan", "torch"],
-            "plan torch is plain PyTorch and has no Triton kernels",
+            "plan torch is plain PyTorch and has no kernels",
         ),
         (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
         (["predict", "--target", "mi300x"], "mi300x is not predicted: the cost model counts"),

@@ -73,7 +73,7 @@ def kernels_of(variants: Iterable[Shipped]) -> list[Kernel]:
     uses: dict[Key, list[str]] = {}
     for shipped in variants:
         for stage, _ in shipped.variant.stages:
-            if KERNELS[stage].language != "triton":
+            if not KERNELS[stage].compiled:
                 continue
             config = shipped.variant.config(stage)
             kernel = kernel_of(

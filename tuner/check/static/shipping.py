@@ -28,7 +28,8 @@ PROBLEMS: dict[str, Problem] = {
     "kda-prefill": prefill(tokens=8192, **KDA),
     "kda-training": training(tokens=8192, **KDA),
 }
-"""The problems whose default variants are checked. Together they run every Triton template."""
+"""The problems whose default variants are checked. Together they run every template that is
+compiled, but those that only plans use that are not verified."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Shipping:
     """What ships for an architecture.
 
     Args:
-        variants: those with Triton kernels.
+        variants: those with kernels.
         refused: why a default variant cannot run there, by its name.
         notes: a sentence for each winner that is left out because it cannot be read.
     """
@@ -89,7 +90,7 @@ def shipping(
     for name, problem in (PROBLEMS if problems is None else problems).items():
         for plan in PLANS:
             variant = Variant.default(plan, problem)
-            if not _has_kernels(variant):
+            if not (PLANS[plan].verified and _has_kernels(variant)):
                 continue
             if reasons := variant.reasons(problem, target):
                 found.refused[f"{name}/{plan}"] = "; ".join(reasons)
@@ -126,4 +127,4 @@ def _shipped_winner(winner: Winner, target: Target) -> Shipped:
 
 
 def _has_kernels(variant: Variant) -> bool:
-    return any(KERNELS[stage].language == "triton" for stage, _ in variant.stages)
+    return any(KERNELS[stage].compiled for stage, _ in variant.stages)

@@ -118,10 +118,16 @@ def runs_on(target: Target, arch: str, compiler: Compiler) -> dict[str, Any]:
 
 def _unlaunchable(stages: Sequence[tuple[KernelSpec, Config]]) -> list[str]:
     """Why stages have no cubin, known before they are compiled."""
-    return [
+    reasons = [
         f"stage {spec.name} is plain PyTorch, which a loader in C cannot run"
         for spec, _ in stages
-        if spec.language != "triton"
+        if not spec.compiled
+    ]
+    return reasons + [
+        f"stage {spec.name} is a Gluon kernel, which takes tensor descriptors, and a loader in C "
+        "makes none"
+        for spec, _ in stages
+        if spec.language == "gluon"
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +86,13 @@ def test_what_a_plain_launch_cannot_do_is_left_out(small: few.Folder) -> None:
     assert f"the winner of {few.SCRATCH.id()} on h200 is left out: stage scan: it" in descriptors
     assert "bytes of scratch in device memory per block" in descriptors
     assert descriptors.endswith("use loads=pointer.")
+
+
+def test_a_gluon_kernel_is_left_out_before_it_is_compiled() -> None:
+    problem = replace(few.PACKED, H=1, HV=1, K=64, V=64, dtype="bf16")
+    stages = manifest_facts.stages_of(Variant.default("fused_sm90", problem), problem)
+    (reason,) = manifest_facts._unlaunchable(stages)
+    assert reason.startswith("stage scan_sm90 is a Gluon kernel, which takes tensor descriptors")
 
 
 def test_equal_kernels_are_one_file(small: few.Folder, manifest: dict[str, Any]) -> None:

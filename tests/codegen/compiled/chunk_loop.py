@@ -1,0 +1,36 @@
+"""The loop over chunks of a partition, in NVIDIA's machine code."""
+
+from __future__ import annotations
+
+import re
+
+_LABEL = re.compile(r"^(\.L_x_\d+):")
+_INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)$")
+_TO = re.compile(r"`\((\.L_x_\d+)\)")
+
+
+def chunk_loop(listing: str, products: int) -> list[str]:
+    """The opcodes of the shortest loop with at least so many matrix instructions.
+
+    A wait that does not succeed at once spins outside of the loop and is not counted.
+
+    Args:
+        listing: what ``nvdisasm --print-code`` prints.
+    """
+    opcodes: list[str] = []
+    labels: dict[str, int] = {}
+    loops: list[list[str]] = []
+    for line in listing.splitlines():
+        if found := _LABEL.match(line):
+            labels[found[1]] = len(opcodes)
+        elif (found := _INSTRUCTION.match(line)) and found[1] != "NOP":
+            opcodes.append(found[1])
+            to = _TO.search(found[2])
+            if found[1].startswith("BRA") and to and to[1] in labels:
+                loops.append(opcodes[labels[to[1]] :])
+    return min((loop for loop in loops if count(loop, "HGMMA") >= products), key=len)
+
+
+def count(opcodes: list[str], *starts: str) -> int:
+    """How many opcodes start with one of these."""
+    return sum(opcode.startswith(starts) for opcode in opcodes)
