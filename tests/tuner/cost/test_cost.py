@@ -247,9 +247,9 @@ def test_bench_model_judges_every_stored_problem(
         variant = Variant.of("torch", PROBLEM, {}, {"torch_chunk": {"BT": BT, "AHEAD": 1}})
         db.record(trial(variant, BT * 1e-3).key, outcome(BT * 1e-3), variant=variant)
     db.store.database.close()
-    command = ["bench", "--model", "--db", str(tmp_path / "rows.db")]
+    command = ["bench", "--cost-model", "--db", str(tmp_path / "rows.db")]
     assert run(command) == 0
     out = capsys.readouterr().out
     assert "4 variants of 1 problems: mean rank correlation" in out and PROBLEM.id() in out
     assert run(["bench", *command[2:]]) == 2  # a database without --model
-    assert run(["bench", "--model", "--db", str(tmp_path / "none.db")]) == 1
+    assert run(["bench", "--cost-model", "--db", str(tmp_path / "none.db")]) == 1
