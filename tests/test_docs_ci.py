@@ -136,6 +136,7 @@ def test_a_command_is_one_that_gdn_accepts(
         return outcome(), None
 
     monkeypatch.chdir(tmp_path)
+    Path("prompts.json").write_text(titled("prompts.json"))
     monkeypatch.setattr(module, "check_static", static)
     monkeypatch.setattr(module, "_measured", measured)
     monkeypatch.setattr(Outputs, "write", lambda *_: ())

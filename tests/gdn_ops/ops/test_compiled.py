@@ -167,9 +167,9 @@ def test_batch_invariance_inside_a_compiled_region_reaches_the_call(
     asked: list[bool] = []
     choose = bindings.choose
 
-    def seen(*given: Any, invariant: bool = False) -> Any:
+    def seen(*given: Any, invariant: bool = False, **more: Any) -> Any:
         asked.append(invariant)
-        return choose(*given, invariant=invariant)
+        return choose(*given, invariant=invariant, **more)
 
     monkeypatch.setattr(bindings, "choose", seen)
     gdn_ops.refresh()
