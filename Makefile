@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 DOCS_STAMP := $(VENV)/.docs-ready
 
+# tests start many processes, which start faster from bytecode
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help tune test test-all exhaustive lint types bench docs clean
 
 help:  ## print this list

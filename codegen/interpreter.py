@@ -8,6 +8,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from gdn_ops.codegen.interpreter_types import reuse_types
+
 
 def patch_interpreter() -> None:
     """Apply every fix below; further calls in the same process change nothing."""
@@ -15,6 +17,7 @@ def patch_interpreter() -> None:
     index_by_one_element()
     compare_to_booleans()
     patch_language_once_per_launch()
+    reuse_types()
 
 
 def round_bf16_to_nearest() -> None:

@@ -120,3 +120,19 @@ def test_a_launch_that_fails_restores_the_language() -> None:
     y = torch.zeros(1)
     _sums[(1,)](torch.tensor([1.0, 2.0]), y, 2)
     assert y.item() == 15**2 + 16**2
+
+
+def test_types_that_are_made_once_say_what_each_of_their_own_would() -> None:
+    patch_interpreter()
+    for element in (tl.float32, tl.bfloat16, tl.int1, tl.pointer_type(tl.float16)):
+        for shape in ([4], [2, 8], [8, 2]):
+            first, second = tl.block_type(element, shape), tl.block_type(element, shape)
+            assert first == second and [*second.shape] == shape
+            assert (str(first), second.numel) == (str(second), shape[0] * (shape[1:] or [1])[0])
+            assert second.scalar == element
+            value = tl.tensor("handle", second)
+            assert [int(size) for size in value.shape] == shape
+            assert (value.handle, value.type, value.dtype) == ("handle", second, element)
+        other = tl.tensor("scalar", element)
+        assert (len(other.shape), other.handle, other.dtype) == (0, "scalar", element)
+    assert tl.block_type(tl.float32, [4]) != tl.block_type(tl.float16, [4])

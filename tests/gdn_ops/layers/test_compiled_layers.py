@@ -14,6 +14,11 @@ from gdn_ops.layers import DeltaNetCache, LayerState, WindowState
 from gdn_ops.models import HybridConfig, HybridLanguageModel
 from tests.gdn_ops.layers.small_layers import LAYERS, hidden_states, small_layer
 
+KINDS = [
+    name if name == kind.__name__ else pytest.param(name, marks=pytest.mark.exhaustive)
+    for name, (kind, _) in LAYERS.items()
+]
+"""Each kind of layer; its options in the exhaustive run."""
 MASKS = {
     "left": [[1] * 9, [0] * 4 + [1] * 5],
     "right": [[1] * 6 + [0] * 3, [1] * 9],
@@ -41,7 +46,7 @@ def visible(state: LayerState | WindowState) -> list[Tensor]:
     return [*(y * seen[..., None, None] for y in (state.keys, state.values)), state.seen]
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_compiled_layer_with_a_mask_equals_the_eager_one(name: str) -> None:
     layer = small_layer(name)
     compiled = whole_graph(layer)
@@ -64,7 +69,7 @@ def test_a_compiled_layer_with_a_mask_equals_the_eager_one(name: str) -> None:
             assert close, f"{key}, mask {case}"
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", KINDS)
 @torch.no_grad()
 def test_compiled_decoding_after_padding_equals_one_pass(name: str) -> None:
     layer, x = small_layer(name), hidden_states()

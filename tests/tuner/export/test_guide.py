@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def test_a_reader_can_do_what_the_guide_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GDN_RESULTS_DB", str(tmp_path / "own.db"))
-    (tmp_path / "results.db").write_bytes(shipped_database().read_bytes())
+    _few_winners(tmp_path / "results.db")
     ran: list[str] = []
     for kind, text in BLOCKS:
         if kind == "sh":
@@ -54,6 +56,16 @@ def test_a_reader_can_do_what_the_guide_says(
             ran.append(kind)
     wheel, kernel = ["gdn", "gdn", "pip", "gdn", "python"], ["gdn", "gdn"]
     assert ran == [*wheel, *kernel, "gdn", "gdn", "gdn", "gdn", "gdn", "python", "gdn", "gdn"]
+
+
+def _few_winners(path: Path) -> None:
+    """The shipped database with two of its winners, as each takes seconds here."""
+    path.write_bytes(shipped_database().read_bytes())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "DELETE FROM winner_rows WHERE id NOT IN (SELECT min(id) FROM winner_rows "
+            "WHERE superseded IS NULL GROUP BY substr(problem_id, 1, 6) = 'decode')"
+        )
 
 
 def _pip(words: list[str]) -> None:

@@ -84,7 +84,7 @@ def trials(folder: Path) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_kills_lose_no_trial_and_the_next_run_goes_on(kills: int, tmp_path: Path) -> None:
     """A third of the kills falls into imports and the making of the database, the others into
     trials.

@@ -99,6 +99,12 @@ def test_every_template_ships(arch: str) -> None:
     assert {kernel.name for kernel in today.kernels} == {*baseline.kernels}, UPDATE
 
 
+def test_no_default_of_a_scalar_gate_spills_on_hopper() -> None:
+    kernels = read_baseline(baseline_file(FOLDER, "sm_90"), "sm_90").kernels
+    spilling = {name for name, kernel in kernels.items() if kernel.figures.get("stack")}
+    assert all(name.startswith("kda") for name in spilling), spilling
+
+
 def test_equal_kernels_are_compiled_once() -> None:
     kernels = kernels_of(shipping("sm_90").variants)
     assert len({kernel.key for kernel in kernels}) == len(kernels)
