@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -51,11 +52,17 @@ def alone_in(folder: Path) -> Iterator[None]:
             fcntl.flock(number, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(number)  # which also ends the lock
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_UN)
+        os.close(number)
 
 
 def _umask() -> int:
     """The permissions that new files of this process do not get."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    with _READING_UMASK:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
+
+
+_READING_UMASK = Lock()

@@ -116,9 +116,10 @@ def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Diffe
         mode.keep, choice.variant, problem, gradients.variant, gradients.problem, choice.target,
     )  # fmt: skip
     saved = saved_tensors_of(*arguments, fixed=isinstance(mode.forced, Variant))
-    other = replace(choice, variant=saved.forward, winner=None)
-    if origin().missing(problem, saved.forward) or not is_sound(other, device):
-        saved = saved_tensors_of(*arguments, fixed=True)
+    if saved.forward != choice.variant:
+        other = replace(choice, variant=saved.forward, winner=None)
+        if origin().missing(problem, saved.forward) or not is_sound(other, device):
+            saved = saved_tensors_of(*arguments, fixed=True)
     if saved.forward == choice.variant:
         forward = _launcher(problem, device, mode)
     else:

@@ -18,7 +18,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Faults, no_faults
 from gdn_ops.dispatch.winners import Winner
-from gdn_ops.errors import TemplateError
+from gdn_ops.errors import GdnError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy
 from gdn_ops.verify.first_use import Subject, known, verified, verify
@@ -144,7 +144,10 @@ def _measured_here(choice: Choice, place: Place) -> bool:
     winner = choice.winner
     if winner is None or winner.provenance != "measured" or not _same_place(winner, place):
         return False
-    tuned = Problem.from_facts(winner.facts).without_sizes()
+    try:
+        tuned = Problem.from_facts(winner.facts).without_sizes()
+    except (GdnError, KeyError, TypeError):  # a damaged row
+        return False
     if choice.problem.without_sizes() not in (tuned, *with_other_states(tuned)):
         return False
     return not winner.stale and Variant.from_json(winner.variant, tuned) == choice.variant

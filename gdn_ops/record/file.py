@@ -124,6 +124,9 @@ def _turn(path: Path, seconds: float) -> Iterator[None]:
                 yield
                 return
         finally:
+            # closing does not unlock it while a process that was forked meanwhile has it open, too
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
         if time.monotonic() >= until:
             raise BusyFile(f"other processes have been writing to it for {seconds:.0f} seconds.")

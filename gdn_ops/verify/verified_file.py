@@ -35,6 +35,8 @@ class VerifiedFile:
         self._read: dict[Key, Verification] = {}
         self._stamp: tuple[int, int] | None = None
         self._warned = False
+        self.failures = 0
+        """How many checks have failed in this process."""
 
     def known(self, key: Key) -> Verification | None:
         """Return what is known of a key; None if nothing is."""
@@ -42,11 +44,6 @@ class VerifiedFile:
             return self._own.get(key)
         self._refresh()
         return self._read.get(key)
-
-    @property
-    def failures(self) -> int:
-        """How many checks have failed in this process."""
-        return sum(not found.ok for found in self._own.values())
 
     def counts(self) -> tuple[int, int]:
         """Return how many variants the file says are right, and how many are not."""
@@ -57,6 +54,7 @@ class VerifiedFile:
     def add(self, found: Verification) -> None:
         """Keep a verification; a result that holds elsewhere is written to the file."""
         self._own[found.key] = found
+        self.failures = sum(not each.ok for each in self._own.values())
         if found.status not in STORED:
             return
         try:
@@ -86,7 +84,7 @@ class VerifiedFile:
             yield
         finally:
             if file is not None:
-                os.close(file)  # which also unlocks it
+                _unlock(file)
 
     def _lock(self, seconds: float) -> int | None:
         try:
@@ -140,3 +138,12 @@ class VerifiedFile:
 
 def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _unlock(file: int) -> None:
+    import fcntl
+
+    # closing does not unlock it while a process that was forked meanwhile has it open, too
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)

@@ -20,6 +20,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -75,6 +76,8 @@ def status_of(error: BaseException) -> str:
     # PyTorch's error is recognized by name, so that a worker need not import PyTorch
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "oom"
+    if any(_is_out_of_memory(str(cause)) for cause in _causes(error)):
+        return "oom"
     return "error"
 
 
@@ -84,9 +87,16 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+def _is_out_of_memory(text: str) -> bool:
+    # what drivers say through Triton and cuBLAS, whose errors have no type of their own
+    return "out of memory" in text.lower() or "ALLOC_FAILED" in text
+
+
 def _is_fault(error: BaseException) -> bool:
     # an assembler that ran out of disk space only prints it
-    return isinstance(error, OSError) or os.strerror(errno.ENOSPC) in str(error)
+    # and Triton says how one ended that was killed
+    killed = re.search(r"error code:? -(9|15)\b", str(error))
+    return isinstance(error, OSError) or bool(killed) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _answer(job: Mapping[str, Any], jobs: Mapping[str, str]) -> dict[str, Any]:

@@ -193,11 +193,15 @@ class WorkerPool:
         """Wait until a job finishes, crashes or exceeds its time limit, which kills it."""
         busy = self._busy()
         late = min(_deadline(slot) for slot in busy)
-        streams = [slot.process for slot in busy if slot.process is not None]
-        ready, _, _ = select.select(streams, [], [], max(0.0, late - time.monotonic()))
+        poll = select.poll()  # select() refuses descriptors from 1024 on, which a server may have
+        for slot in busy:
+            assert slot.process is not None
+            poll.register(slot.process.fileno(), select.POLLIN)
+        ready = {number for number, _ in poll.poll(1e3 * max(0.0, late - time.monotonic()))}
         results = []
         for slot in busy:
-            if slot.process in ready:
+            assert slot.process is not None
+            if slot.process.fileno() in ready:
                 results.append(_answer(slot))
             elif time.monotonic() >= _deadline(slot):
                 results.append(_timeout(slot))
@@ -249,10 +253,16 @@ def _cause_of_death(death: str, stderr: str) -> tuple[str, str]:
     """Status and message of a crash: the last line it printed that looks like a cause."""
     if death == "SIGKILL":
         return "fault", "the worker was killed (SIGKILL), as Linux does when memory runs out"
+    if death in FROM_OUTSIDE:
+        return "fault", f"the worker was ended from outside ({death})"
     words = [line.strip() for line in stderr.splitlines() if line.strip()]
     telling = [line for line in words if re.search("error|fatal|assert", line, re.IGNORECASE)]
     last = (telling or words or ["it printed nothing"])[-1]
     return "crash", f"the worker died of {death}: {last}"
+
+
+FROM_OUTSIDE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU")
+"""Signals that a user, a shell or a scheduler sends to every process of a job."""
 
 
 def _kill(slot: _Slot) -> None:

@@ -109,11 +109,16 @@ class WorkerProcess:
         """
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        code = self._process.wait()
+        try:
+            code: int | None = self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None  # the kernel holds it, e.g. because its GPU is gone
         for stream in (self._process.stdin, self._process.stdout, self._log):
             assert stream is not None
             with suppress(BrokenPipeError):
                 stream.close()
+        if code is None:
+            return f"a hang, even after SIGKILL, of {EXIT_SECONDS:g} seconds"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def stderr(self) -> str:

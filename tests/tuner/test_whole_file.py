@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from gdn_ops.tuner.whole_file import write_whole
+from gdn_ops.tuner.whole_file import alone_in, write_whole
 
 
 def test_a_file_is_replaced_and_a_link_stays(tmp_path: Path) -> None:
@@ -35,3 +37,17 @@ def test_what_cannot_be_written_leaves_nothing(
     assert (tmp_path / "kept").read_text() == "old" and os.listdir(tmp_path) == ["kept"]
     with pytest.raises(OSError, match="missing"):
         write_whole(tmp_path / "missing" / "file", b"")
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with alone_in(tmp_path):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        number = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(number)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

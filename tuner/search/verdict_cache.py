@@ -51,7 +51,7 @@ class VerdictCache:
         self._verdicts: dict[Identity, Verdict] = {}
         facts = _without_sizes(problem.facts())
         same = {name for name, f in store.problems().items() if _without_sizes(f) == facts}
-        for problem_id in same:
+        for problem_id in sorted(same):
             for trial in store.trials(
                 target=target, problem_id=problem_id, environment_id=environment
             ):
@@ -87,7 +87,11 @@ class VerdictCache:
             return
         identity = trial.variant_id, frozenset(trial.sources.items())
         before = self._verdicts.get(identity)
-        if before is None or not proven_repeatable(before.resources) or outcome.status != "ok":
+        # a failure at any size outlives what passed, in whatever order they are read
+        unproven = before is None or (
+            before.status == "ok" and not proven_repeatable(before.resources)
+        )
+        if unproven or outcome.status != "ok":
             self._verdicts[identity] = Verdict(
                 status=outcome.status,
                 message=outcome.message,

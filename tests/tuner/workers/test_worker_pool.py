@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,16 @@ def test_what_is_no_answer_costs_one_job(pool: WorkerPool) -> None:
     result = pool.one(Job(kind="garble", payload={}))
     assert result.status == "crash" and "its answer cannot be read" in result.message
     assert pool.one(Job(kind="echo", payload={})).ok
+
+
+def test_a_process_with_many_open_files_can_have_workers() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("a process may not open as many files here")
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stack.enter_context(open(os.devnull))
+        with WorkerPool(1, module=MODULE) as late:
+            assert still_works(late)
