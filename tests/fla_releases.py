@@ -10,11 +10,11 @@ and is on the path of its run only.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.side_installs import folder_with
 from tests.triton_versions import environment
 
 RELEASES = ("0.5.2", "0.6.0")
@@ -27,16 +27,8 @@ TESTS = (
 
 def folder_of(release: str) -> Path:
     """Return the folder a release is in; it is installed there if it is not yet."""
-    folder = Path(sys.prefix) / f"fla-{release}"
-    if not folder.exists():
-        # what is interrupted leaves no half an installation under the name
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        packages = [f"fla-core=={release}", f"flash-linear-attention=={release}", "einops"]
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--target", str(part), *packages], check=True)
-        part.rename(folder)
-    return folder
+    packages = [f"fla-core=={release}", f"flash-linear-attention=={release}", "einops"]
+    return folder_with(f"fla-{release}", packages)
 
 
 def run(release: str) -> int:

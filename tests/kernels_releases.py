@@ -9,11 +9,11 @@ into a folder of this environment, once, and are on the path of its run only.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.side_installs import folder_with
 from tests.triton_versions import environment
 
 RELEASES = {"0.17.2": "5.22.2"}
@@ -24,16 +24,8 @@ TEST = "tests/gdn_ops/integrations/test_kernels.py"
 
 def folder_of(release: str) -> Path:
     """Return the folder a release is in; it is installed there if it is not yet."""
-    folder = Path(sys.prefix) / f"kernels-{release}"
-    if not folder.exists():
-        # what is interrupted leaves no half an installation under the name
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        packages = [f"kernels=={release}", f"transformers=={RELEASES[release]}"]
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--target", str(part), *packages], check=True)
-        part.rename(folder)
-    return folder
+    packages = [f"kernels=={release}", f"transformers=={RELEASES[release]}"]
+    return folder_with(f"kernels-{release}", packages)
 
 
 def run(release: str) -> int:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
+
+from tests.side_installs import folder_with
 
 VERSIONS = ("3.6.0", "3.7.1", "3.8.0", "3.9.0")
 """The supported versions: the last of each minor release that pyproject.toml allows."""
@@ -26,15 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def folder_of(version: str) -> Path:
     """The folder a version of Triton is in; it is installed there if it is not yet."""
-    folder = Path(sys.prefix) / f"triton-{version}"
-    if not folder.exists():
-        # what is interrupted leaves no half an installation under the name
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--target", str(part), f"triton=={version}"], check=True)
-        part.rename(folder)
-    return folder
+    return folder_with(f"triton-{version}", [f"triton=={version}"])
 
 
 def environment(folder: Path) -> dict[str, str]:
