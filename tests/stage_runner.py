@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.interpreter import patch_interpreter
+from gdn_ops.codegen.interpreter.patches import patch_interpreter
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render

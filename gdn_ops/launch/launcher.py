@@ -182,7 +182,7 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
     if interpret is None:
         interpret = interprets(variant)
     if interpret:
-        from gdn_ops.codegen.interpreter import patch_interpreter
+        from gdn_ops.codegen.interpreter.patches import patch_interpreter
 
         patch_interpreter()
     if problem.op == "pool":

@@ -18,7 +18,7 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 from bench.static.absent_gpu import AbsentDriver
-from gdn_ops.codegen.interpreter import patch_interpreter
+from gdn_ops.codegen.interpreter.patches import patch_interpreter
 from gdn_ops.codegen.targets import target_named
 from tests.stand_in.gluon import interpreted, memory, on_cpu
 from tests.stand_in.gpu import GPU

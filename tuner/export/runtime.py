@@ -21,7 +21,7 @@ LEFT_OUT = {
     "tuner": "searches, measures and exports",
     "templates": "a library has rendered sources",
     "codegen/compiled": "reads compiled kernels, which only the tuner does",
-    "codegen/interpreter.py": "imports NumPy, for Triton's interpreter",
+    "codegen/interpreter": "imports NumPy, for Triton's interpreter",
     "codegen/module_cache.py": "imports rendered sources from a cache folder",
     "codegen/render.py": "imports Jinja",
     "codegen/source_hash.py": "renders, to hash the sources",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gdn_ops.codegen.interpreter_types import reuse_types
+from gdn_ops.codegen.interpreter.operands import fit_operands_faster
+from gdn_ops.codegen.interpreter.types import reuse_types
 
 
 def patch_interpreter() -> None:
@@ -16,8 +17,10 @@ def patch_interpreter() -> None:
     round_bf16_to_nearest()
     index_by_one_element()
     compare_to_booleans()
+    call_builtins_at_once()
     patch_language_once_per_launch()
     reuse_types()
+    fit_operands_faster()
 
 
 def round_bf16_to_nearest() -> None:
@@ -88,6 +91,43 @@ def compare_to_booleans() -> None:
             theirs = getattr(InterpreterBuilder, name)
             if not hasattr(theirs, "gives_booleans"):
                 setattr(InterpreterBuilder, name, boolean(theirs))
+
+
+def call_builtins_at_once() -> None:
+    """Replace a module's builtins by calls that are made once a process.
+
+    Triton 3.6 to 3.9 look for them at every launch, and each call of one copies its arguments.
+    """
+    import inspect
+
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    if getattr(interpreter._patch_builtin, "calls_at_once", False):
+        return
+    semantic = interpreter.interpreter_semantic
+    replaced: dict[Any, dict[str, Any]] = {}
+
+    def interpreted(builtin: Any) -> Any:
+        function = getattr(
+            builtin, "__wrapped__", builtin
+        )  # without a check of what is passed here
+
+        def call(*args: Any, **named: Any) -> Any:
+            named["_semantic"] = semantic
+            return function(*args, **named)
+
+        return call
+
+    def patch(module: Any, builder: Any, scope: Any) -> None:
+        if module not in replaced:
+            members = inspect.getmembers(module, tl.core.is_builtin)
+            replaced[module] = {name: interpreted(member) for name, member in members}
+        for name, call in replaced[module].items():
+            scope.set_attr(module, name, call)
+
+    patch.calls_at_once = True  # type: ignore[attr-defined]
+    interpreter._patch_builtin = patch
 
 
 def patch_language_once_per_launch() -> None:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-from gdn_ops.codegen.interpreter import patch_interpreter
+from gdn_ops.codegen.interpreter.patches import patch_interpreter
 
 pytestmark = pytest.mark.triton
 

@@ -1,0 +1,1 @@
+"""Fixes for Triton's interpreter: what is wrong in it, and what is slow."""
