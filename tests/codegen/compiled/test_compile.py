@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import triton
+from _pytest.mark import ParameterSet
 
 from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.compiled.compile import cause, compile_stage, launch_options, signature
@@ -111,33 +112,37 @@ def rows(pool: WorkerPool, jobs: list[Job]) -> list[CompileRow]:
     return [row_of(result) for result in pool.run(jobs)]
 
 
-@pytest.mark.triton
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_default_config_compiles_launches_and_spills_nothing(
-    pool: WorkerPool, stage: str
-) -> None:
-    """On Hopper in fp32, on one of the others in turn packed; each takes seconds.
+def default_problems() -> Iterator[ParameterSet]:
+    """On Hopper in fp32, on one of the others in turn packed; half of them only exhaustively.
 
     Dense on Hopper too, unless the committed baselines, which have it, are of this compiler.
-
-    None has a race, or its status is ``unsound``.
     Of fp32 the products are ieee, for the defaults must be right on every vendor's GPUs.
     """
     others = [name for name in ARCHS if name != H200.name]
-    posed = [
-        *([] if triton.__version__ == IN_BASELINES else [(PROBLEM, H200)]),
-        (PACKED, target_named(others[STAGES.index(stage) % len(others)])),
-        *([] if (stage, "fp32") in SPILLING else [(replace(PROBLEM, dtype="fp32"), H200)]),
-    ]
-    found = rows(pool, [default_job(stage, problem, target) for problem, target in posed])
-    assert len(found) == len(posed)
-    dtypes = {(problem.dtype, target.name) for problem, target in posed}
-    for row in found:
-        assert row.status == "ok", (row.target, row.message, row.reasons)
-        assert row.resources is not None
-        allowed = max(stack_of(stage, t, dtype) for dtype, t in dtypes if t == row.target)
-        assert row.resources.stack <= allowed or (stage, row.target) in SPILLING_ON, row
-        assert row.resources.occupancy.blocks >= 1
+    for i, stage in enumerate(STAGES):
+        posed = {"packed": (PACKED, target_named(others[i % len(others)]))}
+        if (stage, "fp32") not in SPILLING:
+            posed["fp32"] = (replace(PROBLEM, dtype="fp32"), H200)
+        sampled = list(posed)[i // len(others) % len(posed)]
+        if triton.__version__ != IN_BASELINES:
+            posed["dense"] = (PROBLEM, H200)
+        for name, case in posed.items():
+            marks = () if name in (sampled, "dense") else pytest.mark.exhaustive
+            yield pytest.param(stage, *case, id=f"{stage}-{name}", marks=marks)
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(("stage", "problem", "target"), list(default_problems()))
+def test_a_default_config_compiles_launches_and_spills_nothing(
+    pool: WorkerPool, stage: str, problem: Problem, target: Target
+) -> None:
+    """None has a race, or its status is ``unsound``."""
+    row = row_of(pool.one(default_job(stage, problem, target)))
+    assert row.status == "ok", (row.message, row.reasons)
+    assert row.resources is not None
+    allowed = stack_of(stage, target.name, problem.dtype)
+    assert row.resources.stack <= allowed or (stage, target.name) in SPILLING_ON, row
+    assert row.resources.occupancy.blocks >= 1
 
 
 @pytest.mark.triton

@@ -82,7 +82,7 @@ def test_compiled_decoding_after_padding_equals_one_pass(name: str) -> None:
     torch.testing.assert_close(torch.cat(pieces, dim=1), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_compiled_layer_with_packed_sequences_equals_the_eager_one(name: str) -> None:
     x, cu_seqlens = hidden_states(B=1, T=12), torch.tensor([0, 2, 2, 7, 10])
     layer = small_layer(name)
@@ -95,7 +95,7 @@ def test_a_compiled_layer_with_packed_sequences_equals_the_eager_one(name: str) 
     torch.testing.assert_close(compiled.grad, eager.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", KINDS)
 @torch.no_grad()
 def test_a_compiled_layer_refuses_wrong_offsets_when_it_runs(name: str) -> None:
     layer, x = whole_graph(small_layer(name)), hidden_states(B=1)
@@ -104,7 +104,7 @@ def test_a_compiled_layer_refuses_wrong_offsets_when_it_runs(name: str) -> None:
             layer(x, cu_seqlens=torch.tensor(offsets))
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", KINDS)
 @torch.no_grad()
 def test_an_exported_layer_takes_any_mask(name: str) -> None:
     layer, x = small_layer(name).eval(), hidden_states()
