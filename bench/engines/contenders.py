@@ -25,6 +25,8 @@ STOCK = "stock"
 RULES = {
     "torch_chunk_gated_delta_rule": "chunk_gated_delta_rule",
     "torch_recurrent_gated_delta_rule": "recurrent_gated_delta_rule",
+    "causal_conv1d_fn": "causal_conv1d_fn",
+    "causal_conv1d_update": "causal_conv1d_update",
 }
 """The functions of a modelling module, and the layers of a kernel that replace them."""
 Installed = Callable[[Any], AbstractContextManager[object]]

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gdn_ops.integrations.convolution import check_served, convolve, update
 from gdn_ops.integrations.transformers import chunk, recurrent
 
 
@@ -79,3 +80,55 @@ class recurrent_gated_delta_rule(nn.Module):
             output_final_state=output_final_state,
             use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel, **kwargs,
         )  # fmt: skip
+
+
+class causal_conv1d_fn(nn.Module):
+    """Runs ``causal_conv1d_fn`` of transformers on the CPU: prefill and training."""
+
+    can_torch_compile = True
+    has_backward = True
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Return the convolved tokens, [B, D, T].
+
+        Args:
+            hidden_states: [B, D, T].
+            weight: [D, W].
+            bias: [D].
+            activation: None, ``silu`` or ``swish``.
+            kwargs: are not read, but for ``cu_seqlens`` and ``seq_idx``, which must be None.
+
+        Raises:
+            UnsupportedProblem: packed sequences, another activation or device.
+        """
+        check_served(hidden_states, activation, kwargs)
+        return convolve(hidden_states, weight, bias, activation)
+
+
+class causal_conv1d_update(nn.Module):
+    """Runs ``causal_conv1d_update`` of transformers on the CPU: decode."""
+
+    can_torch_compile = True
+    has_backward = True
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        conv_state: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+    ) -> Tensor:
+        """Return the convolved tokens, and put them into ``conv_state`` [B, D, S].
+
+        The other arguments and errors are those of ``causal_conv1d_fn``.
+        """
+        check_served(hidden_states, activation, {})
+        return update(hidden_states, conv_state, weight, bias, activation)

@@ -10,25 +10,29 @@ Models with gated delta rule layers are Qwen3-Next, Qwen3.5 and OLMo hybrid.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
+from gdn_ops.integrations.convolution import causal_conv1d_fn, causal_conv1d_update
 from gdn_ops.integrations.swap import Swap
 from gdn_ops.ops import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 
 Rule = Callable[..., tuple[Tensor, Tensor | None]]
+Replacement = tuple[Any, str, Callable[..., Any]]
+"""An owner, the name of its attribute, and what replaces it."""
 
 
 def use_gdn_ops(model: nn.Module) -> Swap:
     """Run the gated delta rule of a transformers model on ``gdn_ops``, for prefill and decode.
 
-    The layers call functions of their modelling module, so every model of the same class in this
-    process runs on gdn_ops until ``restore()`` or the end of the ``with`` block. Weights and caches
-    do not change.
+    On the CPU the convolution before it, too. The layers call functions of their modelling module,
+    so every model of the same class in this process runs on gdn_ops until ``restore()`` or the end
+    of the ``with`` block. Weights and caches do not change.
 
     Args:
         model: a model of transformers with gated delta rule layers.
@@ -41,20 +45,20 @@ def use_gdn_ops(model: nn.Module) -> Swap:
     """
     if not isinstance(model, nn.Module):
         raise InvalidInput(f"model is a {type(model).__name__}; give a transformers model.")
-    targets = dict.fromkeys(_targets(model))
-    if not targets:
+    rules = dict.fromkeys(_rules(model))
+    if not rules:
         raise InvalidInput(
             f"{type(model).__name__} has no gated delta rule layer from transformers; "
             "give a model such as Qwen3NextForCausalLM or Qwen3_5ForCausalLM."
         )
     originals = []
-    for owner, name, rule in targets:
+    for owner, name, ours in [*rules, *_convolutions(rules)]:
         originals.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, rule)
+        setattr(owner, name, ours)
     return Swap(originals)
 
 
-def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
+def _rules(model: nn.Module) -> Iterator[Replacement]:
     """Yield where each function is: module globals, or in older releases instance attributes."""
     for layer in model.modules():
         namespace = sys.modules[type(layer).__module__]
@@ -62,6 +66,14 @@ def _targets(model: nn.Module) -> Iterator[tuple[Any, str, Rule]]:
             for name, rule in _RULES.items():
                 if hasattr(owner, prefix + name):
                     yield owner, prefix + name, rule
+
+
+def _convolutions(rules: Iterable[Replacement]) -> Iterator[Replacement]:
+    """Yield the convolutions of the modules that have the rules; older releases have none there."""
+    for namespace in dict.fromkeys(owner for owner, _, _ in rules if isinstance(owner, ModuleType)):
+        for name, ours in _CONVOLUTIONS.items():
+            if hasattr(namespace, name):
+                yield namespace, name, ours(getattr(namespace, name))
 
 
 def chunk(
@@ -106,6 +118,10 @@ def _rows(x: Tensor) -> Tensor:
 _RULES: dict[str, Rule] = {
     "chunk_gated_delta_rule": chunk,
     "recurrent_gated_delta_rule": recurrent,
+}
+_CONVOLUTIONS = {
+    "causal_conv1d_fn": causal_conv1d_fn,
+    "causal_conv1d_update": causal_conv1d_update,
 }
 _SHARED = ("initial_state", "output_final_state", "use_qk_l2norm_in_kernel", "cu_seqlens")
 

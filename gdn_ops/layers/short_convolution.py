@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdn_ops.errors import InvalidInput
 from gdn_ops.layers.checks import check_channels, check_counts
 from gdn_ops.layers.packed_sequences import checked_offsets, sequence_of
+from gdn_ops.ops.causal_convolution import causal_convolution
 from gdn_ops.ops.checks import check_tensor
 
 
@@ -60,10 +60,11 @@ class ShortConvolution(nn.Conv1d):
             self._check_state(state, x.shape[0] if cu_seqlens is None else cu_seqlens.numel() - 1)
         if cu_seqlens is not None:
             return self._packed(x, state, cu_seqlens.long())
+        y = self._convolve(x, None if state is None else state.mT)
         if state is None:
             state = x.new_zeros(x.shape[0], x.shape[2], taps - 1)
-        extended = torch.cat([state.mT, x], dim=1)  # [B, W-1+T, D]
-        return self._convolve(extended), extended[:, x.shape[1] :].mT.contiguous()
+        newest = torch.cat([state.mT, x[:, -taps:]], dim=1)
+        return y, newest[:, newest.shape[1] - taps + 1 :].mT.contiguous()
 
     def _check_state(self, state: Tensor, sequences: int) -> None:
         wanted = [sequences, self.in_channels, self.kernel_size[0] - 1]
@@ -87,19 +88,10 @@ class ShortConvolution(nn.Conv1d):
         if state is not None:
             extended = extended.index_put((cu[:-1, None] + offsets,), state.mT)
         after = extended[cu[1:, None] + offsets]  # [N, W-1, D]
-        return self._convolve(extended[None])[:, first], after.mT.contiguous()
+        return self._convolve(extended[None], None)[:, first + history], after.mT.contiguous()
 
-    def _convolve(self, extended: Tensor) -> Tensor:
-        """[B, W-1+T, D] -> [B, T, D]."""
-        if extended.shape[1] < self.kernel_size[0]:  # T = 0, which conv2d refuses
-            return self._convolve(F.pad(extended, (0, 0, 0, 1)))[:, :0]
-        # As a 2-D convolution the view is channels-last, which CPU libraries read without a copy:
-        # 2-4 times faster than conv1d when measured.
-        y = F.conv2d(
-            extended.mT[:, :, None], self.weight[:, :, None], self.bias, groups=self.groups
-        )
-        y = y[:, :, 0].mT
-        return F.silu(y) if self.silu else y
+    def _convolve(self, x: Tensor, before: Tensor | None) -> Tensor:
+        return causal_convolution(x, self.weight[:, 0], self.bias, silu=self.silu, before=before)
 
 
 def convolve_each(

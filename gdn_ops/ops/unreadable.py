@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from gdn_ops.errors import UnsupportedProblem
 
 __all__ = [
+    "has_tangent",
     "is_fake",
     "refuse_tangents",
     "refuse_transforms",
@@ -75,7 +76,12 @@ def refuse_tangents(q: torch.Tensor, *more: torch.Tensor | None) -> None:
     if getattr(q, "dtype", None) == torch.float64:
         return
     for x in (q, *more):
-        if not isinstance(x, torch.Tensor):
-            continue
-        if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
+        if isinstance(x, torch.Tensor) and has_tangent(x):
             raise UnsupportedProblem(NO_TANGENTS)
+
+
+def has_tangent(x: torch.Tensor) -> bool:
+    """Return whether a tensor is dual, inside a dual level."""
+    if forward_ad._current_level < 0:
+        return False
+    return forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]

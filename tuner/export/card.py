@@ -12,6 +12,8 @@ from gdn_ops.tuner.report.printable import printable
 LAYERS = {
     "chunk_gated_delta_rule": "chunk_gated_delta_rule",
     "fused_recurrent_gated_delta_rule": "recurrent_gated_delta_rule",
+    "causal_conv1d_fn": "causal_conv1d_fn",
+    "causal_conv1d_update": "causal_conv1d_update",
 }
 """The layers of a kernel for the Hub, by the name of the function of transformers that they run."""
 

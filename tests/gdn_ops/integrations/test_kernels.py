@@ -31,7 +31,8 @@ LAYERS = {
     "chunk_gated_delta_rule": "chunk_gated_delta_rule",
     "fused_recurrent_gated_delta_rule": "recurrent_gated_delta_rule",
 }
-RULES = ("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule")
+CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
+REPLACED = ("torch_chunk_gated_delta_rule", "torch_recurrent_gated_delta_rule", *CONVOLUTIONS)
 ALL = {
     **MODELS,
     "olmo_hybrid": (
@@ -79,15 +80,15 @@ def model(request: pytest.FixtureRequest) -> Iterator[Any]:
     model = getattr(transformers, model_class)(getattr(transformers, config)(**sizes)).eval()
     yield model
     modeling = importlib.import_module(type(model).__module__)
-    for rule in RULES:
+    for function in REPLACED:
         # what kernelize replaced
-        vars(getattr(modeling, rule)).pop("forward", None)
+        vars(getattr(modeling, function)).pop("forward", None)
 
 
 def mapping(folder: Path) -> dict[str, Any]:
     return {
         name: {"cpu": kernels.LocalLayerRepository(folder, layer_name=layer)}
-        for name, layer in LAYERS.items()
+        for name, layer in {**LAYERS, **{name: name for name in CONVOLUTIONS}}.items()
     }
 
 

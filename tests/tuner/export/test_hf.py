@@ -165,7 +165,8 @@ def test_a_library_with_gradients_serves_training(tmp_path: Path) -> None:
     database = _won(tmp_path / "r.db", *problems, target="cpu-avx2", arch="avx2")
     files = hf.exported(described([database]))
     layers = files[f"gdn-ops-lib-cpu-avx2/{VARIANT}/layers.py"].decode()
-    assert "import chunk_gated_delta_rule\n" in layers and "has_backward" not in layers
+    assert "import chunk_gated_delta_rule, causal_conv1d_fn\n" in layers
+    assert "has_backward" not in layers
 
 
 def test_winners_that_no_model_of_transformers_calls_are_refused(tmp_path: Path) -> None:

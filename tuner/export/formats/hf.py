@@ -32,6 +32,8 @@ NAME = "hf"
 SOUND = "is as it was exported, and can be imported without gdn-ops."
 OPS = {"forward": "chunk_gated_delta_rule", "decode": "recurrent_gated_delta_rule"}
 """The layer that runs an op."""
+CONVOLUTIONS = {"forward": "causal_conv1d_fn", "decode": "causal_conv1d_update"}
+"""The layer that convolves what an op is given, on a CPU."""
 
 
 def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
@@ -112,20 +114,21 @@ def _runtime(description: Description, layers: Sequence[str]) -> dict[str, bytes
     ]
     if not _serves(description, "backward"):
         lines += ["", "# the library has no kernels for gradients"]
-        lines += [f"{layer}.has_backward = False" for layer in layers]
+        lines += [f"{layer}.has_backward = False" for layer in layers if layer in OPS.values()]
     found["layers.py"] = "\n".join([*lines, ""]).encode()
     return found
 
 
 def _layers(description: Description) -> list[str]:
-    layers = [layer for op, layer in OPS.items() if _serves(description, op)]
-    if not layers:
+    ops = [op for op in OPS if _serves(description, op)]
+    if not ops:
         raise InvalidInput(
             f"no winner for target {description.target.name!r:.80} is a prefill or decode of the "
             "gated delta rule, which is what models of transformers call; run `gdn tune "
             "quickstart` there, or export a wheel."
         )
-    return layers
+    convolutions = CONVOLUTIONS if backend_of(description.target) == "cpu" else {}
+    return [table[op] for table in (OPS, convolutions) for op in ops if table]
 
 
 def _serves(description: Description, op: str) -> bool:
