@@ -14,7 +14,7 @@ import typer
 
 from gdn_ops.codegen import render
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.tuner.cli import app
+from gdn_ops.tuner.cli.application import app
 from tests.problems import FORWARD
 
 ROOT = Path(__file__).parent.parent

@@ -32,7 +32,7 @@ from gdn_ops.tuner.check.settings import Exemption, RowSettings, Settings, Stati
 from gdn_ops.tuner.check.settings_file import NAME, read_settings
 from gdn_ops.tuner.check.states import FAILED, OK, SKIPPED, USAGE, State, exit_code
 from gdn_ops.tuner.check.static.rules import INSTRUCTIONS, RULES
-from gdn_ops.tuner.cli import app
+from gdn_ops.tuner.cli.application import app
 from gdn_ops.tuner.cli.check_exit import INTERRUPTED
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from gdn_ops.tuner.cli import COMMANDS, app
+from gdn_ops.tuner.cli.application import COMMANDS, app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from gdn_ops.tuner.cli import COMMANDS, app
+from gdn_ops.tuner.cli.application import COMMANDS, app
 
 PLACE = "reference/cli.md"
 EXAMPLES = "Examples:"

@@ -1,56 +1,11 @@
-"""The command ``gdn``: parses and prints; one file per command."""
+"""The command ``gdn``: parses and prints. What takes time to import is imported when it runs."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
-import typer
-
-from gdn_ops._version import __version__
-from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
 from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE
-
-COMMANDS = (
-    "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "replay",
-    "check", "export", "doctor",
-)  # fmt: skip
-"""Commands in the order of the help page; each is a function in the file of the same name."""
-
-
-app = typer.Typer(
-    name="gdn",
-    help="Tune, inspect and compile kernels of the gated delta rule.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from gdn_ops.tuner.report import console
-
-        console.say(f"gdn-ops {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def gdn(
-    version: bool = typer.Option(
-        False,
-        "--version",
-        callback=_print_version,
-        is_eager=True,
-        help="Print the version and exit.",
-    ),
-) -> None:
-    """Tune, inspect and compile kernels of the gated delta rule."""
-
-
-for _name in COMMANDS:
-    app.command(_name)(getattr(import_module(f"{__name__}.{_name}"), _name))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,11 +19,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    try:
+        return _run(arguments or sys.argv[1:] or ["--help"])
+    except KeyboardInterrupt:  # while modules are imported, of which any may be unfinished
+        sys.stderr.write("gdn: interrupted before anything was done.\n")
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
+    from gdn_ops.tuner.cli.application import app
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.report.progress import first_line
 
     try:
-        code = app(arguments or sys.argv[1:] or ["--help"], prog_name="gdn", standalone_mode=False)
+        code = app(arguments, prog_name="gdn", standalone_mode=False)
     except (InvalidInput, InvalidConfig, UnknownName) as error:
         console.fail(str(error))
         return USAGE

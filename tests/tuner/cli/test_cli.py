@@ -212,3 +212,15 @@ def test_a_reader_that_leaves_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> 
     with os.fdopen(writer, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         assert run(["show", "--db", str(shipped_database())]) == 0
+
+
+def test_an_interruption_while_modules_are_imported_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        def find_spec(self, name, *_):
+            if name == "gdn_ops.tuner.cli.application":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "gdn_ops.tuner.cli.application")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert run(["show"]) == 130
+    assert capsys.readouterr().err == "gdn: interrupted before anything was done.\n"

@@ -1,0 +1,49 @@
+"""The commands of ``gdn`` as Typer has them; one file per command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import typer
+
+from gdn_ops._version import __version__
+
+COMMANDS = (
+    "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "replay",
+    "check", "export", "doctor",
+)  # fmt: skip
+"""Commands in the order of the help page; each is a function in the file of the same name."""
+
+
+app = typer.Typer(
+    name="gdn",
+    help="Tune, inspect and compile kernels of the gated delta rule.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from gdn_ops.tuner.report import console
+
+        console.say(f"gdn-ops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gdn(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
+) -> None:
+    """Tune, inspect and compile kernels of the gated delta rule."""
+
+
+for _name in COMMANDS:
+    app.command(_name)(getattr(import_module(f"{__package__}.{_name}"), _name))
