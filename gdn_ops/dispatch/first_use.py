@@ -22,7 +22,7 @@ from gdn_ops.errors import GdnError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy
 from gdn_ops.verify.first_use import Subject, known, verified, verify
-from gdn_ops.verify.gate_cases import with_other_states
+from gdn_ops.verify.other_states import with_other_states
 from gdn_ops.verify.verification import STORED, Place, Verification
 
 VERIFYING = "verifying a variant before its first use"

@@ -9,6 +9,7 @@ from itertools import chain
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.inputs.recipes import GATES, Recipe
 from gdn_ops.inputs.rule_inputs import Layout
+from gdn_ops.verify.other_states import with_other_states
 
 CHUNK = 64
 """Chunk size assumed for a variant without one."""
@@ -192,16 +193,6 @@ def _other_states(problem: Problem, tokens: int) -> Iterator[Case]:
         if not states.initial_state:
             name = "neither initial nor final state"
         yield _case(states, name, tokens)
-
-
-def with_other_states(problem: Problem) -> Iterator[Problem]:
-    """The problem with both states and with neither, without the given problem itself.
-
-    The gate also runs the kernels of these problems.
-    """
-    for given in (True, False) if problem.op != "pool" else ():
-        if (problem.initial_state, problem.final_state) != (given, given):
-            yield replace(problem, initial_state=given, final_state=given)
 
 
 def _case(

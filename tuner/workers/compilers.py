@@ -12,7 +12,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
-from gdn_ops.verify.gate_cases import with_other_states
+from gdn_ops.verify.other_states import with_other_states
 
 COMPILE_SECONDS = 120.0
 """Time limit for one config."""
