@@ -40,6 +40,8 @@ def card(description: Description, names: Names, *, backend: str, layers: Sequen
         target=_plain(f"{description.target.name} ({description.target.arch})"),
         gdn_ops=__version__,
         backend=backend,
+        chosen=_chosen(description),
+        example=_PREFILL if "chunk_gated_delta_rule" in layers else _DECODE,
         mapping="\n".join(
             f'    "{function}": {{"{backend}": LocalLayerRepository(path, layer_name="{layer}")}},'
             for function, layer in LAYERS.items()
@@ -48,6 +50,24 @@ def card(description: Description, names: Names, *, backend: str, layers: Sequen
         winners="\n".join(winners_table(description)),
         environments="\n".join(_environments(description)),
     )
+
+
+def _chosen(description: Description) -> str:
+    """By what the variants were chosen."""
+    measured = {winner.winner.provenance == "measured" for winner in description.winners}
+    if measured == {True}:
+        return "tuned"
+    return "chosen by prediction" if measured == {False} else "tuned or chosen by prediction"
+
+
+_PREFILL = """\
+o, state = library.chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
+print(library.explain(q, k, v, g, beta, output_final_state=True))"""
+_DECODE = """\
+step = library.fused_recurrent_gated_delta_rule
+given = {"g": g, "beta": beta, "initial_state": state, "output_final_state": True}
+o, state = step(q, k, v, **given)  # one token of each sequence
+print(library.explain(step, q, k, v, **given))"""
 
 
 _CARD = """---
@@ -60,7 +80,7 @@ tags:
 
 # {name}
 
-Kernels of the gated delta rule, tuned for {target} and exported by gdn-ops {gdn_ops}.
+Kernels of the gated delta rule, {chosen} for {target} and exported by gdn-ops {gdn_ops}.
 They need torch and triton, and not gdn-ops.
 
 ```python
@@ -70,8 +90,7 @@ from kernels import get_local_kernel
 
 path = Path("{name}")  # this folder
 library = get_local_kernel(path, backend="{backend}")
-o, state = library.chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
-print(library.explain(q, k, v, g, beta, output_final_state=True))
+{example}
 ```
 
 In a model of transformers:

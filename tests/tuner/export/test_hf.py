@@ -156,6 +156,8 @@ def test_a_gpu_has_its_backend_and_architecture(tmp_path: Path) -> None:
     assert "recurrent_gated_delta_rule.has_backward = False" in layers
     card = files[f"{folder}/README.md"].decode()
     assert "| predicted |" in card and "Nothing was measured." in card
+    assert "chosen by prediction for h200 (sm_90)" in card
+    assert "step = library.fused_recurrent_gated_delta_rule\n" in card
     assert "chunk_gated_delta_rule: " not in card and '"chunk_gated_delta_rule"' not in card
 
 
