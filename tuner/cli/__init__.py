@@ -30,7 +30,7 @@ def _run(arguments: list[str]) -> int:
     import typer
 
     from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
-    from gdn_ops.tuner.cli.application import app
+    from gdn_ops.tuner.cli.application import Interrupted, app
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.report.progress import first_line
 
@@ -44,8 +44,8 @@ def _run(arguments: list[str]) -> int:
         return FAILURE
     except typer.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        console.fail("interrupted; every recorded trial is kept.")
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
+        console.fail("interrupted; what was stored is kept.")
         return INTERRUPTED
     except console.ReaderLeft:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

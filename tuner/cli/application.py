@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -45,5 +48,21 @@ def gdn(
     """Tune, inspect and compile kernels of the gated delta rule."""
 
 
+class Interrupted(Exception):
+    """Ctrl-C in a command. Typer would make a silent exit of a KeyboardInterrupt."""
+
+
+def _telling_interruptions(command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+    return run
+
+
 for _name in COMMANDS:
-    app.command(_name)(getattr(import_module(f"{__package__}.{_name}"), _name))
+    _command = getattr(import_module(f"{__package__}.{_name}"), _name)
+    app.command(_name)(_telling_interruptions(_command))

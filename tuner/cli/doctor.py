@@ -85,6 +85,7 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.dispatch.results_file import exists
     from gdn_ops.dispatch.winners import read_winners
     from gdn_ops.results_path import cache_folder, shipped_database, user_database, verified_file
+    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.verify.verified_file import VerifiedFile
 
     for name, path in (("your results", user_database()), ("shipped results", shipped_database())):
@@ -92,7 +93,7 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             yield name, str(path), "does not exist yet; `gdn tune` creates it"
             continue
         try:
-            yield name, str(path), f"{len(read_winners(path).winners)} winners"
+            yield name, str(path), counted(len(read_winners(path).winners), "winner")
         except ResultsError as error:
             faults.append(str(error))
             yield name, str(path), "broken"

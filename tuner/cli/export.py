@@ -116,6 +116,7 @@ def _export(
     from gdn_ops.tuner.export.formats import FORMATS
     from gdn_ops.tuner.export.selection import described
     from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.spaces.workloads import buckets
 
     if format_name not in FORMATS:
@@ -141,7 +142,7 @@ def _export(
         stale = sum(w.stale for w in winners)
         notes = [f"{n} {word}" for n, word in ((predicted, "predicted"), (stale, "stale")) if n]
         marks = f" ({', '.join(notes)})" if notes else ""
-        console.say(f"{description.target.name}: {len(winners)} winners{marks}")
+        console.say(f"{description.target.name}: {counted(len(winners), 'winner')}{marks}")
         for sentence in description.left_out:
             console.remark(sentence)
     for warning in caught:

@@ -51,6 +51,10 @@ def _content(path: Path) -> Any:
             zipped = file.read(2) == GZIP
         with gzip.open(path) if zipped else path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there is no file {path}; give recorded search spaces.") from error
+    except IsADirectoryError as error:
+        raise InvalidInput(f"{path} is a folder; give its files, {path}/*.json.gz.") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{path} cannot be read ({error}); is it truncated?") from error
     if len(data) > MAX_BYTES:

@@ -12,6 +12,7 @@ from typing import Protocol, TextIO
 
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.deadline import Deadline
+from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
@@ -194,7 +195,7 @@ class LinesView:
                 return
         if self._known and (isinstance(event, TrialEnded) or self._known > 1):
             known, self._known = self._known, 0
-            self._say(f"    {known} known trials of earlier runs")
+            self._say(f"    {counted(known, 'known trial')} of earlier runs")
         if not isinstance(event, TrialEnded) or event.fresh:
             self._say(line_of(event, self._tally))
 

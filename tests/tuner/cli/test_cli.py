@@ -224,3 +224,12 @@ def test_an_interruption_while_modules_are_imported_is_one_line(monkeypatch, cap
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     assert run(["show"]) == 130
     assert capsys.readouterr().err == "gdn: interrupted before anything was done.\n"
+
+
+def test_an_interruption_of_a_command_is_one_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gdn_ops.tuner.export.selection.described", interrupted)
+    assert run(["export", "wheel", "-o", "nowhere"]) == 130
+    assert capsys.readouterr().err == "gdn: interrupted; what was stored is kept.\n"

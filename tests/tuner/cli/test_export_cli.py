@@ -57,7 +57,7 @@ def test_a_workload_selects_problems(
     out = tmp_path / "dist"
     arguments = ["export", "wheel", "decode", "--db", str(database), "-o", str(out)]
     assert run([*arguments, "--target", "h200"]) == 0
-    assert "h200: 1 winners (1 predicted)" in capsys.readouterr().out
+    assert "h200: 1 winner (1 predicted)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "files"), [("table", 3), ("t4", 2)])

@@ -108,6 +108,8 @@ def test_a_broken_file_is_refused(data: bytes, tmp_path: Path) -> None:
 def test_a_truncated_or_missing_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "x.json.gz", kernel_tuner())
     path.write_bytes(path.read_bytes()[:-200])
-    for name in ("x.json.gz", "none.json"):
-        with pytest.raises(InvalidInput, match="cannot be read"):
+    for name, says in (
+        ("x.json.gz", "cannot be read"), ("none.json", "there is no file"), (".", "is a folder"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput, match=says):
             recorded_space(tmp_path / name)

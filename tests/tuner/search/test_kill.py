@@ -105,7 +105,7 @@ def test_kills_lose_no_trial_and_the_next_run_goes_on(kills: int, tmp_path: Path
     last = tune(tmp_path, "--trials", "1", "--again")
     output, _ = last.communicate(timeout=120)
     assert last.returncode == 0, output
-    assert "known trials of earlier runs" in output
+    assert re.search(r"known trials? of earlier runs", output)
     assert before < trials(tmp_path)
     connection = sqlite3.connect(tmp_path / "results.db")
     winners = connection.execute("SELECT problem_id, provenance FROM winners").fetchall()
