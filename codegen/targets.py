@@ -8,6 +8,7 @@ programming guide's table of compute capabilities and from LLVM's AMDGPU guide.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from gdn_ops.codegen.errors import UnknownName
@@ -161,20 +162,31 @@ _FAMILIES: tuple[frozenset[str], ...] = (
 """Architectures with the same matrix instructions, or nearly: what is fast on one is likely to be
 fast on the others."""
 
+CPU_ARCHS = ("avx2", "avx512", "avx512-bf16", "amx-bf16")
+"""Vector extensions of CPUs whose winners ship or are often asked for; others are measured, too."""
+
 LEAST_MEMORY, MOST_MEMORY = 0.90, 1.04
 """Bounds of the GiB that a driver reports per GB of a data sheet. The lowest are those of boards
 whose ECC takes a sixteenth of the memory, and of memory that is shared with the CPU."""
 
 
 def target_named(name: str) -> Target:
-    """The target of this name.
+    """The target of this name: a row, or a kind of CPU such as ``cpu-avx512-bf16``.
 
     Raises:
         UnknownName: there is none.
     """
-    if name not in TARGETS:
-        raise UnknownName.of("target", name, TARGETS)
-    return TARGETS[name]
+    if name in TARGETS:
+        return TARGETS[name]
+    arch = name.removeprefix("cpu-")
+    if arch == name or arch not in CPU_ARCHS:
+        raise UnknownName.of("target", name, [*TARGETS, *(f"cpu-{arch}" for arch in CPU_ARCHS)])
+    return cpu_target(arch)
+
+
+def cpu_target(arch: str, *, threads: int = 1) -> Target:
+    """The target of a CPU with a vector extension."""
+    return replace(TARGETS["cpu"], name=f"cpu-{arch}", arch=arch, sms=threads)
 
 
 def target_of_device(

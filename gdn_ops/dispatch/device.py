@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 
 from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.targets import TARGETS, measured_target, target_of_device
+from gdn_ops.codegen.targets import cpu_target, measured_target, target_of_device
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 
 
@@ -47,8 +46,7 @@ def target_of(device: torch.device) -> Target:
         UnsupportedProblem: the device is neither ``cpu`` nor ``cuda``.
     """
     if device.type == "cpu":
-        arch = _cpu_arch()
-        return replace(TARGETS["cpu"], name=f"cpu-{arch}", arch=arch, sms=torch.get_num_threads())
+        return cpu_target(_cpu_arch(), threads=torch.get_num_threads())
     if device.type != "cuda":
         raise UnsupportedProblem(
             f"device {device} has type {device.type!r}; gdn-ops runs on cpu and cuda "

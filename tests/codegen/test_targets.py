@@ -214,3 +214,11 @@ def test_kindred_architectures() -> None:
         assert kindred(arch, other) and kindred(other, arch)
     for arch, other in (("sm_90", "sm_90"), ("sm_90", "sm_100"), ("avx512", "avx512-bf16")):
         assert not kindred(arch, other)
+
+
+def test_a_kind_of_cpu_has_a_name() -> None:
+    target = target_named("cpu-avx512-bf16")
+    assert (target.name, target.arch, target.gpu) == ("cpu-avx512-bf16", "avx512-bf16", False)
+    for name in ("cpu-", "cpu-sm_90", "avx2"):
+        with pytest.raises(UnknownName, match="cpu-amx-bf16"):
+            target_named(name)
