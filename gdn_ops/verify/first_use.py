@@ -14,6 +14,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.results_path import verification_policy, verified_file
+from gdn_ops.verify.seen_device import seen_device
 from gdn_ops.verify.verification import Place, Verification, code_of, key_of, now
 from gdn_ops.verify.verified_file import VerifiedFile
 
@@ -89,7 +90,8 @@ def _checked(subjects: Sequence[Subject], place: Place, device: torch.device) ->
 
         with WorkerPool(1, module=WORKER) as pool:
             where = {"device": str(device)}
-            ready = pool.one(Job(kind="ready", payload=where, timeout=READY_SECONDS))
+            asked = {**where, "seen": seen_device(device)}
+            ready = pool.one(Job(kind="ready", payload=asked, timeout=READY_SECONDS))
             if not ready.ok:
                 why = f"a child process cannot use {device}: {ready.message}"
                 return [_verification(subject, place, "fault", why) for subject in subjects]

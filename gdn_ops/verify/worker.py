@@ -8,6 +8,8 @@ from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import LaunchError
+from gdn_ops.verify.seen_device import seen_device
 from gdn_ops.workers.worker import main
 
 SECONDS = 1.0
@@ -16,11 +18,25 @@ JOBS = {"ready": "gdn_ops.verify.worker:ready", "check": "gdn_ops.verify.worker:
 
 
 def ready(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Find out whether this process can use the device at all; raises if it cannot."""
+    """Find out whether this process can use the device, and whether it is the parent's.
+
+    Args:
+        payload: device, and seen, what the parent sees under that name.
+
+    Raises:
+        LaunchError: this process sees another device.
+    """
     import torch
     import triton  # noqa: F401
 
-    return {"sum": torch.ones(2, device=payload["device"]).sum().item()}
+    device = torch.device(payload["device"])
+    total = torch.ones(2, device=device).sum().item()
+    if (seen := seen_device(device)) != payload["seen"]:
+        raise LaunchError(
+            f"it sees {seen}, and this process {payload['seen']}; set CUDA_VISIBLE_DEVICES before "
+            "PyTorch uses a GPU and do not change it"
+        )
+    return {"sum": total}
 
 
 def check(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Machine:
         patch.setenv("GDN_CACHE_DIR", str(self.folder))
         patch.delenv("GDN_VERIFY", raising=False)
         patch.setattr(checks, "WORKER", "tests.gdn_ops.verify.fake_worker")
+        patch.setattr(checks, "seen_device", str)
         patch.setattr(bindings, "target_of", lambda device: H200)
         patch.setattr(choice, "stored_winners", self._table)
         patch.setattr(first_use, "refuse_capture", lambda device, what: None)
