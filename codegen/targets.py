@@ -178,10 +178,10 @@ def target_named(name: str) -> Target:
     """
     if name in TARGETS:
         return TARGETS[name]
-    arch = name.removeprefix("cpu-")
-    if arch == name or arch not in CPU_ARCHS:
-        raise UnknownName.of("target", name, [*TARGETS, *(f"cpu-{arch}" for arch in CPU_ARCHS)])
-    return cpu_target(arch)
+    cpus = {f"cpu-{arch}": arch for arch in CPU_ARCHS}
+    if name in cpus:
+        return cpu_target(cpus[name])
+    raise UnknownName.of("target", name, [*TARGETS, *cpus])
 
 
 def cpu_target(arch: str, *, threads: int = 1) -> Target:

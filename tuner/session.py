@@ -18,8 +18,10 @@ from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.cores import thread_count as thread_count
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
+from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.progress import Note, View
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.time_shares import time_shares
@@ -128,10 +130,9 @@ def _shared_time(
     found = time_shares(request.problems, request.counts, target, table)
     for each in found:
         how = "measured" if each.measured else "about"
-        calls = "1 call" if each.count == 1 else f"{each.count} calls"
         text = (
-            f"{each.share:.0%} of the time: {each.problem.id()}, {calls}, {how} "
-            f"{seconds_text(each.seconds)} each"
+            f"{each.share:.0%} of the time: {each.problem.id()}, {counted(each.count, 'call')}, "
+            f"{how} {seconds_text(each.seconds)} each"
         )
         view(Note(text=text))
     return [each.problem for each in found], {each.problem.id(): each.share for each in found}
@@ -182,23 +183,6 @@ def require_room(folder: Path) -> None:
             f"the bytes read from {folder} are not those that were written: its disk is damaged; "
             "set GDN_CACHE_DIR to a folder on another disk."
         )
-
-
-def thread_count(wanted: int | None) -> int:
-    """The number of threads of a CPU measurement: as wanted, else PyTorch's default.
-
-    Raises:
-        InvalidInput: the number is below 1 or above the number of cores.
-    """
-    if wanted is None:
-        import torch
-
-        return torch.get_num_threads()
-    if not 1 <= wanted <= cores():
-        raise InvalidInput(
-            f"--threads {wanted} must be >= 1 and <= {cores()}, the number of cores here."
-        )
-    return wanted
 
 
 def _target(device: str) -> Target:

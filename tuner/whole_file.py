@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from gdn_ops.unlock import unlock
+
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file, or leave what was there; no temporary file stays.
@@ -52,9 +54,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             fcntl.flock(number, fcntl.LOCK_EX)
         yield
     finally:
-        with suppress(OSError):
-            fcntl.flock(number, fcntl.LOCK_UN)
-        os.close(number)
+        unlock(number)
 
 
 def _umask() -> int:

@@ -109,9 +109,8 @@ def call_builtins_at_once() -> None:
     replaced: dict[Any, dict[str, Any]] = {}
 
     def interpreted(builtin: Any) -> Any:
-        function = getattr(
-            builtin, "__wrapped__", builtin
-        )  # without a check of what is passed here
+        # what wraps it checks that the argument passed below is there
+        function = getattr(builtin, "__wrapped__", builtin)
 
         def call(*args: Any, **named: Any) -> Any:
             named["_semantic"] = semantic

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
+from gdn_ops.unlock import unlock
 from gdn_ops.verify.verification import STORED, Key, Verification
 
 POLL_SECONDS = 0.05
@@ -84,7 +85,7 @@ class VerifiedFile:
             yield
         finally:
             if file is not None:
-                _unlock(file)
+                unlock(file)
 
     def _lock(self, seconds: float) -> int | None:
         try:
@@ -138,12 +139,3 @@ class VerifiedFile:
 
 def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _unlock(file: int) -> None:
-    import fcntl
-
-    # closing does not unlock it while a process that was forked meanwhile has it open, too
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_UN)
-    os.close(file)

@@ -15,6 +15,7 @@ from gdn_ops.tuner.check.outcome import Outcome
 from gdn_ops.tuner.check.reports import delivery, table
 from gdn_ops.tuner.check.reports.request import OPTION, Request
 from gdn_ops.tuner.report import console
+from gdn_ops.tuner.report.counted import counted
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Outputs:
             except GdnError as error:
                 failures.append(str(error))
             else:
-                runs = "1 run" if kept == 1 else f"{kept} runs"
+                runs = counted(kept, "run")
                 with _printing(failures):
                     console.say(f"{self.save} has {runs}; compare with it by --base {self.save}")
         return tuple(failures)

@@ -77,6 +77,8 @@ def winners(job: Mapping[str, Any]) -> dict[str, Any]:
     from gdn_ops.dispatch.choice import stored_winners
     from gdn_ops.dispatch.device import target_of
     from gdn_ops.tuner.measure.fingerprint import fingerprint
+
+    # a base may be older than the file that thread_count is in now
     from gdn_ops.tuner.session import device_named, thread_count
 
     threads = thread_count(job["threads"])

@@ -81,10 +81,10 @@ def bench(
     from gdn_ops.dispatch.choice import choose
     from gdn_ops.dispatch.device import target_of
     from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner.cores import cores
+    from gdn_ops.tuner.cores import cores, thread_count
     from gdn_ops.tuner.interruption import Interruption
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.session import device_named, thread_count
+    from gdn_ops.tuner.session import device_named
     from gdn_ops.tuner.workers.harness import Effort, WorkerHarness
 
     if rounds < 5:
@@ -135,9 +135,9 @@ def _judge(db: Path | None, *, threads: int | None) -> int:
     import torch
 
     from gdn_ops.results_path import databases, expanded
+    from gdn_ops.tuner.cores import thread_count
     from gdn_ops.tuner.cost.stored_judgements import stored_judgements
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.session import thread_count
 
     torch.set_num_threads(thread_count(threads))
     paths = databases() if db is None else [expanded(db, "--db")]

@@ -252,6 +252,7 @@ def _measured(
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.check.measured import check_measured
     from gdn_ops.tuner.check.measured_check import Request
+    from gdn_ops.tuner.cores import thread_count
     from gdn_ops.tuner.report import console
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -262,19 +263,13 @@ def _measured(
         problems=problems,
         device=device,
         database=None if db is None else expanded(db, "--db"),
-        threads=None if threads is None else _thread_count(threads),
+        threads=None if threads is None else thread_count(threads),
         seconds=above_zero("--seconds", seconds),
         limits=lambda target, name: settings.limits(name, target),
         everything=everything or save is not None,
         save=save,
     )
     return check_measured(request, say=console.remark)
-
-
-def _thread_count(wanted: int) -> int:
-    from gdn_ops.tuner.session import thread_count  # imports PyTorch, for a second
-
-    return thread_count(wanted)
 
 
 def _judged(outcome: Outcome, settings: Settings, *, strict: bool, every_row: bool) -> Outcome:

@@ -31,9 +31,9 @@ def ending_with_usage() -> Iterator[None]:
     except OSError as error:
         console.fail(f"the check cannot go on: {error}; check the current folder and the disk.")
         raise typer.Exit(USAGE) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.fail("interrupted before anything was compared.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def exit_code(outcome: Outcome, failures: Sequence[str], interrupted: bool) -> int:

@@ -76,6 +76,7 @@ def explained_model(
 
     from gdn_ops.dispatch.finder import finder
     from gdn_ops.dispatch.model_explanation import explained, explained_problems
+    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.spaces.workloads import workload_named
 
     layers = model.layers(workload, given.facts())
@@ -91,7 +92,7 @@ def explained_model(
         )
     chosen = workload_named(workload)
     counts = chosen.counts or [None] * len(chosen.problems)
-    texts = ["" if n is None else "1 call" if n == 1 else f"{n} calls" for n in counts]
+    texts = ["" if n is None else counted(n, "call") for n in counts]
     return explained_problems(list(zip(texts, chosen.problems, strict=True)), find)
 
 

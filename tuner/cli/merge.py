@@ -94,6 +94,7 @@ def _print_verdicts(verdicts: Sequence[Verdict], *, name_sources: bool) -> None:
 
 def _print_totals(merged: Merged, destination: Path, *, dry_run: bool) -> None:
     from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.store.merge import OUTCOMES
 
     if not merged.verdicts:
@@ -102,20 +103,16 @@ def _print_totals(merged: Merged, destination: Path, *, dry_run: bool) -> None:
     if withdrawn := merged.count(OUTCOMES[3]):
         counts.append(f"{withdrawn} withdrawn")
     added = [
-        _count(merged.added.get(table, 0), name)
+        counted(merged.added.get(table, 0), name)
         for table, name in (
             ("winner_rows", "winner"), ("trials", "trial"), ("runs", "run"),
             ("environments", "environment"), ("problems", "problem"),
         )
     ]  # fmt: skip
-    rows = f"; {_count(len(merged.refused), 'other row')} refused" if merged.refused else ""
+    rows = f"; {counted(len(merged.refused), 'other row')} refused" if merged.refused else ""
     console.say(f"Winners: {', '.join(counts)}{rows}.")
     console.say(f"New rows, superseded winners included: {', '.join(added)}.")
     console.say(f"Dry run: {destination} is unchanged." if dry_run else f"Stored in {destination}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_next(
@@ -123,12 +120,13 @@ def _print_next(
 ) -> None:
     """Say what to do next."""
     from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.store.merge import REFUSED, TAKEN
 
     stale = sum(v.outcome == TAKEN and not v.fresh for v in verdicts)
     if stale:
         console.say(
-            f"The kernels of {_count(stale, 'winner')} taken have changed since the measurement; "
+            f"The kernels of {counted(stale, 'winner')} taken have changed since the measurement; "
             "`gdn tune --again` on that device measures again."
         )
     if any(v.outcome == REFUSED for v in verdicts):

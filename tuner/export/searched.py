@@ -19,6 +19,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
 from gdn_ops.tuner.export.description import Description, LeftOut
 from gdn_ops.tuner.measure.fingerprint import Environment
+from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.spaces.space import Space
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.models import FAULT
@@ -138,8 +139,7 @@ def _trials(
         else:
             yield key, environments[trial.environment_id], pairs, trial
     for why, count in sorted(left_out.items()):
-        trials = "1 trial" if count == 1 else f"{count} trials"
-        text = f"left out {trials} of {problem.id()} on {target.name}: {why}."
+        text = f"left out {counted(count, 'trial')} of {problem.id()} on {target.name}: {why}."
         warnings.warn(text, LeftOut, stacklevel=2)
 
 

@@ -10,6 +10,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.check.outcome import CheckRow, Outcome
 from gdn_ops.tuner.check.reports.row_text import one_line
 from gdn_ops.tuner.check.states import APART, FAILED, SKIPPED, State
+from gdn_ops.tuner.report.counted import counted
 
 _ORDER = (
     State.WRONG, State.CRASHED, State.REGRESSED, State.INCONCLUSIVE, State.ENVIRONMENT,
@@ -40,16 +41,16 @@ def reason(outcome: Outcome) -> str:
     code = outcome.exit_code()
     if code == FAILED:
         worse = outcome.failing
-        text = f"{len(worse)} of {_rows(total)} {_is(worse)} worse: {counts(worse)}"
+        text = f"{len(worse)} of {counted(total, 'row')} {_is(worse)} worse: {counts(worse)}"
     elif code == SKIPPED:
         apart = [r for r in outcome.rows if r.state in APART]
         text = (
-            f"{len(apart)} of {_rows(total)} could not be compared, which fails a strict check: "
-            f"{counts(apart)}"
+            f"{len(apart)} of {counted(total, 'row')} could not be compared, which fails a strict "
+            f"check: {counts(apart)}"
         )
     elif total:
         unsure = _unsure(outcome)
-        text = f"none of {_rows(total)} is {'known to be ' if unsure else ''}worse"
+        text = f"none of {counted(total, 'row')} is {'known to be ' if unsure else ''}worse"
         if unsure and not outcome.interrupted:
             text += f", but {counts(unsure)}"
         exempt = [r for r in outcome.rows if r.state.failing]
@@ -98,10 +99,6 @@ def _unsure(outcome: Outcome) -> list[CheckRow]:
 def _ratios(outcome: Outcome) -> list[float]:
     timed = (row.times for row in outcome.rows if row.times is not None)
     return [times.ratio for times in timed if isfinite(times.ratio)]
-
-
-def _rows(number: int) -> str:
-    return f"{number} row" if number == 1 else f"{number} rows"
 
 
 def _is(rows: Iterable[object]) -> str:

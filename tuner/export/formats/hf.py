@@ -127,8 +127,10 @@ def _layers(description: Description) -> list[str]:
             "gated delta rule, which is what models of transformers call; run `gdn tune "
             "quickstart` there, or export a wheel."
         )
-    convolutions = CONVOLUTIONS if backend_of(description.target) == "cpu" else {}
-    return [table[op] for table in (OPS, convolutions) for op in ops if table]
+    layers = [OPS[op] for op in ops]
+    if backend_of(description.target) == "cpu":
+        layers += [CONVOLUTIONS[op] for op in ops]
+    return layers
 
 
 def _serves(description: Description, op: str) -> bool:
