@@ -48,7 +48,10 @@ def empty_database() -> bytes:
 
 
 class Bench:
-    """A store with a run under way, and the few steps that tests repeat."""
+    """A store with a run under way, and the few steps that tests repeat.
+
+    A file that does not exist is copied from an empty database; only one process may do that.
+    """
 
     def __init__(self, path: Path, environment: Environment = ENVIRONMENT) -> None:
         self.path = path

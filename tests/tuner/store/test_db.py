@@ -165,6 +165,11 @@ def test_a_published_copy_leaves_wal_mode(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("shipped.db*")} == {"shipped.db"}
 
 
+CREATE = """
+import sys
+from gdn_ops.tuner.store.db import open_database
+open_database(sys.argv[1], create=True)
+"""
 CHILD = """
 import sys
 from pathlib import Path
@@ -199,7 +204,8 @@ def test_a_kill_loses_no_recorded_trial(tmp_path: Path) -> None:
 
 
 def test_processes_that_start_together_share_a_database(tmp_path: Path) -> None:
-    script = CHILD.replace("while True", "for _ in range(5)")
+    # each child creates the file itself: Bench alone would copy an empty one over another child's
+    script = CREATE + CHILD.replace("while True", "for _ in range(5)")
     children = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / "results.db")],
