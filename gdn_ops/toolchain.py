@@ -1,4 +1,4 @@
-"""The versions of what turns a rendered kernel into machine code: driver, Triton, ptxas."""
+"""The versions of what turns a rendered kernel into machine code: driver, Triton and ptxas."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import ctypes
 import importlib.util
 import re
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 NVIDIA_MODULE = Path("/proc/driver/nvidia/version")
 AMD_MODULE = Path("/sys/module/amdgpu/version")
 _RELEASE = re.compile(r"\bV(\d[\w.]*)")
 _MODULE = re.compile(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s")
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, which is not imported; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def triton_version() -> str | None:

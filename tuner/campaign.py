@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.dispatch.winners import Winner
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
 from gdn_ops.tuner.search.problem_tuning import tune_problem
+from gdn_ops.tuner.search.retiming import retime
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.standing_winner import (
     is_finished,
@@ -25,6 +27,7 @@ from gdn_ops.tuner.store.records import StoredWinner
 class Result:
     """How a campaign ended: the winner of each problem by id, or why it has none."""
 
+    problems: dict[str, Problem] = field(default_factory=dict)
     winners: dict[str, StoredWinner] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
@@ -44,6 +47,7 @@ def run_campaign(
     interruption: Interruption,
     minutes: float | None,
     shares: Mapping[str, float] | None = None,
+    stale: Mapping[str, Winner] | None = None,
 ) -> Result:
     """Tune problems, each within its share of the remaining time.
 
@@ -55,9 +59,10 @@ def run_campaign(
         minutes: for all problems together; None for no limit.
         shares: the share of each problem by its id; None: all have the same. The time of a problem
             that is finished already goes to the others.
+        stale: winners whose top variants are timed again, by the ids of their problems.
     """
     deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
-    result = Result()
+    result = Result({problem.id(): problem for problem in problems})
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
         runner = TrialRunner(context, problem)
@@ -72,7 +77,8 @@ def run_campaign(
         )
         try:
             interruption.check()
-            _tune(runner, result, options=options, deadline=until)
+            before = None if stale is None else stale.get(problem.id())
+            _tune(runner, result, before, options=options, deadline=until)
         except Interrupted:
             _settle(runner, result)
             break
@@ -80,13 +86,24 @@ def run_campaign(
     return result
 
 
-def _tune(runner: TrialRunner, result: Result, *, options: Options, deadline: Deadline) -> None:
+def _tune(
+    runner: TrialRunner,
+    result: Result,
+    stale: Winner | None,
+    *,
+    options: Options,
+    deadline: Deadline,
+) -> None:
     problem_id = runner.problem.id()
     why = (
         "no variant is correct and timed; the stored trials say why. --minutes gives them more time"
     )
     try:
-        winner = tune_problem(runner, options=options, deadline=deadline)
+        winner = (
+            tune_problem(runner, options=options, deadline=deadline)
+            if stale is None
+            else retime(runner, stale, options=options, deadline=deadline)
+        )
     except UnsupportedProblem as error:
         winner, why = None, str(error)
     result.add(problem_id, winner, why)

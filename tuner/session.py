@@ -13,7 +13,7 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.dispatch.winners import load_winners
+from gdn_ops.dispatch.winners import Winner, load_winners
 from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result, run_campaign
@@ -23,6 +23,7 @@ from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.progress import Note, View
+from gdn_ops.tuner.search.retiming import stale_winners
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
@@ -52,6 +53,8 @@ class Request:
         threads: CPU threads; None for PyTorch's default.
         counts: calls of each problem by its id, to share the time by; None: all are tuned equally
             long.
+        stale: tune only the problems whose winner is stale, and first time its top variants again;
+            without problems all that have a stale winner on the device.
     """
 
     workload: str
@@ -61,6 +64,7 @@ class Request:
     minutes: float | None = None
     threads: int | None = None
     counts: Mapping[str, int] | None = None
+    stale: bool = False
     options: Options
 
 
@@ -85,6 +89,9 @@ def tune(request: Request, view: View) -> Result:
     with open_database(request.database, create=True) as database, interruption.listen():
         store = Store(database, warn=lambda text: view(Note(text=text)))
         environment = fingerprint(device, arch=target.arch)
+        stale = _stale(request, target, environment.driver) if request.stale else None
+        if stale is not None:
+            request = replace(request, problems=_problems_of(stale), counts=None)
         run = store.start_run(
             request.workload, target.name, seed=request.options.seed, options=_recorded(request)
         )
@@ -115,9 +122,22 @@ def tune(request: Request, view: View) -> Result:
                     interruption=interruption,
                     minutes=request.minutes,
                     shares=shares,
+                    stale=stale,
                 )
         finally:
             harness.close()
+
+
+def _stale(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:
+    """The stale winners of the target, those of the requested problems if there are any."""
+    table = load_winners(dict.fromkeys((request.database, *databases())))
+    found = stale_winners(table, target.name, driver)
+    wanted = {problem.id() for problem in request.problems} or set(found)
+    return {name: winner for name, winner in found.items() if name in wanted}
+
+
+def _problems_of(winners: Mapping[str, Winner]) -> list[Problem]:
+    return [Problem.from_facts(winner.facts) for winner in winners.values()]
 
 
 def _shared_time(

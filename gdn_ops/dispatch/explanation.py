@@ -261,5 +261,9 @@ def _winner_lines(winner: Winner) -> list[str]:
     )
     lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
     if winner.stale:
-        lines.append(f"         stale: {winner.stale}; `gdn tune --again` measures again")
+        lines.append(f"         stale: {winner.stale}; `gdn tune --stale` measures again")
+    if winner.doubtful:
+        lines.append(
+            f"         doubtful: {winner.doubtful}; `gdn tune` measures again on a calm machine"
+        )
     return lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -24,7 +24,7 @@ from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.sources import origin
-from gdn_ops.toolchain import ptxas_version
+from gdn_ops.toolchain import installed_version, ptxas_version
 
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
@@ -36,6 +36,9 @@ LATER = {"sources": 2, "driver": 4, "ptxas": 4}
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
 """How a winner fits a problem, from the best fit to the worst."""
+
+DOUBTFUL_RATIO = 2.0
+"""Upper over lower bound of the interval of a median; a calm machine stays below 1.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +95,26 @@ class Winner:
         """Why its times may no longer hold; empty if nothing has changed since it was measured.
 
         It is stale if the source of its kernels has changed, if the old source is unknown, if the
-        variant can no longer be rendered, or if another ptxas would compile it here. A prediction
-        is never stale. The first access renders the variant; reading and choosing winners do not.
+        variant can no longer be rendered, or if another Triton or ptxas (for plan ``torch`` another
+        PyTorch) would run it here. A prediction is never stale. The first access renders the
+        variant; reading and choosing winners do not.
         """
-        if self.provenance == "predicted":
+        return "" if self.provenance == "predicted" else "; ".join(_changes(self))
+
+    @property
+    def doubtful(self) -> str:
+        """Why its time is not to be relied on; empty if it is."""
+        if self.provenance == "predicted" or not is_doubtful(self.low, self.high):
             return ""
-        if self.sources is None or self.sources != _sources_today(self):
-            return "the templates have changed since it was measured"
-        here = ptxas_version(self.arch) if self.ptxas else None
-        if here is not None and here != self.ptxas:
-            return f"it was measured with ptxas {self.ptxas}, and {here} is installed"
-        return ""
+        return (
+            f"its times vary by a factor of {self.high / self.low:.1f}: other processes or "
+            "changing clocks disturbed the measurement"
+        )
+
+
+def is_doubtful(low: float, high: float) -> bool:
+    """Whether the bounds of a 95 % interval are so far apart that the median says little."""
+    return high > DOUBTFUL_RATIO * low
 
 
 @dataclass(frozen=True)
@@ -247,6 +259,25 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
         variant_id=_text(row, "variant_id"),
         created=_text(row, "created"),
     )
+
+
+def _changes(winner: Winner) -> Iterator[str]:
+    """What has changed since a winner was measured."""
+    if winner.sources is None or winner.sources != _sources_today(winner):
+        yield "the templates have changed since it was measured"
+    package = "torch" if winner.variant.get("plan") == "torch" else "triton"
+    then, now = getattr(winner, package), installed_version(package)
+    if then and now and _release(then) != _release(now):
+        name = {"torch": "PyTorch", "triton": "Triton"}[package]
+        yield f"it was measured with {name} {then}, and {now} is installed"
+    ptxas = ptxas_version(winner.arch) if winner.ptxas else None
+    if ptxas is not None and ptxas != winner.ptxas:
+        yield f"it was measured with ptxas {winner.ptxas}, and {ptxas} is installed"
+
+
+def _release(version: str) -> str:
+    """A version without the build, such as ``+cpu``."""
+    return version.partition("+")[0]
 
 
 def _sources_today(winner: Winner) -> dict[str, str] | None:

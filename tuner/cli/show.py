@@ -9,7 +9,7 @@ import typer
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winners import Winner, WinnerTable
 
 
 def show(
@@ -18,6 +18,9 @@ def show(
         Path | None,
         typer.Option(help="Only this database; by default your own and the shipped one."),
     ] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only the stale winners, each with what has changed.")
+    ] = False,
 ) -> int:
     """List the stored winners.
 
@@ -25,13 +28,16 @@ def show(
     CPU). The table has its median time with the 95 % confidence interval, whether it was measured
     or predicted, its row in the database, and the device. The speed-up is over the reference, the
     chunkwise form of the rule in plain PyTorch, timed in the same run. A stale winner was measured
-    before its kernels' code changed; `gdn tune --again` measures it again.
+    before its kernels' code, Triton, ptxas, PyTorch or the driver changed; `gdn tune --stale`
+    measures it again. The time of a doubtful one varies by more than a factor of 2.
 
     Examples:
 
         gdn show
 
         gdn show --target h200
+
+        gdn show --stale
     """
     from gdn_ops.dispatch.results_file import exists
     from gdn_ops.dispatch.winners import load_winners, read_winners
@@ -55,6 +61,8 @@ def show(
         on = f" for target {target}" if target else ""
         console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
         return 1 if table.faults else 0
+    if stale:
+        return _show_stale(winners, table)
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
         "device",
@@ -67,10 +75,31 @@ def show(
     return 1 if table.faults else 0
 
 
-def _check_target(name: str, stored: set[str]) -> None:
-    """Refuse a target that is neither known, nor stored, nor a device of this machine."""
-    if name in TARGETS:
-        return
+def _show_stale(winners: list[Winner], table: WinnerTable) -> int:
+    """List the stale ones of some winners with the reasons."""
+    from gdn_ops.seconds import seconds_text
+    from gdn_ops.toolchain import driver_version
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.counted import counted
+    from gdn_ops.tuner.search.retiming import why_stale
+
+    here = _targets_here()
+    found = [(w, why_stale(w, driver_version() if w.target in here else None)) for w in winners]
+    rows = [
+        (w.problem_id, w.target, _variant_text(w), seconds_text(w.median), why)
+        for w, why in found
+        if why
+    ]
+    if rows:
+        console.table(("problem", "target", "winner", "median>", "why it is stale"), rows)
+        console.say("`gdn tune --stale` on their device measures them again.")
+    else:
+        console.say(f"None of {counted(len(winners), 'winner')} is stale.")
+    return 1 if table.faults else 0
+
+
+def _targets_here() -> set[str]:
+    """The names of this machine's devices."""
     import torch
 
     from gdn_ops.dispatch.device import target_of
@@ -78,7 +107,14 @@ def _check_target(name: str, stored: set[str]) -> None:
     devices = [torch.device("cpu")]
     if torch.cuda.is_available():
         devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
-    here = {target_of(device).name for device in devices}
+    return {target_of(device).name for device in devices}
+
+
+def _check_target(name: str, stored: set[str]) -> None:
+    """Refuse a target that is neither known, nor stored, nor a device of this machine."""
+    if name in TARGETS:
+        return
+    here = _targets_here()
     if name not in here:
         raise UnknownName.of("target", name, {*TARGETS, *stored, *here})
 
@@ -103,7 +139,9 @@ def _row(winner: Winner) -> tuple[str, ...]:
         seconds_text(winner.median),
         f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}" if measured else "-",
         "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
-        winner.provenance + (", stale" if winner.stale else ""),
+        winner.provenance
+        + (", stale" if winner.stale else "")
+        + (", doubtful" if winner.doubtful else ""),
         str(winner.trial_id or "-"),
         winner.device or "-",
     )

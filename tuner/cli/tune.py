@@ -33,6 +33,8 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 """Target and time limit of the check of the Triton kernels on a machine without a GPU."""
 
 
+ALL_STALE = Workload("stale", "all problems with a stale winner", ())
+
 WorkloadName = Annotated[
     str | None,
     typer.Argument(
@@ -50,6 +52,14 @@ Minutes = Annotated[
 ]
 Trials = Annotated[int | None, typer.Option(help="Configs to try for each stage of each plan.")]
 Again = Annotated[bool, typer.Option("--again", help="Also tune problems that are finished.")]
+Stale = Annotated[
+    bool,
+    typer.Option(
+        "--stale",
+        help="Only problems whose winner is stale: time its top three variants again, and search "
+        "only where another one is faster now.",
+    ),
+]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
 StrategyName = Annotated[
     str,
@@ -74,6 +84,7 @@ def tune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     again: Again = False,
+    stale: Stale = False,
     plans: Plans = "",
     strategy: StrategyName = AUTO,
     *,
@@ -105,13 +116,24 @@ def tune(
         gdn tune calls.json --minutes 20
 
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
+
+        gdn tune --stale
     """
-    chosen = _workload(workload, given.facts(), model)
+    named = workload is not None or bool(given.facts()) or bool(model.given())
+    chosen = ALL_STALE if stale and not named else _workload(workload, given.facts(), model)
     options = _options(
         chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
     )
     limit = chosen.minutes if minutes is None else not_negative("--minutes", minutes)
-    return _run(chosen, options, device=device, db=db, minutes=limit or None, threads=threads)
+    return _run(
+        chosen,
+        options,
+        device=device,
+        db=db,
+        minutes=limit or None,
+        threads=threads,
+        stale=stale,
+    )
 
 
 def _run(
@@ -122,6 +144,7 @@ def _run(
     db: Path | None,
     minutes: float | None,
     threads: int | None,
+    stale: bool,
 ) -> int:
     """Tune, print the results and return the exit code."""
     from gdn_ops.results_path import expanded, user_database
@@ -136,6 +159,7 @@ def _run(
         minutes=minutes,
         threads=threads,
         counts=chosen.bucket_counts(),
+        stale=stale,
         options=options,
     )
     result = session.tune(request, console.progress_view())
@@ -209,10 +233,9 @@ def _print(request: Request, result: Result) -> None:
     from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner.report import console
 
-    by_id = {problem.id(): problem for problem in request.problems}
     rows = []
     for problem_id, winner in result.winners.items():
-        variant = Variant.from_json(winner.variant, by_id[problem_id])
+        variant = Variant.from_json(winner.variant, result.problems[problem_id])
         rows.append(
             (
                 problem_id,
@@ -228,9 +251,12 @@ def _print(request: Request, result: Result) -> None:
         console.table(columns, rows)
     for problem_id, why in result.failures.items():
         console.fail(f"{problem_id}: {why}")
-    console.say(f"Stored in {request.database}")
+    if result.problems:
+        console.say(f"Stored in {request.database}")
     if result.interrupted:
         console.say("Interrupted; the same command continues from here.")
+    elif not result.problems:
+        console.say("No winner of this device is stale; nothing was measured.")
     elif rows:
         console.say(
             "Next: `gdn show` lists the winners, `gdn explain` says which one a problem runs on."

@@ -10,6 +10,8 @@ from gdn_ops.tuner.measure.timers import Sampler
 MAX_ROUNDS = 60
 CUT_AFTER = 2
 """Samples after which a contender may be cut."""
+LOOK_EVERY = 5
+"""Rounds between two looks at whether the samples say enough; each look is a chance to err."""
 CUT_MARGIN = 1.1
 """A contender is cut if its samples exceed the limit by this factor, which is more than noise."""
 
@@ -20,6 +22,8 @@ def interleaved(
     rounds: int,
     seconds: float,
     stop_above: Mapping[str, float] | None = None,
+    at_most: Mapping[str, int] | None = None,
+    settled: Callable[[Mapping[str, list[float]]], bool] | None = None,
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, list[float]]:
     """Sample every contender once per round, in reverse order in every other round (A B C C B A).
@@ -29,11 +33,14 @@ def interleaved(
         seconds: further rounds are taken until this time is used up, at most ``MAX_ROUNDS``.
         stop_above: limit of a contender's seconds per call. If its first samples all exceed the
             limit by ``CUT_MARGIN``, it is cut: it gets no more samples.
+        at_most: samples of a contender, at most.
+        settled: whether the samples say enough; asked every ``LOOK_EVERY`` rounds after the first
+            ``rounds``. With it the run may end before ``seconds``.
 
     Returns:
         The samples of each contender in seconds; sample i was taken in round i.
     """
-    limits = stop_above or {}
+    limits, most = stop_above or {}, at_most or {}
     samples: dict[str, list[float]] = {name: [] for name in samplers}
     running = list(samplers)
     end = clock() + seconds
@@ -43,6 +50,10 @@ def interleaved(
         for name in reversed(running) if i % 2 else running:
             samples[name].append(samplers[name]())
         running = [n for n in running if n not in limits or not is_cut(samples[n], limits[n])]
+        running = [n for n in running if n not in most or len(samples[n]) < most[n]]
+        taken = i + 1 - rounds
+        if settled is not None and taken > 0 and taken % LOOK_EVERY == 0 and settled(samples):
+            break
     return samples
 
 

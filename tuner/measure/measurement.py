@@ -22,11 +22,13 @@ from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
 from gdn_ops.tuner.measure.reference_run import reference_run
-from gdn_ops.tuner.measure.statistics import estimate
+from gdn_ops.tuner.measure.statistics import estimate, settled
 from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
 from gdn_ops.verify.expected import inputs_of
 
 REFERENCE = "reference"
+REFERENCE_SAMPLES = 10
+"""Samples of the reference in finals, at most; it is timed to be compared with, not to win."""
 
 
 def run(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,8 +36,8 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         job: problem (facts), variants (JSON), stage (a name, or None for the whole plan),
-            reference, device, threads, rounds, seconds, stop_above (seconds per call, or None) and
-            eager.
+            reference, device, threads, rounds, seconds, stop_above (seconds per call, or None),
+            settle and eager.
 
     Raises:
         GdnError: problem or variant cannot be read, rendered, compiled or launched.
@@ -48,18 +50,24 @@ def run(job: Mapping[str, Any]) -> dict[str, Any]:
         reference=job["reference"],
         device=torch.device(job["device"]),
         threads=job["threads"],
-        pace=Pace(job["rounds"], job["seconds"], job["stop_above"]),
+        pace=Pace(job["rounds"], job["seconds"], job["stop_above"], job["settle"]),
         eager=job["eager"],
     )
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long an interleaved run goes on; see ``interleaved``."""
+    """How long an interleaved run goes on; see ``interleaved``.
+
+    Args:
+        settle: end it before ``seconds`` once it shows which variant is the fastest, and take
+            few samples of the reference, which may be many times slower.
+    """
 
     rounds: int
     seconds: float
     stop_above: float | None = None
+    settle: bool = False
 
 
 def measure(
@@ -139,6 +147,8 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
         rounds=pace.rounds,
         seconds=pace.seconds,
         stop_above=limits,
+        at_most={REFERENCE: max(pace.rounds, REFERENCE_SAMPLES)} if pace.settle else {},
+        settled=partial(_settled, variants) if pace.settle else None,
     )
     rows: dict[str, Any] = {}
     for name, taken in samples.items():
@@ -151,6 +161,10 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
     for name, taken in eager.items():
         rows[name]["eager"] = _summary(taken)
     return rows, method
+
+
+def _settled(variants: Sequence[str], samples: Mapping[str, list[float]]) -> bool:
+    return settled({name: samples[name] for name in variants})
 
 
 def _summary(samples: list[float]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -13,6 +13,10 @@ from gdn_ops.codegen.errors import InvalidInput
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+MAX_TIE_RATIO = 1.02
+"""A variant that is slower by more than this has lost, however wide the intervals are."""
+SETTLED_WIDTH = 1.05
+"""Upper over lower bound of an interval that is narrow enough to end a measurement."""
 MIN_ROUNDS = 3
 """With fewer rounds two variants always count as tied."""
 
@@ -70,6 +74,20 @@ def tied(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> bool:
         return True
     between = ratio(a, b, seed=seed)
     return between.low <= 1.0 <= between.high
+
+
+def settled(samples: Mapping[str, Sequence[float]]) -> bool:
+    """Whether an interleaved run shows the fastest variant, or which are tied with it.
+
+    The interval of the fastest must be narrow, and each other variant must be slower for certain,
+    or tied within ``MAX_TIE_RATIO``.
+    """
+    fastest = min(samples, key=lambda name: float(np.median(samples[name])))
+    own = estimate(samples[fastest])
+    if own.high > SETTLED_WIDTH * own.low:
+        return False
+    others = (ratio(taken, samples[fastest]) for name, taken in samples.items() if name != fastest)
+    return all(other.low > 1.0 or other.high <= MAX_TIE_RATIO for other in others)
 
 
 def _checked(samples: Sequence[float]) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.winners import is_doubtful
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.trial_runner import TrialRunner
@@ -22,7 +23,7 @@ def standing_winner(runner: TrialRunner) -> StoredWinner | None:
     or values no longer exist.
     """
     winner = _stored(runner)
-    variant = None if winner is None else _readable(winner.variant, runner.problem)
+    variant = None if winner is None else readable(winner.variant, runner.problem)
     if winner is None or variant is None:
         return None
     latest = next((t for t in reversed(runner.trials) if _is_of(t, variant, runner)), None)
@@ -30,13 +31,14 @@ def standing_winner(runner: TrialRunner) -> StoredWinner | None:
 
 
 def is_finished(runner: TrialRunner) -> bool:
-    """Whether the standing winner came out of finals in this environment."""
+    """Whether the standing winner came out of finals in this environment, and is not doubtful."""
     winner = standing_winner(runner)
     if winner is None or winner.trial_id is None:
         return False
     timed = next((t for t in runner.trials if t.id == winner.trial_id), None)
     resources = {} if timed is None else timed.outcome.resources
-    return FINALISTS_TIMED in resources and proven_repeatable(resources)
+    proven = FINALISTS_TIMED in resources and proven_repeatable(resources)
+    return proven and not is_doubtful(winner.low, winner.high)
 
 
 def winner_without_finals(runner: TrialRunner) -> StoredWinner | None:
@@ -66,7 +68,7 @@ def replace_failed_winner(runner: TrialRunner) -> StoredWinner | None:
     """
     stored = _stored(runner)
     if stored is not None and standing_winner(runner) is None:
-        variant = _readable(stored.variant, runner.problem)
+        variant = readable(stored.variant, runner.problem)
         if variant is not None and any(_is_of(t, variant, runner) for t in runner.trials):
             runner.store.retire_winner(stored.id)
     return winner_without_finals(runner)
@@ -101,6 +103,8 @@ def store_winner(
     winner = context.store.winner(runner.problem.id(), context.target.name)
     if winner is not None:
         text = winner_text(winner, str(variant))
+        if final and is_doubtful(winner.low, winner.high):
+            text += "; doubtful, tune again on a calm machine"
         context.report(WinnerStored(winner=winner, text=text, final=final))
     return winner
 
@@ -118,7 +122,7 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
     for trial in runner.trials:
         key = trial.key
         data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-        variant = _readable(data, runner.problem) if key.scope == "plan" else None
+        variant = readable(data, runner.problem) if key.scope == "plan" else None
         if variant is not None and _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial
@@ -135,7 +139,7 @@ def _stored(runner: TrialRunner) -> StoredWinner | None:
     return winner
 
 
-def _readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:
+def readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:
     """A stored variant; None if its axes or values no longer exist."""
     try:
         return Variant.from_json(data, problem)

@@ -30,7 +30,7 @@ GPU_SEARCH_EFFORT = Effort(rounds=5, seconds=0.1)
 REFERENCE_ROUNDS = 2
 """Samples of the first config, which is timed together with the slow reference."""
 
-STOP_FACTOR = 2.0
+STOP_FACTOR = 1.3
 """A config this many times slower than the best one gets no more samples after its first ones."""
 
 

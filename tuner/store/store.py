@@ -182,12 +182,13 @@ class Store:
         target: str | None = None,
         problem_id: str | None = None,
         status: str | None = None,
+        scope: str | None = None,
         environment_id: int | None = None,
     ) -> list[Trial]:
         """Every trial that matches, the newest last."""
         wanted = {
             TrialRow.target: target, TrialRow.problem_id: problem_id, TrialRow.status: status,
-            TrialRow.environment_id: environment_id,
+            TrialRow.environment_id: environment_id, TrialRow.scope: scope,
         }  # fmt: skip
         query = select(TrialRow).order_by(TrialRow.created, TrialRow.id)
         for column, value in wanted.items():

@@ -83,6 +83,7 @@ class Effort:
             first ones.
         reference: also time the reference.
         eager: if CUDA graphs are timed, also time eager calls.
+        settle: end before ``seconds`` once the fastest variant is known, or a tie.
     """
 
     rounds: int
@@ -90,6 +91,7 @@ class Effort:
     stop_above: float | None = None
     reference: bool = False
     eager: bool = False
+    settle: bool = False
 
 
 PendingVerdicts = Callable[[], list[Verdict]]
@@ -191,6 +193,7 @@ class WorkerHarness:
                 "rounds": effort.rounds,
                 "seconds": effort.seconds,
                 "stop_above": effort.stop_above,
+                "settle": effort.settle,
             },
             timeout=MEASURE_OVERHEAD_SECONDS + 3 * effort.seconds,
         )

@@ -102,7 +102,7 @@ def test_variants_are_timed_beside_the_reference() -> None:
                 "problem": problem.facts(),
                 "variants": [Variant.default("torch", problem).to_json()],
                 "stage": None, "reference": True, "device": "cpu", "threads": 1, "rounds": 3,
-                "seconds": 0.1, "stop_above": None, "eager": False,
+                "seconds": 0.1, "stop_above": None, "settle": False, "eager": False,
             }
         )  # fmt: skip
         assert len(result["rows"][0]["samples"]) == len(result["reference"]["samples"]) > 2

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -73,6 +75,9 @@ def test_a_problem_is_tuned_shown_and_not_tuned_twice(tmp_path: Path) -> None:
         assert winner.target.startswith("cpu")
         assert finished.status == "finished"
         assert len(re.findall(r"trial \d+ recorded", out)) == len(store.trials())
+    # on a busy machine the winner may be doubtful, and a doubtful one is measured again
+    with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
+        connection.execute("UPDATE winner_rows SET low = median, high = median")
     code, out, _ = tuned(tmp_path, *OPTIONS)
     assert code == 0
     assert "tuned already" in out and "recorded" not in out

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdn_ops.errors import InvalidInput
-from gdn_ops.tuner.measure.statistics import MIN_ROUNDS, estimate, ratio, tied
+from gdn_ops.tuner.measure.statistics import MIN_ROUNDS, estimate, ratio, settled, tied
 
 SECONDS = st.floats(1e-7, 1e3)
 SAMPLES = st.lists(SECONDS, min_size=1, max_size=30)
@@ -101,3 +101,14 @@ def test_overlapping_noise_is_a_tie() -> None:
     a, b = 1 + 0.05 * random.standard_normal((2, 12))
     assert tied(a.tolist(), b.tolist())
     assert not tied((1.2 * a).tolist(), b.tolist())
+
+
+def test_a_run_is_settled_once_the_fastest_is_known_or_tied() -> None:
+    steady = [1.0 + 0.001 * i for i in range(10)]
+    assert settled({"a": steady, "b": [1.5 * x for x in steady]})
+    assert settled({"a": steady, "b": list(steady)}), "a tie"
+    assert settled({"a": steady})
+    wide = [1.0 + 0.1 * i for i in range(10)]
+    assert not settled({"a": wide, "b": [3 * x for x in wide]}), "its time is not known"
+    crossing = [1.0 + 0.04 * (-1) ** i for i in range(10)]
+    assert not settled({"a": steady, "b": crossing})

@@ -12,7 +12,7 @@ from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
-from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.search.trial_runner import STOP_FACTOR, TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy, strategy_for
@@ -262,7 +262,7 @@ def test_slow_configs_are_left_early(tmp_path: Path, single: Space) -> None:
         search(single, TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         stops = [effort.stop_above for effort in b.harness.efforts]
         assert stops[0] is None
-        assert stops[-1] == pytest.approx(2 * 0.8e-3)
+        assert stops[-1] == pytest.approx(STOP_FACTOR * 0.8e-3)
         assert [e.reference for e in b.harness.efforts] == [True] + [False] * (len(stops) - 1)
 
 

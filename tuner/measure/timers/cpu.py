@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import cycle
 from time import perf_counter_ns
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from gdn_ops.tuner.cores import cores
+from gdn_ops.tuner.measure.machine_load import CALM_CORES, Load
 from gdn_ops.tuner.measure.timers import Run, Sampler, batch
 
 LARGE_SETS = 1 << 29
@@ -22,7 +22,7 @@ class CpuTimer:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.load = os.getloadavg()[0]
+        self._before = Load.now()
 
     def argument_sets(self, set_bytes: int) -> int:
         return 2 if set_bytes >= LARGE_SETS else 3
@@ -48,18 +48,17 @@ class CpuTimer:
 
     def conditions(self) -> dict[str, Any]:
         available = cores()
-        load = os.getloadavg()[0]
+        others = Load.now().others_since(self._before)
         warnings = []
         if torch.get_num_threads() > available:
             warnings.append(f"{torch.get_num_threads()} threads share {available} cores")
-        if self.load > available:
+        if others is not None and others + torch.get_num_threads() > available + CALM_CORES:
             warnings.append(
-                f"busy machine: load {self.load:.1f} on {available} cores before measuring"
+                f"busy machine: other processes used {others:.1f} of {available} cores meanwhile"
             )
         return {
             "threads": torch.get_num_threads(),
             "cores": available,
-            "load_before": self.load,
-            "load_after": load,
+            "cores_of_others": others,
             "warnings": warnings,
         }
