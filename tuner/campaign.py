@@ -11,6 +11,7 @@ from gdn_ops.dispatch.winners import Winner
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
+from gdn_ops.tuner.search.covering import SHARE_OF_TIME, Covered, cover
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.retiming import retime
 from gdn_ops.tuner.search.space_search import Options
@@ -31,6 +32,7 @@ class Result:
     winners: dict[str, StoredWinner] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    covered: list[Covered] = field(default_factory=list)
 
     def add(self, problem_id: str, winner: StoredWinner | None, why: str) -> None:
         if winner is None:
@@ -61,7 +63,8 @@ def run_campaign(
             that is finished already goes to the others.
         stale: winners whose top variants are timed again, by the ids of their problems.
     """
-    deadline = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
+    whole = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
+    deadline = whole if options.cover is None else whole.portion(1 - SHARE_OF_TIME)
     result = Result({problem.id(): problem for problem in problems})
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
@@ -82,6 +85,8 @@ def run_campaign(
         except Interrupted:
             _settle(runner, result)
             break
+    if options.cover is not None and not result.interrupted:
+        _cover(problems, context, result, share=options.cover, deadline=whole)
     context.store.finish_run(context.run, "interrupted" if result.interrupted else "finished")
     return result
 
@@ -109,6 +114,23 @@ def _tune(
     result.add(problem_id, winner, why)
     if winner is None:
         runner.context.report(ProblemEnded(problem_id=problem_id, outcome=why, ok=False))
+
+
+def _cover(
+    problems: Sequence[Problem],
+    context: Context,
+    result: Result,
+    *,
+    share: float,
+    deadline: Deadline,
+) -> None:
+    """Give few variants to many sizes; an interruption leaves each problem its winner."""
+    runners = [TrialRunner(context, problem) for problem in problems]
+    try:
+        result.covered = cover(runners, result.winners, share=share, deadline=deadline)
+    except Interrupted:
+        result.interrupted = True
+    result.winners |= {each.problem_id: each.winner for each in result.covered}
 
 
 def _skip(runner: TrialRunner, result: Result) -> None:

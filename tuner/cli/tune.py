@@ -19,15 +19,16 @@ from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workloa
 from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
-    from gdn_ops.tuner.campaign import Result
     from gdn_ops.tuner.search.space_search import Options
-    from gdn_ops.tuner.session import Request
 
 
 DEFAULT_WORKLOAD = "quickstart"
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed that the sampler's random generator takes."""
+
+LEAST_COVER = 0.5
+"""The smallest share of the fastest variant's speed for --cover; less would waste half the GPU."""
 
 KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 """Target and time limit of the check of the Triton kernels on a machine without a GPU."""
@@ -60,6 +61,13 @@ Stale = Annotated[
         "only where another one is faster now.",
     ),
 ]
+Cover = Annotated[
+    float | None,
+    typer.Option(
+        help="Keep few variants: the smallest set of which one reaches this share of the fastest "
+        "one's speed at every size of a problem, e.g. 0.95."
+    ),
+]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
 StrategyName = Annotated[
     str,
@@ -85,6 +93,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     again: Again = False,
     stale: Stale = False,
+    cover: Cover = None,
     plans: Plans = "",
     strategy: StrategyName = AUTO,
     *,
@@ -117,12 +126,14 @@ def tune(
 
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
 
+        gdn tune decode --cover 0.95
+
         gdn tune --stale
     """
     named = workload is not None or bool(given.facts()) or bool(model.given())
     chosen = ALL_STALE if stale and not named else _workload(workload, given.facts(), model)
     options = _options(
-        chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy
+        chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy, cover=cover
     )
     limit = chosen.minutes if minutes is None else not_negative("--minutes", minutes)
     return _run(
@@ -149,6 +160,7 @@ def _run(
     """Tune, print the results and return the exit code."""
     from gdn_ops.results_path import expanded, user_database
     from gdn_ops.tuner import session
+    from gdn_ops.tuner.cli.tuning_result import print_result
     from gdn_ops.tuner.report import console
 
     request = session.Request(
@@ -163,7 +175,7 @@ def _run(
         options=options,
     )
     result = session.tune(request, console.progress_view())
-    _print(request, result)
+    print_result(result, request.database)
     if result.interrupted:
         return INTERRUPTED
     if chosen.check_kernels and session.device_named(device) == "cpu":
@@ -188,7 +200,14 @@ def _workload(name: str | None, facts: dict[str, Any], model: ModelOptions) -> W
 
 
 def _options(
-    chosen: Workload, *, trials: int | None, seed: int, again: bool, plans: str, strategy: str
+    chosen: Workload,
+    *,
+    trials: int | None,
+    seed: int,
+    again: bool,
+    plans: str,
+    strategy: str,
+    cover: float | None,
 ) -> Options:
     from gdn_ops.codegen.variant import plan_named
     from gdn_ops.tuner.search.space_search import Options
@@ -197,6 +216,11 @@ def _options(
         raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))
     if not 0 <= seed <= LARGEST_SEED:
         raise InvalidInput(f"--seed {shown(seed)} must be >= 0 and <= {LARGEST_SEED}.")
+    if cover is not None and not LEAST_COVER <= cover <= 1:
+        raise InvalidInput(
+            f"--cover {shown(cover)} must be >= {LEAST_COVER} and <= 1, a share of the fastest "
+            "variant's speed, e.g. 0.95."
+        )
     names = [name.strip() for name in plans.split(",") if name.strip()]
     return Options(
         trials=chosen.trials if trials is None else int(not_negative("--trials", trials)),
@@ -204,6 +228,7 @@ def _options(
         seed=seed,
         plans=tuple(plan_named(name).name for name in names),
         again=again,
+        cover=cover,
     )
 
 
@@ -225,39 +250,3 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
         ):  # fmt: skip
             console.say(f"  {checked.plan} {checked.stage}: {checked.what}")
     console.say(f"`gdn compile --target {target.name}` shows more.")
-
-
-def _print(request: Request, result: Result) -> None:
-    """Print the winners as a table, the failures and what to do next."""
-    from gdn_ops.codegen.variant import Variant
-    from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner.report import console
-
-    rows = []
-    for problem_id, winner in result.winners.items():
-        variant = Variant.from_json(winner.variant, result.problems[problem_id])
-        rows.append(
-            (
-                problem_id,
-                str(variant),
-                seconds_text(winner.median),
-                f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
-                seconds_text(winner.reference),
-                "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
-            )
-        )
-    if rows:
-        columns = ("problem", "winner", "median>", "95 % interval>", "reference>", "speed-up>")
-        console.table(columns, rows)
-    for problem_id, why in result.failures.items():
-        console.fail(f"{problem_id}: {why}")
-    if result.problems:
-        console.say(f"Stored in {request.database}")
-    if result.interrupted:
-        console.say("Interrupted; the same command continues from here.")
-    elif not result.problems:
-        console.say("No winner of this device is stale; nothing was measured.")
-    elif rows:
-        console.say(
-            "Next: `gdn show` lists the winners, `gdn explain` says which one a problem runs on."
-        )

@@ -75,7 +75,8 @@ def hold_finals(
         return replace_failed_winner(runner)
     runner.context.report(FinalsStarted(variants=tuple(str(variant) for variant in variants)))
     seconds = min(max_seconds(runner), max(MIN_SECONDS, deadline.remaining))
-    measured = _measured(runner, variants, seconds, deadline)
+    effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
+    measured = measured_calmly(runner, variants, effort, deadline)
     if measured.status != "ok" or measured.reference is None:
         text = f"  the finals failed ({measured.status}): {measured.message}"
         runner.context.report(Note(text=text))
@@ -91,30 +92,29 @@ def hold_finals(
     return _record_finalists(runner, finalists, measured)
 
 
-def _measured(
-    runner: TrialRunner, variants: Sequence[Variant], seconds: float, deadline: Deadline
+def measured_calmly(
+    runner: TrialRunner, variants: Sequence[Variant], effort: Effort, deadline: Deadline
 ) -> Measured:
-    """Time the finalists; again if the fastest one's time is doubtful, while there is time.
+    """Time variants; again if the fastest one's time is doubtful, while there is time.
 
     Of several measurements the one whose fastest variant varies least counts.
     """
-    effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
     best: Measured | None = None
     for attempt in range(MOST_MEASUREMENTS):
         if attempt:
-            text = f"  the finals' times vary by a factor of {_spread(best):.1f}: measured again"
+            text = f"  the finals' times vary by a factor of {spread(best):.1f}: measured again"
             runner.context.report(Note(text=text))
             wait_until_calm(min(CALM_SECONDS, CALM_SHARE * deadline.remaining))
         measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
-        if best is None or _spread(measured) < _spread(best):
+        if best is None or spread(measured) < spread(best):
             best = measured
-        if not is_doubtful(1.0, _spread(best)) or deadline.remaining < 2 * seconds:
+        if not is_doubtful(1.0, spread(best)) or deadline.remaining < 2 * effort.seconds:
             break
     assert best is not None
     return best
 
 
-def _spread(measured: Measured | None) -> float:
+def spread(measured: Measured | None) -> float:
     """The upper over the lower bound of the fastest variant's interval."""
     timings = () if measured is None else measured.timings.values()
     fastest = min(timings, key=lambda timing: timing.median, default=None)

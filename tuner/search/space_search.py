@@ -32,6 +32,8 @@ class Options:
             configs than ``trials``.
         plans: names of the plans to search; empty for all.
         studies: file of Optuna's studies; None keeps them in memory.
+        cover: share of the fastest variant's speed that one of few variants must reach at every
+            size of a problem; None: each size has the winner of its own.
         again: also tune finished problems, with ``trials`` further configs in each space.
     """
 
@@ -43,6 +45,7 @@ class Options:
     plans: tuple[str, ...] = ()
     studies: Path | None = None
     again: bool = False
+    cover: float | None = None
 
 
 @dataclass(frozen=True)
