@@ -3,6 +3,7 @@
 from gdn_ops.layers.cache import DeltaNetCache, LayerState, WindowState
 from gdn_ops.layers.delta_net import DeltaNet
 from gdn_ops.layers.gated_deltanet import GatedDeltaNet
+from gdn_ops.layers.gated_linear_attention import GatedLinearAttention
 from gdn_ops.layers.gated_rms_norm import GatedRMSNorm
 from gdn_ops.layers.mamba2 import Mamba2
 from gdn_ops.layers.short_convolution import ShortConvolution
@@ -13,6 +14,7 @@ __all__ = [
     "DeltaNet",
     "DeltaNetCache",
     "GatedDeltaNet",
+    "GatedLinearAttention",
     "GatedRMSNorm",
     "LayerState",
     "Mamba2",

@@ -1,4 +1,7 @@
-"""DeltaNetCache: the states of a stack of layers between calls; their size does not grow."""
+"""DeltaNetCache: the states of a stack of layers between calls.
+
+Their size does not grow, but for that of an attention layer without a window.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,9 @@ class WindowState:
     """The state of one sliding-window attention layer for N sequences.
 
     Args:
-        keys, values: [N, S, heads, head dim], the newest token last, S <= window size - 1; the keys
-            are rotated. If a sequence has fewer than S tokens, the first entries are padding that
-            no query attends to.
+        keys, values: [N, S, heads, head dim], the newest token last, S <= window size - 1 if there
+            is a window; the keys are rotated. If a sequence has fewer than S tokens, the first
+            entries are padding that no query attends to.
         seen: [N] long, the number of tokens of each sequence so far.
     """
 

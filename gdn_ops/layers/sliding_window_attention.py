@@ -1,4 +1,4 @@
-"""SlidingWindowAttention: softmax attention over the last few tokens, for hybrid stacks."""
+"""SlidingWindowAttention: softmax attention over the last tokens, or all, for hybrid stacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         num_heads: query heads; the head dim is hidden_size / num_heads and must be even.
         num_kv_heads: key/value heads, a divisor of ``num_heads``; default: ``num_heads``.
         qkv_bias: whether the q, k and v projections have biases.
-        window_size: tokens that each token attends to, itself included.
+        window_size: tokens that each token attends to, itself included; None: all before it. The
+            state of such a global layer grows with each token.
         rope_theta: base of the rotary wavelengths.
         layer_idx: the key of this layer's state in a cache.
 
@@ -43,13 +44,15 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         num_heads: int = 32,
         num_kv_heads: int | None = None,
         qkv_bias: bool = False,
-        window_size: int = 2048,
+        window_size: int | None = 2048,
         rope_theta: float = 10000.0,
         layer_idx: int | None = None,
     ) -> None:
         super().__init__(hidden_size, layer_idx)
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        check_counts(num_heads=num_heads, num_kv_heads=num_kv_heads, window_size=window_size)
+        check_counts(num_heads=num_heads, num_kv_heads=num_kv_heads)
+        if window_size is not None:
+            check_counts(window_size=window_size)
         check_positive(rope_theta=rope_theta)
         _check_geometry(hidden_size, num_heads, num_kv_heads)
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
@@ -99,23 +102,33 @@ class SlidingWindowAttention(TokenMixer[WindowState]):
         if state is not None:
             _check_state(state, k)
             k, v = torch.cat([state.keys, k], dim=1), torch.cat([state.values, v], dim=1)
-        key_positions = seen[:, None] - kept + torch.arange(kept + T, device=x.device)
         # Padding follows the tokens of a row, so no token attends to it.
-        distance = positions[:, :, None] - key_positions[:, None]
-        visible = (distance >= 0) & (distance < self.window_size) & (key_positions[:, None] >= 0)
+        causal = state is None and self.window_size is None
+        visible = None if causal else self._visible(positions, seen, kept)
         o = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
             v.transpose(1, 2),
-            attn_mask=visible[:, None],
+            attn_mask=visible,
+            is_causal=causal,
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
         after = self._after(k, v, kept, seen, lengths)
         return o.transpose(1, 2).flatten(-2), after
 
+    def _visible(self, positions: Tensor, seen: Tensor, kept: int) -> Tensor:
+        """[N, 1, T, kept + T]: whether a token at a position [N, T] attends to a key."""
+        total = kept + positions.shape[1]
+        key_positions = seen[:, None] - kept + torch.arange(total, device=positions.device)
+        distance = positions[:, :, None] - key_positions[:, None]
+        visible = (distance >= 0) & (key_positions[:, None] >= 0)
+        if self.window_size is not None:
+            visible &= distance < self.window_size
+        return visible[:, None]
+
     def _after(self, k: Tensor, v: Tensor, kept: int, seen: Tensor, lengths: Tensor) -> WindowState:
         """The last tokens of each row of k and v [N, kept + T, heads, head dim]."""
-        size = min(self.window_size - 1, k.shape[1])
+        size = k.shape[1] if self.window_size is None else min(self.window_size - 1, k.shape[1])
         steps = torch.arange(size, device=k.device)
         index = (kept + lengths[:, None] - size + steps).clamp(min=0)  # [N, size]
         rows = torch.arange(k.shape[0], device=k.device)[:, None]

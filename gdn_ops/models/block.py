@@ -11,6 +11,7 @@ from gdn_ops.layers import (
     DeltaNet,
     DeltaNetCache,
     GatedDeltaNet,
+    GatedLinearAttention,
     Mamba2,
     SlidingWindowAttention,
     SwiGLU,
@@ -77,6 +78,18 @@ def _swa(c: HybridConfig, layer_idx: int) -> nn.Module:
     )
 
 
+def _gla(c: HybridConfig, layer_idx: int) -> nn.Module:
+    expand = c.num_heads * c.head_dim / c.hidden_size
+    return GatedLinearAttention(
+        hidden_size=c.hidden_size, expand_k=expand, expand_v=expand, num_heads=c.num_heads,
+        norm_eps=c.norm_eps, layer_idx=layer_idx,
+    )  # fmt: skip
+
+
+def _attention(c: HybridConfig, layer_idx: int) -> nn.Module:
+    return SlidingWindowAttention(c.hidden_size, c.num_heads, window_size=None, layer_idx=layer_idx)
+
+
 def _common(c: HybridConfig) -> dict[str, Any]:
     return {"conv_size": c.conv_size, "norm_eps": c.norm_eps}
 
@@ -85,5 +98,7 @@ BUILDERS: dict[str, Callable[[HybridConfig, int], nn.Module]] = {
     "gdn": _gdn,
     "deltanet": _deltanet,
     "mamba2": _mamba2,
+    "gla": _gla,
     "swa": _swa,
+    "attention": _attention,
 }

@@ -8,11 +8,24 @@ from gdn_ops.codegen.errors import shown
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.layers.checks import check_counts, check_eps
 
-MIXERS = ("gdn", "deltanet", "mamba2", "swa")
-"""Gated DeltaNet, DeltaNet, Mamba2 (no delta rule) and sliding-window attention."""
+MIXERS = ("gdn", "deltanet", "mamba2", "gla", "swa", "attention")
+"""Gated DeltaNet, DeltaNet, Mamba2 and gated linear attention (no delta rule), attention over a
+sliding window and over all earlier tokens."""
 
-HYBRIDS = {"H1": ("gdn", "swa"), "H2": ("mamba2", "gdn", "swa")}
-"""The hybrids of arXiv 2412.06464, section 3.4: the mixers of one period of the stack."""
+HYBRIDS = {
+    "H1": ("gdn", "swa"),
+    "H2": ("mamba2", "gdn", "swa"),
+    "deltanet-swa": ("deltanet", "swa"),
+}
+"""The mixers of one period of a hybrid stack: H1 and H2 of arXiv 2412.06464, section 3.4, and the
+DeltaNet hybrid of arXiv 2406.06484 with sliding-window attention."""
+
+GLOBAL_HYBRID = "deltanet-attention"
+"""The other hybrid of arXiv 2406.06484: DeltaNet with global attention in two layers, the second
+and the one after half of the stack."""
+
+PATTERNS = (*HYBRIDS, GLOBAL_HYBRID, *MIXERS)
+"""The names of patterns."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,8 @@ class HybridConfig:
     different mixers have memories of the same size.
 
     Args:
-        pattern: ``H1``, ``H2``, one of ``MIXERS`` for a stack of one kind, or a tuple of them.
+        pattern: the name of a hybrid (``H1``, ``H2``, ``deltanet-swa``, ``deltanet-attention``),
+            one of ``MIXERS`` for a stack of one kind, or a tuple of them.
         vocab_size: number of different tokens.
         hidden_size: width of the residual stream.
         num_layers: blocks, each a mixer and an MLP.
@@ -58,11 +72,6 @@ class HybridConfig:
                 f"pattern={shown(self.pattern)} is a {type(self.pattern).__name__}; "
                 "give a name or a tuple of names."
             )
-        for mixer in self.period:
-            if mixer not in MIXERS:
-                raise UnknownName.of("mixer", mixer, (*HYBRIDS, *MIXERS))
-        if not self.period:
-            raise InvalidInput(f"pattern=() has no mixers; name one of {', '.join(MIXERS)}.")
         check_counts(
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
@@ -72,15 +81,24 @@ class HybridConfig:
             window_size=self.window_size,
             conv_size=self.conv_size,
         )
+        for mixer in self.period:
+            if mixer not in MIXERS:
+                raise UnknownName.of("mixer", mixer, PATTERNS)
+        if not self.period:
+            raise InvalidInput(f"pattern=() has no mixers; name one of {', '.join(MIXERS)}.")
         if self.intermediate_size is not None:
             check_counts(intermediate_size=self.intermediate_size)
         check_eps(norm_eps=self.norm_eps)
 
     @property
     def period(self) -> tuple[str, ...]:
-        """The mixers that repeat."""
+        """The mixers that repeat; of the hybrid with global attention, those of the whole stack."""
         if isinstance(self.pattern, tuple):
             return self.pattern
+        if self.pattern == GLOBAL_HYBRID:
+            attention = {1, self.num_layers // 2}
+            layers = range(self.num_layers)
+            return tuple("attention" if i in attention else "deltanet" for i in layers)
         return HYBRIDS.get(self.pattern, (self.pattern,))
 
     @property

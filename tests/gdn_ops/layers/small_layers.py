@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gdn_ops.layers import DeltaNet, GatedDeltaNet, Mamba2, SlidingWindowAttention
+from gdn_ops.layers import (
+    DeltaNet,
+    GatedDeltaNet,
+    GatedLinearAttention,
+    Mamba2,
+    SlidingWindowAttention,
+)
 from gdn_ops.layers.token_mixer import TokenMixer
 
 WIDTH = 32
@@ -23,6 +29,7 @@ LAYERS: dict[str, tuple[type[TokenMixer[Any]], dict[str, Any]]] = {
         {"num_heads": 2, "qk_activation": "relu", "qk_norm": "sum", "conv_bias": True},
     ),
     "Mamba2": (Mamba2, {"num_heads": 4, "head_dim": 16, "state_size": 8}),
+    "GatedLinearAttention": (GatedLinearAttention, {"num_heads": 2}),
     "SlidingWindowAttention": (SlidingWindowAttention, {"num_heads": 4, "window_size": 5}),
 }
 

@@ -40,14 +40,14 @@ def formula(layer: SlidingWindowAttention, x: torch.Tensor) -> torch.Tensor:
         q, k = (torch.stack([rotated(y[t], t) for t in range(len(row))]) for y in (q, k))
         o = []
         for t in range(len(row)):
-            seen = slice(max(0, t - layer.window_size + 1), t + 1)
+            seen = slice(max(0, t - (layer.window_size or 64) + 1), t + 1)
             weights = torch.einsum("hd,shd->hs", q[t], k[seen] / 8**0.5).softmax(-1)
             o.append(torch.einsum("hs,shd->hd", weights, v[seen]).flatten())
         rows.append(layer.o_proj(torch.stack(o)))
     return torch.stack(rows)
 
 
-OPTIONS = [{}, {"num_kv_heads": 2}, {"qkv_bias": True}, {"window_size": 1}, {"window_size": 64}]
+OPTIONS = [{}, {"num_kv_heads": 2}, {"qkv_bias": True}, {"window_size": 1}, {"window_size": None}]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -61,7 +61,7 @@ def test_one_pass_and_pieces_equal_the_formula(options: dict) -> None:
         for piece in x.split(lengths, dim=1):
             outputs.append(layer(piece, past_key_values=cache)[0])
         assert_close(str(lengths), expected, torch.cat(outputs, dim=1), 1e-11)
-        assert cache.layers[0].keys.shape[1] == min(layer.window_size - 1, 20)
+        assert cache.layers[0].keys.shape[1] == min((layer.window_size or 64) - 1, 20)
 
 
 @torch.no_grad()

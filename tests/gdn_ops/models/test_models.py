@@ -7,11 +7,17 @@ import torch
 import torch.nn.functional as F
 
 from gdn_ops.errors import InvalidInput, UnknownName
-from gdn_ops.layers import DeltaNet, DeltaNetCache, GatedDeltaNet, Mamba2, SlidingWindowAttention
-from gdn_ops.models import HYBRIDS, MIXERS, HybridConfig, HybridLanguageModel
+from gdn_ops.layers import (
+    DeltaNet,
+    DeltaNetCache,
+    GatedDeltaNet,
+    GatedLinearAttention,
+    Mamba2,
+    SlidingWindowAttention,
+)
+from gdn_ops.models import PATTERNS, HybridConfig, HybridLanguageModel
 from tests.close import assert_close
 
-PATTERNS = (*HYBRIDS, *MIXERS)
 TOKENS = torch.randint(32, (2, 21), generator=torch.Generator().manual_seed(1))
 
 
@@ -28,12 +34,18 @@ def test_patterns_are_those_of_the_paper() -> None:
         "gdn": 3 * [GatedDeltaNet],
         "deltanet": 3 * [DeltaNet],
         "mamba2": 3 * [Mamba2],
+        "gla": 3 * [GatedLinearAttention],
         "swa": 3 * [SlidingWindowAttention],
+        "attention": 3 * [SlidingWindowAttention],
+        "deltanet-swa": [DeltaNet, SlidingWindowAttention, DeltaNet],
+        "deltanet-attention": [DeltaNet, SlidingWindowAttention, DeltaNet],
         ("swa", "swa", "gdn"): [SlidingWindowAttention, SlidingWindowAttention, GatedDeltaNet],
     }
     assert set(PATTERNS) <= set(layers)
     for pattern, expected in layers.items():
         assert [type(block.mixer) for block in model_of(pattern).blocks] == expected
+    stack = HybridConfig("deltanet-attention", num_layers=8).mixers
+    assert [i for i, mixer in enumerate(stack) if mixer == "attention"] == [1, 4]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
