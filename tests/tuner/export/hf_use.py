@@ -1,6 +1,7 @@
 """What ``kernels`` and transformers do with a kernel.
 
-``python hf_use.py VARIANT NAME INPUTS OUTPUTS`` runs in a process in which gdn-ops and its dependencies cannot be imported.
+``python hf_use.py VARIANT NAME INPUTS OUTPUTS`` runs in a process in which gdn-ops and its
+dependencies cannot be imported.
 """
 
 from __future__ import annotations
