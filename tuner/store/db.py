@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.dispatch.results_file import (
-    ELSEWHERE,
     SCHEMA_VERSION,
+    elsewhere,
     exists,
     missing,
     read_only,
@@ -107,7 +107,7 @@ def open_database(path: Path | str, *, create: bool, writable: bool = True) -> D
     if not exists(path):
         if not create:
             raise missing(path)
-        make_folder(path.parent)
+        make_folder_of(path)
     with results_errors(path):
         if _version(path) < SCHEMA_VERSION:
             _upgrade(path)
@@ -181,18 +181,19 @@ def _refuse_shipped(path: Path) -> None:
     if path.resolve() == shipped_database().resolve():
         raise ResultsError(
             f"{path} ships with gdn-ops and must not be written; use your own database, "
-            f"{user_database()}, or {ELSEWHERE}."
+            f"{user_database()}, or name another file."
         )
 
 
-def make_folder(folder: Path) -> None:
+def make_folder_of(path: Path) -> None:
     """Make the folder of a database, or raise ResultsError."""
+    folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(
             f"the folder {folder} of the results database cannot be created ({error.strerror}); "
-            f"create it yourself or {ELSEWHERE}."
+            f"create it yourself or {elsewhere(path)}."
         ) from error
 
 
