@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+import gdn_ops
 from gdn_ops.reference import gated_delta_rule_reference
 from tests.close import assert_close
 from tests.tiny_library import HEADS, K, V
@@ -33,6 +35,14 @@ def _call(tokens: int) -> dict[str, torch.Tensor]:
 
 NAME = "tuned"
 """``kernels`` takes the id in the metadata; any name will do."""
+
+
+def test_the_example_of_its_card_runs(kernel: Path) -> None:
+    text = (kernel / "README.md").read_text()
+    (example,) = re.findall(r"^library = get_local_kernel[^\n]*\n(.*?)^```", text, re.M | re.S)
+    scope: dict[str, Any] = {"torch": torch, "library": gdn_ops}
+    exec(example, scope)
+    assert scope["o"].shape == (1, 256, HV, V) and scope["state"].shape == (1, HV, K, V)
 
 
 def test_its_layers_run_what_transformers_asks_for(kernel: Path, tmp_path: Path) -> None:
