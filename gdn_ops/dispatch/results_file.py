@@ -149,7 +149,7 @@ def exists(path: Path, *, instead: str | None = None) -> bool:
 def read_only(
     path: Path, *, instead: str | None = None, in_a_call: bool = False
 ) -> Iterator[sqlite3.Connection]:
-    """Open a database to read, also on read-only media. It creates no files next to it.
+    """Open a database to read, also on read-only media. It leaves no files next to it.
 
     Args:
         instead: what a user can do if the file cannot be read, for the error message.
@@ -223,13 +223,12 @@ def _limit(connection: sqlite3.Connection) -> None:
 def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connection:
     """Open a file; ``patience`` is how many seconds to wait for a lock."""
     try:
-        return _opened(f"{real.as_uri()}?mode=ro", stack, patience)
+        return _opened(f"{real.as_uri()}?mode={reading_mode(real)}", stack, patience)
     except sqlite3.OperationalError:
         if not os.access(real, os.R_OK):
             raise
     # A database in WAL mode needs a -shm file, which cannot be created on read-only media.
-    logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
-    logs = [log for log in logs if log.exists() and log.stat().st_size > 0]
+    logs = _logs(real)
     if not logs:
         return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack, patience)
     # `immutable` would ignore what a killed writer left in its log, so read a copy instead.
@@ -239,10 +238,27 @@ def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connectio
     return _opened((folder / real.name).as_uri(), stack, patience)
 
 
+def reading_mode(real: Path) -> str:
+    """How to open a database to read it, with ``PRAGMA query_only``: as SQLite's URI says it.
+
+    A connection that may write removes the files next to a database in WAL mode when it is the last
+    one to close; one that may not leaves them there. If a killed writer has left something in a
+    log, that stays as it is, and so does the database.
+    """
+    return "ro" if _logs(real) else "rw"
+
+
+def _logs(real: Path) -> list[Path]:
+    """The logs of a database that hold something."""
+    logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
+    return [log for log in logs if log.exists() and log.stat().st_size > 0]
+
+
 def _opened(uri: str, stack: ExitStack, patience: float) -> sqlite3.Connection:
     connection = stack.enter_context(
         closing(sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None))
     )
+    connection.execute("PRAGMA query_only = ON")
     connection.execute("SELECT count(*) FROM sqlite_master")
     return connection
 
