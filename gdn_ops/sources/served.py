@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import prod
 from typing import Any
 
 from gdn_ops.codegen.problem import POOL_FACTS, Problem
 from gdn_ops.codegen.target import Target
 
 LISTED = 6
-"""Most kinds of problems that a message lists."""
+"""Kinds of problems that a message lists, at most."""
 _FACTS = ("op", "rule", "H", "HV", "K", "V", "dtype")
 _POOL_FACTS = (*POOL_FACTS, "gate_in_kernel", "dt_bias")
 
@@ -68,11 +69,10 @@ class Served:
         asked = kind_of(problem)
         near = min((_different(asked, kind) for kind in self.kinds), key=_far, default=())
         if near:
-            has = dict.fromkeys(
-                _named(kind, near) for kind in self.kinds if _different(asked, kind) == near
-            )
-            call.append(f"has {_named(asked, near)}")
-            library.append(f"has {' or '.join(has)}")
+            like = [kind for kind in self.kinds if _different(asked, kind) == near]
+            gradients = " (gradients)" if near == ("op",) and problem.op == "backward" else ""
+            call.append(f"has {_named([asked], near)}{gradients}")
+            library.append(f"has {_named(like, near)}")
         if not call:
             return ""
         return f"the call {' and '.join(call)}; this library {' and '.join(library)}."
@@ -89,9 +89,18 @@ def _far(names: Sequence[str]) -> tuple[bool, bool, int]:
     return "op" in names, "rule" in names, len(names)
 
 
-def _named(kind: Kind, names: Sequence[str]) -> str:
-    gradients = " (gradients)" if kind["op"] == "backward" and "op" in names else ""
-    return ", ".join(f"{name}={kind.get(name)}" for name in names) + gradients
+def _named(kinds: Sequence[Kind], names: Sequence[str]) -> str:
+    """The values that some kinds have of some facts, e.g. ``H=16, HV=32 or 64``."""
+    found = list(dict.fromkeys(tuple(str(kind.get(name)) for name in names) for kind in kinds))
+    values = [dict.fromkeys(column) for column in zip(*found, strict=True)]
+    if prod(map(len, values)) == len(found):
+        found = [tuple(map(" or ".join, values))]
+    more = [] if len(found) <= LISTED else ["others"]
+    texts = [
+        ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
+        for row in found[:LISTED]
+    ]
+    return " or ".join([*texts, *more])
 
 
 def _without_dtype(kind: Kind) -> str:

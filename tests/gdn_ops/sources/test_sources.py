@@ -111,15 +111,18 @@ def test_what_a_call_differs_in_is_said_first() -> None:
     assert said() == said(h100) == ""
     assert said(cpu) == "the call is on a CPU; this library is for h200 (sm_90)."
     assert said(TARGETS["a100"]) == "the call is on a100 (sm_80); this library is for h200 (sm_90)."
-    assert said(dtype="fp16") == (
-        "the call has dtype=fp16; this library has dtype=bf16 or dtype=fp32."
-    )
+    assert said(dtype="fp16") == ("the call has dtype=fp16; this library has dtype=bf16 or fp32.")
     assert said(op="backward", H=1) == (
-        "the call has op=backward (gradients); this library has op=decode or op=forward."
+        "the call has op=backward (gradients); this library has op=decode or forward."
     )
     assert said(cpu, rule=Rule("vector")) == (
         "the call is on a CPU and has rule=vector-delta; this library is for h200 (sm_90) and has "
         "rule=scalar-delta."
+    )
+    assert said(H=4, dtype="fp16").endswith("has H=2, dtype=bf16 or fp32.")
+    several = [kind_of(replace(SERVED, H=H, HV=HV)) for H, HV in ((2, 4), (4, 4), (2, 8))]
+    assert replace(library, kinds=several).differences(replace(SERVED, H=1, HV=1), h200) == (
+        "the call has H=1, HV=1; this library has H=2, HV=4 or H=4, HV=4 or H=2, HV=8."
     )
     assert str(library).startswith(
         "This library serves on h200 (sm_90): decode scalar-delta H=2 HV=4 K=64 V=64 bf16/fp32;"

@@ -59,7 +59,7 @@ def test_its_layers_run_what_transformers_asks_for(kernel: Path, tmp_path: Path)
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = torch.load(tmp_path / "out.pt")
     assert found["foreign"] == []
-    refusal = "the call has op=backward (gradients); this library has op=decode or op=forward."
+    refusal = "the call has op=backward (gradients); this library has op=decode or forward."
     assert found["no gradients"].startswith(f"{refusal}\nThis library serves on cpu-avx2")
     assert f"runs on  nothing\nbecause  {refusal}\n" in found["explained"]
     assert found["explained"].startswith("problem  decode-scalar-delta-N2-L2-")
