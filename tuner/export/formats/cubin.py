@@ -32,10 +32,6 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
         CompileError: the machine failed to compile.
     """
     description = _one(descriptions)
-    for other in descriptions:
-        if other is not description:
-            sentence = f"target {other.target.name} is left out: cubins are for GPUs of NVIDIA."
-            warnings.warn(sentence, LeftOut, stacklevel=2)
     found = exportable(description)
     files = {**found.cubins, **c_files(found.facts)}
     ordered = {name: files[name] for name in sorted(files)}
@@ -46,7 +42,7 @@ def summary(descriptions: Sequence[Description], files: Mapping[str, bytes]) -> 
     """The winners that have a set, of the one target; see ``Format``."""
     sets = json.loads(files[manifest_name(NAME)])["sets"]
     exported = {each["problem"] for each in sets}
-    description = _one(descriptions)
+    description = next(d for d in descriptions if d.target.vendor == "nvidia")
     winners = [w for w in description.winners if w.problem.id() in exported]
     return [winner_line(replace(description, winners=tuple(winners)))]
 
@@ -76,4 +72,8 @@ def _one(descriptions: Sequence[Description]) -> Description:
     if len(found) > 1:
         names = ", ".join(d.target.name for d in found)
         raise InvalidInput(f"cubins are for one GPU, not for {names}; choose one with --target.")
+    for other in descriptions:
+        if other.target.vendor != "nvidia":
+            sentence = f"target {other.target.name} is left out: cubins are for GPUs of NVIDIA."
+            warnings.warn(sentence, LeftOut, stacklevel=2)
     return found[0]
