@@ -98,14 +98,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         try:
-            return importlib.import_module(f"gdn_ops.{name}")
+            return importlib.import_module(f".{name}", __name__)
         except ModuleNotFoundError as error:
-            if error.name != f"gdn_ops.{name}":
+            if error.name != f"{__name__}.{name}":
                 raise
             raise AttributeError(f"this library was exported without {error.name}") from error
     if name not in _HOMES:
-        raise AttributeError(f"module 'gdn_ops' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gdn_ops.{_HOMES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 

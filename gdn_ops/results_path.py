@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 from gdn_ops.codegen.errors import InvalidInput
@@ -18,6 +17,7 @@ VERIFY_VARIABLE = "GDN_VERIFY"
 POLICIES = ("first", "always", "never")
 """At its first use on a device and toolchain, in every process again, never."""
 _FOLDER = "gdn-ops"
+_PACKAGE = Path(__file__).parent
 
 
 def user_database() -> Path:
@@ -34,12 +34,12 @@ def user_database() -> Path:
 
 def shipped_database() -> Path:
     """Return the path of the database that ships with the package; nothing writes to it."""
-    return Path(str(files("gdn_ops") / "results.db"))
+    return _PACKAGE / "results.db"
 
 
 def rendered_folder() -> Path | None:
     """Return the folder of the rendered sources if this package is an exported library."""
-    folder = Path(str(files("gdn_ops") / "rendered"))
+    folder = _PACKAGE / "rendered"
     return folder if folder.is_dir() else None
 
 

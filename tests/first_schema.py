@@ -19,7 +19,7 @@ WHEN = "2025-01-01T00:00:00.000000+00:00"
 
 def at_revision(path: Path, revision: str) -> None:
     """An empty database as the gdn-ops left it that had this revision as its last one."""
-    engine = db._engine(path, db._connector(path, mode="rwc"), NullPool)
+    engine = db._engine(path, db._connector(path), NullPool)
     with engine.begin() as connection:
         command.upgrade(migrations.configuration(connection), revision)
         connection.exec_driver_sql(f"PRAGMA user_version = {int(revision)}")

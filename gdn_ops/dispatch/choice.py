@@ -142,9 +142,12 @@ def _default(
                 how = "fallback" if name == FALLBACK else "default"
                 return Choice(problem, target, variant, how, None, tuple(refused))
         refused.append(Refusal(f"plan {name}", tuple(reasons)))
+    sources = origin()
+    if different := sources.differences(problem, target):
+        raise UnsupportedProblem(f"{different}\n{sources.serves()}")
     listing = "\n".join(f"  {r.candidate}: {'; '.join(r.reasons)}" for r in refused)
     heading = f"no plan can run {problem.id()} on {target.name}:"
-    raise UnsupportedProblem("\n".join(filter(None, [heading, listing, origin().serves()])))
+    raise UnsupportedProblem("\n".join(filter(None, [heading, listing, sources.serves()])))
 
 
 def unverified(plan: str, target: Target) -> list[str]:
@@ -200,7 +203,8 @@ def choose_forced(
     if reasons:
         raise UnsupportedProblem(
             f"using({forced if isinstance(forced, str) else variant.id!r}) cannot run "
-            f"{problem.id()} on {target.name}: {'; '.join(reasons)}"
+            f"{problem.id()} on {target.name}: "
+            f"{origin().differences(problem, target) or '; '.join(reasons)}"
         )
     return Choice(problem, target, variant, "forced", None, ())
 

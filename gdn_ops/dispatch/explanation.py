@@ -18,14 +18,14 @@ from gdn_ops.codegen.saving_cost import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners, unverified
-from gdn_ops.dispatch.finder import finder
+from gdn_ops.dispatch.finder import Finder, finder
 from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.mode import MODE
 from gdn_ops.dispatch.model_explanation import ModelExplanation, explained, in_short
 from gdn_ops.dispatch.model_layers import device_of, mixers_of
 from gdn_ops.dispatch.posed import Posed, posed_by
 from gdn_ops.dispatch.winners import SkippedRow, Winner
-from gdn_ops.errors import InvalidInput
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.ops import chunk_gated_delta_rule
 from gdn_ops.seconds import seconds_text
 
@@ -35,10 +35,13 @@ USE_OPTIONS = ("lengths", "batches", "training", "serving")
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a problem runs on its variant; ``str()`` gives a readable text.
+    """Why a problem runs on its variant, or on nothing; ``str()`` gives a readable text.
 
     Args:
-        choice: the variant, how it was found, and its row in the database if it has one.
+        problem: the problem.
+        found: the variant, how it was found, and its row in the database if it has one; None if
+            nothing can run the problem.
+        refusal: why nothing can run it.
         others: every plan that was not chosen, with the reasons.
         skipped: rows of the databases that could not be used.
         gradients: the explanation of the backward; None if the call records no gradients.
@@ -49,22 +52,45 @@ class Explanation:
             machine; else empty.
     """
 
-    choice: Choice
-    others: tuple[Refusal, ...]
-    skipped: tuple[SkippedRow, ...]
+    problem: Problem
+    found: Choice | None
+    refusal: str = ""
+    others: tuple[Refusal, ...] = ()
+    skipped: tuple[SkippedRow, ...] = ()
     gradients: Explanation | None = None
     kept: tuple[Kept, ...] = ()
     keep: str = "inputs"
     verified: str = ""
 
     @property
+    def choice(self) -> Choice:
+        """What the problem runs on.
+
+        Raises:
+            UnsupportedProblem: nothing can run it.
+        """
+        if self.found is None:
+            raise UnsupportedProblem(self.refusal)
+        return self.found
+
+    @property
     def variant(self) -> Variant:
+        """The variant of ``choice``; it raises what that raises."""
         return self.choice.variant
 
     def __str__(self) -> str:
-        choice = self.choice
+        lines = [f"problem  {self.problem.id()}"]
+        lines += self._refusal_lines() if self.found is None else self._choice_lines(self.found)
+        if self.gradients is not None:
+            lines += ["", str(self.gradients)]
+        return "\n".join(lines)
+
+    def _refusal_lines(self) -> list[str]:
+        first, *rest = self.refusal.splitlines()
+        return ["runs on  nothing", f"because  {first}", *(f"         {line}" for line in rest)]
+
+    def _choice_lines(self, choice: Choice) -> list[str]:
         lines = [
-            f"problem  {choice.problem.id()}",
             f"target   {choice.target.name}",
             f"runs on  {choice.variant.id}: {choice.variant}",
             *_because(choice),
@@ -72,18 +98,15 @@ class Explanation:
         if self.verified:
             lines.append(f"verified {self.verified.removeprefix('verified ')}")
         if self.kept:
-            lines += self._saved_lines()
+            lines += self._saved_lines(choice)
         notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
         lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
-        lines += [
+        return lines + [
             f"skipped  row of {s.problem_id} in {s.database}: {s.reason}" for s in self.skipped
         ]
-        if self.gradients is not None:
-            lines += ["", str(self.gradients)]
-        return "\n".join(lines)
 
-    def _saved_lines(self) -> list[str]:
-        size = input_bytes(self.choice.problem)
+    def _saved_lines(self, choice: Choice) -> list[str]:
+        size = input_bytes(choice.problem)
         lines = [
             f"saves    the inputs, {size:.0f} bytes per token and value head, which the model "
             "holds anyway"
@@ -139,13 +162,15 @@ def explain(
             whether to explain packed prompts and decode on a pool of states instead.
 
     Returns:
-        The explanation; ``print`` it. If a call records gradients, it has a part for them. For a
-        model it is a ``ModelExplanation``, with a row for each kind of layer and problem.
+        The explanation; ``print`` it. If a call records gradients, it has a part for them. It also
+        explains why nothing can run a problem, e.g. in an exported library; its ``choice`` raises
+        UnsupportedProblem then. For a model it is a ``ModelExplanation``, with a row for each kind
+        of layer and problem.
 
     Raises:
         InvalidInput: a tensor violates the contract of the function, the model has no layer that is
             known, or this machine does not have the device.
-        UnsupportedProblem: no plan can run it; the message lists every reason.
+        UnsupportedProblem: the call runs on no variant, e.g. in float64.
         UnknownName: there is no target of this name.
     """
     subject = call[0] if call else None
@@ -164,10 +189,9 @@ def explain(
     find = finder(posed.device if device is None else device, target)
     problem = posed.problem
     if problem.op == "backward":
-        return _explanation(find(problem), find(replace(problem, op="forward")))
-    if not posed.gradients:
-        return _explanation(find(problem))
-    return _with_gradients(find(problem), find(problem.backward(final_state=problem.final_state)))
+        return _explained(problem, find, _explained(replace(problem, op="forward"), find).found)
+    explanation = _explained(problem, find)
+    return _with_gradients(explanation, find) if posed.gradients else explanation
 
 
 def _use_of(more: tuple[Any, ...], kwargs: dict[str, Any]) -> Use:
@@ -181,14 +205,27 @@ def _use_of(more: tuple[Any, ...], kwargs: dict[str, Any]) -> Use:
     return Use.of(**kwargs)
 
 
-def _with_gradients(choice: Choice, backward: Choice) -> Explanation:
-    """Explain a call that records gradients.
+def _explained(problem: Problem, find: Finder, forward: Choice | None = None) -> Explanation:
+    """Explain a problem; ``forward`` is the forward's choice if the problem is its backward."""
+    try:
+        choice = find(problem)
+    except UnsupportedProblem as error:
+        return Explanation(problem, None, str(error))
+    return _explanation(choice, forward)
+
+
+def _with_gradients(explanation: Explanation, find: Finder) -> Explanation:
+    """Explain a call that records gradients, given what is found for one that does not.
 
     Its forward may run on another variant than without gradients, to save tensors for them.
     """
-    gradients = _explanation(backward, choice)
-    saved = next(kept.saved for kept in gradients.kept if kept.keep == gradients.keep)
-    return replace(_explanation(replace(choice, variant=saved.forward)), gradients=gradients)
+    problem, choice = explanation.problem, explanation.found
+    backward = problem.backward(final_state=problem.final_state)
+    gradients = _explained(backward, find, choice)
+    if choice is not None and gradients.found is not None:
+        saved = next(kept.saved for kept in gradients.kept if kept.keep == gradients.keep)
+        explanation = _explanation(replace(choice, variant=saved.forward))
+    return replace(explanation, gradients=gradients)
 
 
 def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
@@ -207,7 +244,10 @@ def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
     )  # fmt: skip
     skipped = stored_winners().skipped
     verified = standing(choice).text if choice.here else ""
-    return Explanation(choice, others, skipped, kept=kept, keep=mode.keep, verified=verified)
+    return Explanation(
+        choice.problem, choice, others=others, skipped=skipped, kept=kept, keep=mode.keep,
+        verified=verified,
+    )  # fmt: skip
 
 
 def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:

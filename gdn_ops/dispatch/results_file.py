@@ -7,13 +7,13 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from gdn_ops.codegen.errors import ResultsError
-from gdn_ops.results_path import RESULTS_VARIABLE
+from gdn_ops.codegen.errors import InvalidInput, ResultsError
+from gdn_ops.results_path import RESULTS_VARIABLE, shipped_database, user_database
 
 APPLICATION_ID = 0x67646E73
 """``PRAGMA application_id`` of a results database: "gdns"."""
@@ -31,8 +31,6 @@ LARGEST_VALUE = 1 << 20
 """Bytes of a value that a call reads, at most."""
 _STEPS = 10_000
 """Instructions of SQLite between two looks at the clock."""
-
-ELSEWHERE = f"set {RESULTS_VARIABLE} to another path"
 
 _FAULTS = (
     (
@@ -76,6 +74,21 @@ _FAULTS = (
         "check that it is a file and that you may read and write it, or {instead}",
     ),
     (
+        "no such table",
+        "{path} lacks a table of a results database",
+        "restore the file from a copy or {instead}",
+    ),
+    (
+        "no such column",
+        "{path} lacks a column of a results database",
+        "restore the file from a copy or {instead}",
+    ),
+    (
+        "disk I/O error",
+        "the disk that holds {path} cannot be read or written ({free} bytes free)",
+        "check the disk or {instead}",
+    ),
+    (
         "locked",
         "another process has locked {path}",
         "wait for that process or stop it, or {instead}",
@@ -83,31 +96,41 @@ _FAULTS = (
 )
 
 
-def results_error(path: Path, error: BaseException, *, instead: str = ELSEWHERE) -> ResultsError:
+def elsewhere(path: Path) -> str:
+    """What a user can do if a database itself cannot be repaired, by where its path comes from."""
+    with suppress(InvalidInput, OSError):
+        if path.absolute() == user_database():
+            return f"set {RESULTS_VARIABLE} to another path"
+        if path.absolute() == shipped_database():
+            return "install the package again"
+    return "name another file"
+
+
+def results_error(path: Path, error: BaseException, *, instead: str | None = None) -> ResultsError:
     """Return a ResultsError that explains an SQLite or OS error and names the remedy.
 
     Args:
-        instead: what a user can do if the file itself cannot be repaired.
+        instead: what a user can do if the file itself cannot be repaired; None: see ``elsewhere``.
     """
-    text = str(error)
+    text, instead = str(error), instead or elsewhere(path)
     for fragment, meaning, remedy in _FAULTS:
         if fragment in text:
             fault = meaning.format(path=path, free=_bytes_free(path))
             return ResultsError(f"{fault} (SQLite: {text}); {remedy.format(instead=instead)}.")
     return ResultsError(
-        f"results database {path}: {text} ({_bytes_free(path)} bytes free on its disk); "
-        f"fix the cause or {instead}."
+        f"results database {path} cannot be used: {text}; fix the cause or {instead}."
     )
 
 
-def missing(path: Path, *, instead: str = ELSEWHERE) -> ResultsError:
+def missing(path: Path, *, instead: str | None = None) -> ResultsError:
     """Return the error for a requested database that does not exist."""
     return ResultsError(
-        f"there is no results database {path}; create one with `gdn tune`, or {instead}."
+        f"there is no results database {path}; create one with `gdn tune`, or "
+        f"{instead or elsewhere(path)}."
     )
 
 
-def exists(path: Path, *, instead: str = ELSEWHERE) -> bool:
+def exists(path: Path, *, instead: str | None = None) -> bool:
     """Return whether a path exists.
 
     Args:
@@ -124,9 +147,9 @@ def exists(path: Path, *, instead: str = ELSEWHERE) -> bool:
 
 @contextmanager
 def read_only(
-    path: Path, *, instead: str = ELSEWHERE, in_a_call: bool = False
+    path: Path, *, instead: str | None = None, in_a_call: bool = False
 ) -> Iterator[sqlite3.Connection]:
-    """Open a database to read, also on read-only media. It creates no files next to it.
+    """Open a database to read, also on read-only media. It leaves no files next to it.
 
     Args:
         instead: what a user can do if the file cannot be read, for the error message.
@@ -141,7 +164,9 @@ def read_only(
         raise missing(path, instead=instead)
     if not real.is_file():
         kind = "a folder" if real.is_dir() else "a device or a pipe"
-        raise ResultsError(f"{path} is {kind}, not a results database; {instead}.")
+        raise ResultsError(
+            f"{path} is {kind}, not a results database; {instead or elsewhere(path)}."
+        )
     try:
         with ExitStack() as stack:
             connection = _connect(real, stack, CALL_SECONDS if in_a_call else LOCK_SECONDS)
@@ -156,7 +181,9 @@ def read_only(
         raise results_error(path, error, instead=instead) from error
 
 
-def schema_version(connection: sqlite3.Connection, path: Path, *, instead: str = ELSEWHERE) -> int:
+def schema_version(
+    connection: sqlite3.Connection, path: Path, *, instead: str | None = None
+) -> int:
     """Return the schema version of an open database; 0 if the database is empty.
 
     Raises:
@@ -167,6 +194,7 @@ def schema_version(connection: sqlite3.Connection, path: Path, *, instead: str =
     objects = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     if application == 0 and version == 0 and objects == 0:
         return 0
+    instead = instead or elsewhere(path)
     if application != APPLICATION_ID:
         raise ResultsError(
             f"{path} is the SQLite database of another program: its application id is "
@@ -195,13 +223,12 @@ def _limit(connection: sqlite3.Connection) -> None:
 def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connection:
     """Open a file; ``patience`` is how many seconds to wait for a lock."""
     try:
-        return _opened(f"{real.as_uri()}?mode=ro", stack, patience)
+        return _opened(f"{real.as_uri()}?mode={reading_mode(real)}", stack, patience)
     except sqlite3.OperationalError:
         if not os.access(real, os.R_OK):
             raise
     # A database in WAL mode needs a -shm file, which cannot be created on read-only media.
-    logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
-    logs = [log for log in logs if log.exists() and log.stat().st_size > 0]
+    logs = _logs(real)
     if not logs:
         return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack, patience)
     # `immutable` would ignore what a killed writer left in its log, so read a copy instead.
@@ -211,10 +238,27 @@ def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connectio
     return _opened((folder / real.name).as_uri(), stack, patience)
 
 
+def reading_mode(real: Path) -> str:
+    """How to open a database to read it, with ``PRAGMA query_only``: as SQLite's URI says it.
+
+    A connection that may write removes the files next to a database in WAL mode when it is the last
+    one to close; one that may not leaves them there. If a killed writer has left something in a
+    log, that stays as it is, and so does the database.
+    """
+    return "ro" if _logs(real) else "rw"
+
+
+def _logs(real: Path) -> list[Path]:
+    """The logs of a database that hold something."""
+    logs = [real.with_name(real.name + suffix) for suffix in ("-wal", "-journal")]
+    return [log for log in logs if log.exists() and log.stat().st_size > 0]
+
+
 def _opened(uri: str, stack: ExitStack, patience: float) -> sqlite3.Connection:
     connection = stack.enter_context(
         closing(sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None))
     )
+    connection.execute("PRAGMA query_only = ON")
     connection.execute("SELECT count(*) FROM sqlite_master")
     return connection
 

@@ -13,8 +13,10 @@ from gdn_ops.codegen.interpreting import interprets
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import UnsupportedProblem
+from gdn_ops.sources.served import Served
 
 INDEX = "index.json"
 """The file that lists the sources of a library; ``tuner/export/rendering.py`` writes it."""
@@ -24,8 +26,8 @@ class Files:
     """Finds each source in the index of a library; see ``Origin``.
 
     The index is a JSON object. ``stages`` has the name of a file by problem without sizes, stage
-    and label of the config; ``code`` has the hash of the code in each file; ``serves`` is a list of
-    the problems without their flags and ``target`` the hardware, as text.
+    and label of the config; ``code`` has the hash of the code in each file; ``served`` is what
+    ``Served`` says, with the kinds of problems as ``kind_of`` makes them.
 
     Args:
         folder: the folder of the index and of the sources, a package of the library.
@@ -36,8 +38,7 @@ class Files:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         self._stages: dict[str, dict[str, dict[str, str]]] = index["stages"]
         self._code: dict[str, str] = index["code"]
-        self._target: str = index["target"]
-        self._serves: list[str] = index["serves"]
+        self._served = Served(**index["served"])
 
     def missing(self, problem: Problem, variant: Variant) -> list[str]:
         if interprets(variant):
@@ -52,9 +53,11 @@ class Files:
 
     def serves(self) -> str:
         return (
-            f"This library serves on {self._target}: {'; '.join(self._serves)}. For anything else "
-            "install gdn-ops, or tune it there and export again."
+            f"{self._served} For anything else install gdn-ops, or tune it there and export again."
         )
+
+    def differences(self, problem: Problem, target: Target) -> str:
+        return self._served.differences(problem, target)
 
     def load(
         self, spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool
@@ -66,7 +69,7 @@ class Files:
                 f"{problem.without_sizes().id()}. {self.serves()}"
             )
         source = (self._folder / f"{file}.py").read_text(encoding="utf-8")
-        return source, importlib.import_module(f"gdn_ops.rendered.{file}")
+        return source, importlib.import_module(f"..rendered.{file}", __package__)
 
     def hashes(self, problem: Problem, variant: Variant) -> dict[str, str]:
         found = {

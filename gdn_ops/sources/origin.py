@@ -8,6 +8,7 @@ from typing import Protocol
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 
 
@@ -19,6 +20,9 @@ class Origin(Protocol):
 
     def serves(self) -> str:
         """A sentence that says for which problems there are sources; empty if for all."""
+
+    def differences(self, problem: Problem, target: Target) -> str:
+        """How a call differs from those that there are sources for; empty if it does not."""
 
     def load(
         self, spec: KernelSpec, problem: Problem, config: Config, *, interpret: bool

@@ -16,6 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import LaunchError
 from gdn_ops.results_path import cache_folder, cache_is_chosen
@@ -47,6 +48,9 @@ class Templates:
         return []
 
     def serves(self) -> str:
+        return ""
+
+    def differences(self, problem: Problem, target: Target) -> str:
         return ""
 
     def load(

@@ -21,7 +21,7 @@ from gdn_ops.verify.verified_file import VerifiedFile
 if TYPE_CHECKING:
     from gdn_ops.workers.worker_pool import WorkerPool
 
-WORKER = "gdn_ops.verify.worker"
+WORKER = f"{__package__}.worker"
 READY_SECONDS = 120.0
 """Time limit for a child process to import PyTorch and open the device."""
 CHECK_SECONDS = 300.0
@@ -86,9 +86,10 @@ def _checked(subjects: Sequence[Subject], place: Place, device: torch.device) ->
         return []
     try:
         # needs modules that Windows does not have
+        from gdn_ops.workers.worker_command import worker_command
         from gdn_ops.workers.worker_pool import Job, WorkerPool
 
-        with WorkerPool(1, module=WORKER) as pool:
+        with WorkerPool(1, command=worker_command(WORKER)) as pool:
             where = {"device": str(device)}
             asked = {**where, "seen": seen_device(device)}
             ready = pool.one(Job(kind="ready", payload=asked, timeout=READY_SECONDS))

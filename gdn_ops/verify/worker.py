@@ -14,7 +14,7 @@ from gdn_ops.workers.worker import main
 
 SECONDS = 1.0
 """For all cases after the first ones, whose kernels are compiled."""
-JOBS = {"ready": "gdn_ops.verify.worker:ready", "check": "gdn_ops.verify.worker:check"}
+JOBS = {name: f"{__package__}.worker:{name}" for name in ("ready", "check")}
 
 
 def ready(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def environment(
     if cache is not None:
         env["TRITON_CACHE_DIR"] = str(cache)
     # import the same package as the parent, also from a checkout that is not installed
-    root = str(Path(str(files("gdn_ops"))).parent)
+    root = str(Path(__file__).parents[2])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
     env["PYTHONSAFEPATH"] = "1"
     return {**env, **extra}

@@ -54,6 +54,7 @@ def _run(arguments: list[str]) -> int:
         # a wrong command line: its errors have this method in every version of typer and click
         if not hasattr(error, "format_message"):
             raise
-        console.fail(f"{first_line(error.format_message(), width=300)} See `gdn --help`.")
+        said = first_line(error.format_message(), width=300).rstrip(".")
+        console.fail(f"{said}. See `gdn --help`.")
         return int(getattr(error, "exit_code", USAGE))
     return code if isinstance(code, int) else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
@@ -61,11 +62,12 @@ def explain(
     from gdn_ops.tuner.report import console
 
     explained = explained_model(model, workload, given, target)
-    if explained is None:
-        console.say(str(explain_problem(given.problem(), target=target)))
-    else:
+    if explained is not None:
         show(explained)
-    return 0
+        return 0
+    explanation = explain_problem(given.problem(), target=target)
+    console.say(str(explanation))
+    return 0 if explanation.found is not None else FAILURE
 
 
 def explained_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,11 +34,12 @@ def export(
         ),
     ],
     which: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[WORKLOAD|PATH]",
-            help="Only the problems of a workload as for `gdn tune`, or of a JSON or TOML file of "
-            "problems; all winners by default. With verify: the exported file or folder.",
+            metavar="[WORKLOAD|PATH...]",
+            help="Only the winners of exactly the problems of a workload as for `gdn tune`, or of "
+            "a JSON or TOML file of problems; all winners by default. With verify: the exported "
+            "files or folders.",
         ),
     ] = None,
     out: Annotated[
@@ -96,13 +98,13 @@ def export(
     if what == VERIFY:
         given = {"-o": out, "--target": target, "--db": db}
         unread = [*(name for name, value in given.items() if value), *model.given()]
-        return _verify(which, unread)
-    return _export(what, which, model, out, target or [], db)
+        return _verify(which or [], unread)
+    return _export(what, which or [], model, out, target or [], db)
 
 
 def _export(
     format_name: str,
-    workload: str | None,
+    which: list[str],
     model: ModelOptions,
     out: Path | None,
     targets: list[str],
@@ -116,11 +118,14 @@ def _export(
     from gdn_ops.tuner.export.formats import FORMATS
     from gdn_ops.tuner.export.selection import described
     from gdn_ops.tuner.report import console
-    from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.spaces.workloads import buckets
 
     if format_name not in FORMATS:
         raise UnknownName.of("format", format_name, {*FORMATS, VERIFY})
+    if len(which) > 1:
+        raise InvalidInput(
+            f"{', '.join(which)}: one workload or file of problems is exported at a time; name one."
+        )
     if out is None:
         raise InvalidInput(f"gdn export {format_name} needs a folder to write to; give -o FOLDER.")
     out = expanded(out, "-o")
@@ -129,20 +134,21 @@ def _export(
         db = expanded(db, "--db")
         if not exists(db):
             raise_missing(db)
+    workload = which[0] if which else None
     chosen = model.workload(workload)
-    problems = None if chosen is None else buckets(chosen.problems)
-    descriptions = described(None if db is None else [db], targets=targets, problems=problems)
+    descriptions = described(
+        None if db is None else [db],
+        targets=targets,
+        problems=None if chosen is None else buckets(chosen.problems),
+        asked=shlex.quote(workload) if workload is not None else model.typed(),
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         files = FORMATS[format_name].exported(descriptions)
     _say_written(out, write_all(out, files))
+    for line in FORMATS[format_name].summary(descriptions, files):
+        console.say(line)
     for description in descriptions:
-        winners = description.winners
-        predicted = sum(w.winner.provenance == "predicted" for w in winners)
-        stale = sum(w.stale for w in winners)
-        notes = [f"{n} {word}" for n, word in ((predicted, "predicted"), (stale, "stale")) if n]
-        marks = f" ({', '.join(notes)})" if notes else ""
-        console.say(f"{description.target.name}: {counted(len(winners), 'winner')}{marks}")
         for sentence in description.left_out:
             console.remark(sentence)
     for warning in caught:
@@ -171,17 +177,18 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
-def _verify(path_text: str | None, unread: list[str]) -> int:
+def _verify(given: list[str], unread: list[str]) -> int:
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.export.verification import exports_in
     from gdn_ops.tuner.report import console
 
     if unread:
         raise InvalidInput(f"{', '.join(unread)} is not read by verify; leave it out.")
-    if path_text is None:
+    if not given:
         raise InvalidInput("gdn export verify needs the exported file or folder; give its path.")
     wrong = 0
-    for path, found in exports_in(expanded(Path(path_text), "PATH")):
+    exports = [found for path in given for found in exports_in(expanded(Path(path), "PATH"))]
+    for path, found in dict.fromkeys(exports):
         faults = found.faults(path)
         for fault in faults:
             console.fail(f"{path}: {fault}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -71,9 +71,25 @@ def verify(
         choices = sound_choices_for(problems, where)
     rows = [(c.problem.id(), c.variant.id, c.how, standing(c).text) for c in choices]
     console.table(("problem", "variant", "how", "check"), rows)
+    console.say(_summary([text for *_, text in rows], device=str(where)))
     for warning in caught:
         console.fail(str(warning.message))
     return 1 if caught else 0
+
+
+def _summary(found: Sequence[str], device: str) -> str:
+    """One line from what is known of each problem's variant, as ``standing`` says it."""
+    from gdn_ops.tuner.report.counted import counted
+
+    verified = sum(text.startswith("verified") for text in found)
+    plain = sum(text.startswith("plain PyTorch") for text in found)
+    parts = {
+        "on verified kernels": verified,
+        "on plain PyTorch, which needs no check": plain,
+        "on kernels that are not verified": len(found) - verified - plain,
+    }
+    text = "; ".join(f"{count} {where}" for where, count in parts.items() if count)
+    return f"{counted(len(found), 'problem')} on {device}: {text}."
 
 
 @contextmanager

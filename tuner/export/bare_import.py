@@ -15,7 +15,7 @@ BLOCKED = ("gdn_ops", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "type
 _IMPORTS = """
 import importlib, importlib.util, pkgutil, sys
 
-folder, name, blocked = sys.argv[1], sys.argv[2], set(sys.argv[3].split(","))
+folder, name, blocked, cache = *sys.argv[1:3], set(sys.argv[3].split(",")), sys.argv[4]
 
 class Blocked:
     def find_spec(self, module, path=None, target=None):
@@ -24,6 +24,13 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 import torch
+try:
+    import triton
+except ImportError:
+    pass  # there is none for this system
+
+# from here on compiled files are looked for there; those of torch above were found and saved time
+sys.pycache_prefix = cache
 
 spec = importlib.util.spec_from_file_location(name, f"{folder}/__init__.py")
 package = importlib.util.module_from_spec(spec)
@@ -49,8 +56,8 @@ def failed_import(folder: Path, package: str) -> list[str]:
         A sentence that says what failed; empty if nothing did.
     """
     with TemporaryDirectory(prefix="gdn-verify-") as cache:
-        command = [sys.executable, "-s", "-X", f"pycache_prefix={cache}", "-c", _IMPORTS]
-        command += [str(folder.absolute()), package, ",".join(BLOCKED)]
+        command = [sys.executable, "-s", "-c", _IMPORTS]
+        command += [str(folder.absolute()), package, ",".join(BLOCKED), cache]
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("TRITON_INTERPRET", None)
         try:

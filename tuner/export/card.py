@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdn_ops._version import __version__
+from gdn_ops.codegen.dtype import DTYPES
+from gdn_ops.codegen.rule import Rule
 from gdn_ops.tuner.export.description import Description, ExportedWinner
 from gdn_ops.tuner.export.library import LICENCE, Names
 from gdn_ops.tuner.report.printable import printable
@@ -41,7 +43,7 @@ def card(description: Description, names: Names, *, backend: str, layers: Sequen
         gdn_ops=__version__,
         backend=backend,
         chosen=_chosen(description),
-        example=_PREFILL if "chunk_gated_delta_rule" in layers else _DECODE,
+        example=_example(description, backend, layers),
         mapping="\n".join(
             f'    "{function}": {{"{backend}": LocalLayerRepository(path, layer_name="{layer}")}},'
             for function, layer in LAYERS.items()
@@ -60,10 +62,32 @@ def _chosen(description: Description) -> str:
     return "chosen by prediction" if measured == {False} else "tuned or chosen by prediction"
 
 
+def _example(description: Description, backend: str, layers: Sequence[str]) -> str:
+    """A call that the kernel serves, with its inputs."""
+    prefill = "chunk_gated_delta_rule" in layers
+    op = "forward" if prefill else "decode"
+    found = (w.problem for w in description.winners)
+    problem = next(p for p in found if p.op == op and p.rule == Rule())
+    return _INPUTS.format(
+        sizes=", ".join(map(str, (1, 256) if prefill else (8, 1))),
+        heads=", ".join(str(getattr(problem, name)) for name in ("H", "HV", "K", "V")),
+        device="cpu" if backend == "cpu" else "cuda",
+        dtype=DTYPES[problem.dtype].torch,
+    ) + (_PREFILL if prefill else _DECODE)
+
+
+_INPUTS = """\
+B, T, H, HV, K, V = {sizes}, {heads}
+like = {{"device": "{device}", "dtype": {dtype}}}
+q, k, v = (torch.randn(B, T, *heads, **like) for heads in ((H, K), (H, K), (HV, V)))
+k = torch.nn.functional.normalize(k, dim=-1)
+g, beta = -torch.rand(B, T, HV, device="{device}"), torch.rand(B, T, HV, device="{device}")
+"""
 _PREFILL = """\
 o, state = library.chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
 print(library.explain(q, k, v, g, beta, output_final_state=True))"""
 _DECODE = """\
+state = torch.zeros(B, HV, K, V, device=q.device)
 step = library.fused_recurrent_gated_delta_rule
 given = {"g": g, "beta": beta, "initial_state": state, "output_final_state": True}
 o, state = step(q, k, v, **given)  # one token of each sequence
@@ -86,12 +110,15 @@ They need torch and triton, and not gdn-ops.
 ```python
 from pathlib import Path
 
+import torch
 from kernels import get_local_kernel
 
 path = Path("{name}")  # this folder
 library = get_local_kernel(path, backend="{backend}")
 {example}
 ```
+
+The outputs are scaled by K^-0.5 unless `scale` is given.
 
 In a model of transformers:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from gdn_ops.tuner.export.library import json_bytes, proof
 SCHEMA = 1
 AGAIN = "export it again."
 PYTHON_CACHE = "__pycache__"
+"""The folder in which Python keeps what it has compiled of the sources next to it."""
 
 
 def manifest_name(format_name: str) -> str:
@@ -73,26 +75,38 @@ def altered(manifest: Path, format_name: str, *, others: bool = False) -> list[s
             found.append(f"{name} cannot be read ({error.strerror}); {AGAIN}")
     if not others:
         known = {*files, manifest.name}
+        unknown = [name for name in sorted(_entries(folder, known)) if name not in known]
+        caches = [name for name in unknown if PurePosixPath(name).name == PYTHON_CACHE]
         found += [
             f"{name} is in the folder and not in {manifest.name}; remove it, or {AGAIN}"
-            for name in sorted(_entries(folder, known))
-            if name not in known
+            for name in unknown
+            if name not in caches
         ]
+        if caches:
+            found.append(_cached(folder, caches))
     return found
 
 
-def _entries(folder: Path, known: Collection[str]) -> Iterator[str]:
-    """What is in a folder, by path; of a folder without known files its own path only.
+def _cached(folder: Path, caches: Sequence[str]) -> str:
+    """What is wrong with compiled Python, which Python runs in place of the sources."""
+    more = f" (and {len(caches) - 1} more)" if len(caches) > 1 else ""
+    return (
+        f"{caches[0]}{more} was not exported, and Python runs the compiled files in it in place of "
+        "the sources. Python writes such folders when it imports the library, but it cannot be "
+        "told whether others did. Remove them and verify again: "
+        f"find {shlex.quote(str(folder))} -name {PYTHON_CACHE} -exec rm -r {{}} +"
+    )
 
-    What Python writes when it imports a file of the export is not listed.
-    """
+
+def _entries(folder: Path, known: Collection[str]) -> Iterator[str]:
+    """What is in a folder, by path; of a folder without known files its own path only."""
     within = {part.as_posix() for name in known for part in Path(name).parents}
     for path in folder.iterdir():
         name = path.name
         if path.is_dir() and not path.is_symlink() and name in within:
             inside = {key.partition("/")[2] for key in known if key.startswith(f"{name}/")}
             yield from (f"{name}/{entry}" for entry in _entries(path, inside))
-        elif name != PYTHON_CACHE:
+        else:
             yield name
 
 

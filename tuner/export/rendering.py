@@ -17,6 +17,7 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK, default_variants
+from gdn_ops.sources.served import kind_of
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.report.printable import printable
 
@@ -29,24 +30,29 @@ class Rendered:
     """The sources of a library.
 
     Args:
-        target: the target that they are tuned for, and its architecture, as text.
+        target: the target that they are tuned for.
         stages: the name of a file, by problem without sizes, stage and label of the config.
         sources: the source of each file.
         code: the hash of the code in each file.
-        serves: the problems without sizes and flags, as text.
+        kinds: the kinds of problems that they are for; see ``gdn_ops.sources.served``.
     """
 
-    target: str
+    target: Target
     stages: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
-    serves: list[str] = field(default_factory=list)
+    kinds: list[dict[str, Any]] = field(default_factory=list)
 
     def index(self) -> dict[str, Any]:
         """The index that ``gdn_ops.sources.files`` reads."""
+        served = {
+            "target": printable(self.target.name),
+            "arch": printable(self.target.arch),
+            "gpu": self.target.gpu,
+            "kinds": self.kinds,
+        }
         return {
-            "target": self.target,
-            "serves": self.serves,
+            "served": served,
             "stages": self.stages,
             "code": self.code,
         }
@@ -60,14 +66,14 @@ def rendered(description: Description) -> Rendered:
     sources differ.
     """
     target = description.target
-    found = Rendered(printable(f"{target.name} ({target.arch})"))
+    found = Rendered(target)
     for exported in description.winners:
-        _serve(found, exported.problem)
+        if (kind := kind_of(exported.problem)) not in found.kinds:
+            found.kinds.append(kind)
         for problem in with_other_flags(exported.problem):
             for variant in _variants(exported.variant, problem, target):
                 if not variant.reasons(problem, target):
                     _add(found, problem, variant)
-    found.serves.sort()
     return found
 
 
@@ -110,10 +116,3 @@ def _add(found: Rendered, problem: Problem, variant: Variant) -> None:
         file = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         files[spec.label(config)] = file
         found.sources[file], found.code[file] = source, hashes[name]
-
-
-def _serve(found: Rendered, problem: Problem) -> None:
-    p = problem
-    text = f"{p.op} {p.rule.name} H={p.H} HV={p.HV} K={p.K} V={p.V} {p.dtype}"
-    if text not in found.serves:
-        found.serves.append(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,6 +20,7 @@ from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.export.description import Denied, Description, ExportedWinner
+from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.models import TrialRow, utc_now
 from gdn_ops.tuner.store.store import Store
@@ -26,6 +28,8 @@ from gdn_ops.tuner.store.usable import usable
 
 FAILED = ("compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout", "crash")
 """Statuses of trials that put a config on the deny list."""
+LISTED = 3
+"""Targets that a message describes, at most."""
 
 
 def described(
@@ -33,6 +37,7 @@ def described(
     *,
     targets: Sequence[str] = (),
     problems: Iterable[Problem] | None = None,
+    asked: str = "",
 ) -> list[Description]:
     """Describe what is exported, one description per target, ordered by its name.
 
@@ -41,6 +46,7 @@ def described(
             winner of a problem on a target, that of the first is taken.
         targets: names of targets; empty: every target with winners of the problems.
         problems: buckets to export; None: all with winners.
+        asked: what chose the problems, as a user types it after ``gdn tune``.
 
     Raises:
         InvalidInput: a target has no winner to export.
@@ -55,13 +61,10 @@ def described(
     wanted = None if problems is None else frozenset(problem.id() for problem in problems)
     names = set(targets) or {w.target for w in table.winners if _among(w, wanted)}
     if not names:
-        what = "no winners to export" if wanted is None else "no winners of these problems"
-        raise InvalidInput(
-            f"there are {what}; run `gdn tune` on the device, or `gdn predict --store` for a GPU."
-        )
+        raise _none(table, wanted is not None, asked)
     with ExitStack() as stack:
         stores = _Stores(stack)
-        found = [_description(name, table, wanted, stores) for name in sorted(names)]
+        found = [_description(name, table, wanted, asked, stores) for name in sorted(names)]
     return [replace(one, databases=paths, wanted=wanted) for one in found]
 
 
@@ -87,7 +90,7 @@ class _Stores:
 
 
 def _description(
-    name: str, table: WinnerTable, wanted: frozenset[str] | None, stores: _Stores
+    name: str, table: WinnerTable, wanted: frozenset[str] | None, asked: str, stores: _Stores
 ) -> Description:
     mine: dict[str, Winner] = {}
     for winner in table.winners:
@@ -102,7 +105,7 @@ def _description(
             text = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
             left_out.append(f"the winner of {problem_id:.200} on {name} is left out: {text:.500}.")
     if not found:
-        raise _nothing(name, table, left_out, some=wanted is not None)
+        raise _nothing(name, table, left_out, wanted is not None, asked)
     left_out += _skipped(table)
     denied = _denied(found, name, stores)
     target = _target(found[0].winner)
@@ -163,26 +166,66 @@ def _denied(winners: Sequence[ExportedWinner], target: str, stores: _Stores) -> 
     return tuple(sorted(found.values(), key=lambda denied: denied.trial.id))
 
 
-def _nothing(name: str, table: WinnerTable, left_out: list[str], *, some: bool) -> GdnError:
-    """The error for a target without a winner to export."""
+def _none(table: WinnerTable, some: bool, asked: str) -> InvalidInput:
+    """The error if no target has a winner to export.
+
+    Args:
+        some: whether only winners of some problems are exported.
+        asked: what chose these.
+    """
+    tune, predict = _command("tune", asked), _command("predict", asked, "--store")
+    remedy = f"run {tune} on the device, or {predict} for a GPU."
+    if not some:
+        return InvalidInput(f"there are no winners to export; {remedy}")
+    targets = sorted({winner.target for winner in table.winners})
+    others = "".join(f" {_others(name, table)}" for name in targets[:LISTED])
+    return InvalidInput(f"there are no winners of {_problems(asked)}; {remedy}{others}")
+
+
+def _command(name: str, *words: str) -> str:
+    return f"`{' '.join(filter(None, ['gdn', name, *words]))}`"
+
+
+def _problems(asked: str) -> str:
+    return f"the problems of {asked}" if asked else "these problems"
+
+
+def _others(name: str, table: WinnerTable) -> str:
+    """Which problems a target has winners of, in short; empty if it has none."""
+    mine = {w.problem_id: str(w.facts.get("op")) for w in table.winners if w.target == name}
+    if not mine:
+        return ""
+    ops = ", ".join(f"{op:.20} {n}" for op, n in sorted(Counter(mine.values()).items()))
+    return (
+        f"{name:.80} has {counted(len(mine), 'winner')} of other problems ({ops}); "
+        f"`gdn show --target {name:.80}` lists them."
+    )
+
+
+def _nothing(
+    name: str, table: WinnerTable, left_out: list[str], some: bool, asked: str
+) -> GdnError:
+    """The error for a target without a winner to export; ``some`` as for ``_none``."""
     stored = {winner.target: winner.arch for winner in table.winners}
     if name not in TARGETS and name not in stored:
         return UnknownName.of("target", name, {*TARGETS, *stored})
     if left_out:
         return ResultsError(
             f"no winner for target {name} can be exported; the first one: {left_out[0]} "
-            "Run `gdn tune` again."
+            f"Run {_command('tune', asked)} again."
         )
-    of_problems = " of these problems" if some else ""
+    of_problems = f" of {_problems(asked)}" if some else ""
+    others = f" {_others(name, table)}".rstrip() if some else ""
     near = _nearest(name, {t: arch for t, arch in stored.items() if t != name})
-    nearest = f" The nearest target with winners is {near}." if near else ""
+    nearest = f" The nearest target with winners is {near}." if near and not others else ""
     skipped = "".join(f" Note: {sentence}" for sentence in _skipped(table)[:1])
     predict = ""
     if name in TARGETS and TARGETS[name].gpu:
-        predict = f", or `gdn predict --target {name} --store` on any machine"
+        command = _command("predict", asked, f"--target {name}", "--store")
+        predict = f", or {command} on any machine"
     return InvalidInput(
-        f"there are no winners{of_problems} for target {name}.{nearest} Run `gdn tune` on "
-        f"{name}{predict}.{skipped}"
+        f"there are no winners{of_problems} for target {name}.{others}{nearest} Run "
+        f"{_command('tune', asked)} on {name}{predict}.{skipped}"
     )
 
 

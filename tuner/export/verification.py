@@ -22,7 +22,9 @@ def exports_in(path: Path) -> list[tuple[Path, Format]]:
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}; check the path.") from error
     if not found:
+        none = " and has none in it" if path.is_dir() else ""
         raise InvalidInput(
-            f"{path} is no export of gdn-ops and has none in it; give what `gdn export` wrote."
+            f"{path} is no export of gdn-ops{none}; give what `gdn export` wrote, with the files "
+            "that it wrote next to it."
         )
     return found

@@ -200,7 +200,9 @@ def read_workload(path: Path) -> Workload:
     """
     data = read_data(path, kind="workload")
     rows = data.get("problems") if isinstance(data, Mapping) else data
-    if not isinstance(rows, list) or not rows:
+    if rows == []:
+        raise InvalidInput(f"the list of problems in {path} is empty; give at least one problem.")
+    if not isinstance(rows, list):
         raise InvalidInput(f"{path} has no list of problems; see `gdn tune --help`.")
     counted = [_split_count(row) for row in rows]
     problems = tuple(problem_of(row) for row, _ in counted)

@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.dispatch.results_file import (
-    ELSEWHERE,
     SCHEMA_VERSION,
+    elsewhere,
     exists,
     missing,
     read_only,
+    reading_mode,
     results_error,
     schema_version,
 )
@@ -102,16 +103,16 @@ def open_database(path: Path | str, *, create: bool, writable: bool = True) -> D
     path = Path(path).expanduser().absolute()
     if not writable:
         _require_current(path)
-        return Database(path, _engine(path, _connector(path, mode="ro"), QueuePool))
+        return Database(path, _engine(path, _connector(path, writes=False), QueuePool))
     _refuse_shipped(path)
     if not exists(path):
         if not create:
             raise missing(path)
-        make_folder(path.parent)
+        make_folder_of(path)
     with results_errors(path):
         if _version(path) < SCHEMA_VERSION:
             _upgrade(path)
-        database = Database(path, _engine(path, _connector(path, mode="rwc"), QueuePool))
+        database = Database(path, _engine(path, _connector(path), QueuePool))
         try:
             with database.write():
                 pass  # a file that cannot be written is found here, not after the first trial
@@ -134,6 +135,7 @@ def publish(source: Path | str, destination: Path | str) -> None:
     part = destination.with_name(f"{destination.name}.part")
     with results_errors(destination), read_only(source) as connection:
         part.unlink(missing_ok=True)
+        connection.execute("PRAGMA query_only = OFF")  # it refuses to write any file
         # VACUUM drops WAL mode, whose side files could not be created in site-packages
         connection.execute("VACUUM INTO ?", (str(part),))
         part.replace(destination)
@@ -172,7 +174,7 @@ def _upgrade(path: Path) -> None:
         upgrade,  # imported here, because Alembic is slow to import and rarely needed
     )
 
-    connect = _connector(path, mode="rwc", foreign_keys=False)
+    connect = _connector(path, foreign_keys=False)
     engine = _engine(path, connect, NullPool).execution_options(**{_BEGIN: "IMMEDIATE"})
     upgrade(path, engine)
 
@@ -181,23 +183,25 @@ def _refuse_shipped(path: Path) -> None:
     if path.resolve() == shipped_database().resolve():
         raise ResultsError(
             f"{path} ships with gdn-ops and must not be written; use your own database, "
-            f"{user_database()}, or {ELSEWHERE}."
+            f"{user_database()}, or name another file."
         )
 
 
-def make_folder(folder: Path) -> None:
+def make_folder_of(path: Path) -> None:
     """Make the folder of a database, or raise ResultsError."""
+    folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(
             f"the folder {folder} of the results database cannot be created ({error.strerror}); "
-            f"create it yourself or {ELSEWHERE}."
+            f"create it yourself or {elsewhere(path)}."
         ) from error
 
 
-def _connector(path: Path, *, mode: str, foreign_keys: bool = True) -> Callable[[], Any]:
+def _connector(path: Path, *, writes: bool = True, foreign_keys: bool = True) -> Callable[[], Any]:
     def connect() -> sqlite3.Connection:
+        mode = "rwc" if writes else reading_mode(path.resolve())
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={mode}",
             uri=True,
@@ -208,9 +212,11 @@ def _connector(path: Path, *, mode: str, foreign_keys: bool = True) -> Callable[
         # a damaged text should only lose its own row
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
-        if mode != "ro":
+        if writes:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA query_only = ON")
         return connection
 
     return connect

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.dispatch.results_file import exists
 from gdn_ops.results_path import shipped_database, user_database
-from gdn_ops.tuner.store.db import make_folder, open_database, results_errors
+from gdn_ops.tuner.store.db import make_folder_of, open_database, results_errors
 from gdn_ops.tuner.store.merge import Merged, merge
 from gdn_ops.tuner.store.merge_source import copy_of, named
 
@@ -66,7 +66,7 @@ def _merge(sources: Sequence[Path], destination: Path) -> Merged:
 
 
 def _merge_new(sources: Sequence[Path], destination: Path) -> Merged:
-    make_folder(destination.parent)
+    make_folder_of(destination)
     part = part_of(destination)
     try:
         with named(destination, part):

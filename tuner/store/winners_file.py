@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.dispatch.results_file import exists
 from gdn_ops.tuner.store.canonical_copy import write_canonical
-from gdn_ops.tuner.store.db import Database, make_folder, open_database, results_errors
+from gdn_ops.tuner.store.db import Database, make_folder_of, open_database, results_errors
 from gdn_ops.tuner.store.merge_files import part_of, place
 from gdn_ops.tuner.store.models import (
     Base,
@@ -183,7 +183,7 @@ def _values(row: Base, links: dict[str, dict[int, int]]) -> dict[str, Any]:
 
 def _compact(draft: Path, path: Path) -> None:
     """Write the canonical copy of a database; replace nothing."""
-    make_folder(path.absolute().parent)
+    make_folder_of(path.absolute())
     part = part_of(path.absolute())
     try:
         with results_errors(path):

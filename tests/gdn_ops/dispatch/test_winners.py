@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
@@ -24,6 +25,7 @@ from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import read_only
 from gdn_ops.dispatch.winners import COLUMNS, LATER, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
+from gdn_ops.tuner.store.db import open_database
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
 from tests.results import ENVIRONMENT, SOURCES, VARIANT, Bench
@@ -309,8 +311,12 @@ def test_a_view_without_its_columns_is_an_error(path: Path) -> None:
     write(path, FORWARD)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP VIEW winners")
-    with pytest.raises(ResultsError, match=r"no such table: winners.*GDN_RESULTS_DB"):
+    with pytest.raises(ResultsError) as caught:
         read_winners(path)
+    assert str(caught.value) == (
+        f"{path} lacks a table of a results database (SQLite: no such table: winners); restore the "
+        "file from a copy or name another file."
+    )
 
 
 def test_a_database_in_wal_mode_is_read_without_its_shm_file(path: Path) -> None:
@@ -329,7 +335,11 @@ def test_rows_that_are_only_in_the_wal_are_read_from_read_only_media(tmp_path: P
     Path(f"{killed}-shm").symlink_to("nowhere")
     with closing(sqlite3.connect(f"{killed.as_uri()}?immutable=1", uri=True)) as connection:
         assert connection.execute("SELECT count(*) FROM winner_rows").fetchone() == (0,)
+    log = Path(f"{killed}-wal").read_bytes()
     assert hows(killed, FORWARD) == ["exact"]
+    Path(f"{killed}-shm").unlink()
+    assert hows(killed, FORWARD) == ["exact"]
+    assert log and Path(f"{killed}-wal").read_bytes() == log, "what a writer left is left"
 
 
 def test_a_reader_cannot_write(path: Path) -> None:
@@ -337,6 +347,10 @@ def test_a_reader_cannot_write(path: Path) -> None:
     with pytest.raises(ResultsError, match="not writable"), read_only(path) as connection:
         connection.execute("DELETE FROM winner_rows")
     assert len(read_winners(path).winners) == 1
+    database = open_database(path, create=False, writable=False)
+    with database, pytest.raises(ResultsError, match="not writable"), database.read() as session:
+        session.execute(text("DELETE FROM winner_rows"))
+    assert list(path.parent.iterdir()) == [path], "no -shm and -wal file of WAL mode is left"
 
 
 def endless(path: Path) -> None:

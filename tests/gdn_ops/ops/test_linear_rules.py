@@ -138,8 +138,10 @@ def test_a_pool_supports_only_delta_rules() -> None:
         op="pool", H=2, HV=4, K=64, V=64, dtype="bf16", tokens=4, sequences=4, initial_state=True,
         rule=Rule("scalar", False),
     )  # fmt: skip
+    explanation = gdn_ops.explain(problem, target="h200")
+    assert "runs on  nothing\nbecause  no plan can run pool-scalar-linear" in str(explanation)
     with pytest.raises(UnsupportedProblem, match="delta rules on a pool"):
-        gdn_ops.explain(problem, target="h200")
+        assert explanation.choice
 
 
 def test_reverse_is_refused() -> None:

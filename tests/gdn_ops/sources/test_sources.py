@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +16,21 @@ from gdn_ops.codegen.errors import LaunchError, UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.render import render
+from gdn_ops.codegen.rule import Rule
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import choose, choose_forced
 from gdn_ops.dispatch.winners import WinnerTable
 from gdn_ops.sources import origin, templates
 from gdn_ops.sources.files import INDEX, Files
+from gdn_ops.sources.served import Served, kind_of
 from gdn_ops.sources.templates import Templates
+from gdn_ops.tuner.spaces.workloads import pool
 from tests.problems import FORWARD
 
 SERVED = replace(FORWARD, dtype="fp32")
+DTYPES = ("bf16", "fp32")
 SIZES = ((1 << 17, 1), (64, 16))
 EACH = 4
 """Problems of the sample per stage."""
@@ -62,8 +68,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
             }
         },
         "code": {f"{name}_1": "abc" for name, _ in variant.stages},
-        "serves": ["forward-scalar-delta H2"],
-        "target": "cpu (cpu)",
+        "served": {"target": "cpu", "arch": "cpu", "gpu": False, "kinds": [kind_of(SERVED)]},
     }
     (tmp_path / INDEX).write_text(json.dumps(index))
     files = Files(tmp_path)
@@ -80,10 +85,60 @@ def test_a_library_runs_what_it_has_the_source_of(library: Files) -> None:
 def test_a_problem_without_a_source_is_refused_with_what_the_library_serves(
     library: Files,
 ) -> None:
-    for problem in (replace(SERVED, varlen=True), replace(SERVED, H=1, HV=1)):
-        with pytest.raises(UnsupportedProblem, match="no source of stage torch_chunk") as caught:
-            choose(problem, TARGETS["cpu"], WinnerTable(()))
-        assert "This library serves on cpu (cpu): forward-scalar-delta H2." in str(caught.value)
+    serves = (
+        "This library serves on cpu (cpu): forward scalar-delta H=2 HV=4 K=64 V=64 fp32. For "
+        "anything else install gdn-ops, or tune it there and export again."
+    )
+    with pytest.raises(UnsupportedProblem, match="no source of stage torch_chunk") as caught:
+        choose(replace(SERVED, varlen=True), TARGETS["cpu"], WinnerTable(()))
+    assert str(caught.value).splitlines()[-1] == serves
+    with pytest.raises(UnsupportedProblem) as caught:
+        choose(replace(SERVED, H=1, HV=1), TARGETS["cpu"], WinnerTable(()))
+    differs = "the call has H=1, HV=1; this library has H=2, HV=4."
+    assert str(caught.value).splitlines() == [differs, serves]
+    with pytest.raises(UnsupportedProblem, match=rf"using\('torch'\) cannot run .*: {differs}"):
+        choose_forced(replace(SERVED, H=1, HV=1), TARGETS["cpu"], "torch")
+
+
+def test_what_a_call_differs_in_is_said_first() -> None:
+    served = [replace(SERVED, op=op, dtype=t) for op in ("decode", "forward") for t in DTYPES]
+    library = Served("h200", "sm_90", True, [kind_of(problem) for problem in served])
+    h200, h100, cpu = (TARGETS[name] for name in ("h200", "h100", "cpu"))
+
+    def said(target: Target = h200, **facts: Any) -> str:
+        return library.differences(replace(SERVED, **facts), target)
+
+    assert said() == said(h100) == ""
+    assert said(cpu) == "the call is on a CPU; this library is for h200 (sm_90)."
+    assert said(TARGETS["a100"]) == "the call is on a100 (sm_80); this library is for h200 (sm_90)."
+    assert said(dtype="fp16") == ("the call has dtype=fp16; this library has dtype=bf16 or fp32.")
+    assert said(op="backward", H=1) == (
+        "the call has op=backward (gradients); this library has op=decode or forward."
+    )
+    assert said(cpu, rule=Rule("vector")) == (
+        "the call is on a CPU and has rule=vector-delta; this library is for h200 (sm_90) and has "
+        "rule=scalar-delta."
+    )
+    assert said(H=4, dtype="fp16").endswith("has H=2, dtype=bf16 or fp32.")
+    several = [kind_of(replace(SERVED, H=H, HV=HV)) for H, HV in ((2, 4), (4, 4), (2, 8))]
+    assert replace(library, kinds=several).differences(replace(SERVED, H=1, HV=1), h200) == (
+        "the call has H=1, HV=1; this library has H=2, HV=4 or H=4, HV=4 or H=2, HV=8."
+    )
+    assert str(library).startswith(
+        "This library serves on h200 (sm_90): decode scalar-delta H=2 HV=4 K=64 V=64 bf16/fp32;"
+    )
+
+
+def test_a_pool_is_served_as_it_was_tuned() -> None:
+    tuned = pool(sequences=8)
+    library = Served("h200", "sm_90", True, [kind_of(tuned)])
+    assert library.differences(replace(tuned, sequences=64, varlen=True), TARGETS["h200"]) == ""
+    other = replace(tuned, state_dtype="fp32", qk_l2norm=False)
+    assert library.differences(other, TARGETS["h200"]) == (
+        "the call has state_dtype=fp32, qk_l2norm=False; this library has state_dtype=bf16, "
+        "qk_l2norm=True."
+    )
+    assert "H=16 HV=32 K=128 V=128 state_dtype=bf16 state_v_first qk_l2norm" in str(library)
 
 
 def test_a_forced_config_without_a_source_is_refused(library: Files) -> None:

@@ -116,8 +116,17 @@ def test_verify_has_nothing_to_check_on_a_cpu(
 ) -> None:
     monkeypatch.setenv("GDN_VERIFY", "never")
     assert run(["verify", "tiny", "--device", "cpu", "--again"]) == 0
-    assert capsys.readouterr().out.count("plain PyTorch") == 2
+    said = capsys.readouterr().out
+    assert said.count("plain PyTorch") == 3
+    assert said.endswith("2 problems on cpu: 2 on plain PyTorch, which needs no check.\n")
     assert os.environ["GDN_VERIFY"] == "never", "--again holds for this command only"
+
+
+def test_a_wrong_command_line_is_told_in_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "x"]) == 2
+    assert capsys.readouterr().err.endswith("(x). See `gdn --help`.\n")
+    assert run(["show", "--nothing"]) == 2
+    assert capsys.readouterr().err.endswith("--nothing. See `gdn --help`.\n")
 
 
 def test_version_prints_the_packages_version(capsys: pytest.CaptureFixture[str]) -> None:

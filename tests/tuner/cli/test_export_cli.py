@@ -60,7 +60,7 @@ def test_a_workload_selects_problems(
     assert "h200: 1 winner (1 predicted)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "files"), [("table", 3), ("t4", 2)])
+@pytest.mark.parametrize(("name", "files"), [("table", 4), ("t4", 2)])
 def test_folders_of_json_are_written_and_can_be_verified(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, files: int
 ) -> None:
@@ -69,12 +69,18 @@ def test_folders_of_json_are_written_and_can_be_verified(
     space = plans_for(DECODE.bucket(), TARGETS["h200"], ["recurrent"])["recurrent"][0][0]
     bench.record(space.key(space.configs[0]))
     bench.record(replace(space.key(space.configs[0]), plan="gone"))
+    variant = Variant.default("recurrent", DECODE)
+    bench.win(DECODE, target="a100", arch="sm_80", variant=variant, predicted=True)
     bench.close()
     assert run(["export", name, "-o", str(out), "--db", str(database)]) == 0
     said = capsys.readouterr()
     assert len(list(out.iterdir())) == files and f"{name}.manifest.json" in said.out
     assert ("unknown plan 'gone'" in said.err) == (name == "t4")
-    assert run(["export", "verify", str(out)]) == 0
+    expected = {"table": "h200: 2 winners (1 predicted, 1 stale)", "t4": "h200: 1 search space, "}
+    assert expected[name] in said.out
+    assert ("target a100 is left out: there are no trials" in said.err) == (name == "t4")
+    assert ("a100: 1 winner" in said.out) == (name == "table")
+    assert run(["export", "verify", str(out), str(out)]) == 0
     assert "is as it was exported, and so is every file that it lists" in capsys.readouterr().out
     first = min(out.iterdir())
     first.write_bytes(first.read_bytes()[:-1])
@@ -107,6 +113,12 @@ def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["wheel", "nothing", "-o", "{out}", "--db", "{db}"], "unknown workload 'nothing'"),
         (["wheel", "-o", "{out}", "--db", "{db}", "--target", "h100"], "nearest target with"),
         (["wheel", "-o", "{out}", "--db", "{full}/no.db"], "there is no results database at"),
+        (["wheel", "decode", "prefill", "-o", "{out}"], "one workload or file of problems is"),
+        (
+            ["wheel", "train", "-o", "{out}", "--db", "{db}"],
+            "of train; run `gdn tune train` on the device",
+        ),
+        (["verify", "{db}"], "tuned.db is no export of gdn-ops; give what `gdn export` wrote"),
         (["verify"], "gdn export verify needs the exported file or folder; give its path."),
         (["verify", "{out}"], "there is nothing at"),
         (["verify", "{full}"], "is no export of gdn-ops and has none in it"),

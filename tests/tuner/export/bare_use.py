@@ -55,6 +55,7 @@ def main(folder: str, given: str, results: str) -> None:
         library.chunk_gated_delta_rule(**refused)
     except NotImplementedError as error:
         found["refusal"] = str(error)
+    found["explained refusal"] = str(library.explain(**refused))
     compiled = torch.compile(library.chunk_gated_delta_rule, backend="eager", fullgraph=True)
     found["compiled o"] = compiled(**call)[0]
     found["database"] = str(library.explain(**call).choice.winner or "")

@@ -1,12 +1,13 @@
-"""What ``kernels`` and transformers do with a kernel: ``python hf_use.py VARIANT INPUTS OUTPUTS``.
+"""What ``kernels`` and transformers do with a kernel.
 
-It runs in a process in which gdn-ops and its dependencies cannot be imported.
+``python hf_use.py VARIANT NAME INPUTS OUTPUTS`` runs in a process in which gdn-ops and its
+dependencies cannot be imported.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from types import MethodType, ModuleType
@@ -15,9 +16,8 @@ from typing import Any
 from bare_use import Blocked
 
 
-def loaded(variant: Path) -> ModuleType:
-    """The module of a variant as ``kernels`` 0.17 imports it: under the id in its metadata."""
-    name = json.loads((variant / "metadata.json").read_text())["id"]
+def loaded(variant: Path, name: str) -> ModuleType:
+    """The module of a variant under a name; ``kernels`` takes the id in its metadata."""
     spec = importlib.util.spec_from_file_location(name, variant / "__init__.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -30,11 +30,21 @@ def function(layer: type) -> Any:
     return MethodType(layer.forward, object())  # type: ignore[attr-defined]
 
 
-def main(variant: str, given: str, results: str) -> None:
+def checks_here(kernel: ModuleType) -> str:
+    """Whether a child process can check kernels at their first use, as on a GPU."""
+    checks = importlib.import_module(".verify.first_use", kernel.__name__)
+    workers = importlib.import_module(".workers.worker_pool", kernel.__name__)
+    command = importlib.import_module(".workers.worker_command", kernel.__name__)
+    with workers.WorkerPool(1, command=command.worker_command(checks.WORKER)) as pool:
+        job = workers.Job(kind="ready", payload={"device": "cpu", "seen": "x"}, timeout=100.0)
+        return str(pool.one(job).message)
+
+
+def main(variant: str, name: str, given: str, results: str) -> None:
     sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]
     import torch
 
-    kernel = loaded(Path(variant))
+    kernel = loaded(Path(variant), name)
     chunk = function(kernel.layers.chunk_gated_delta_rule)
     recurrent = function(kernel.layers.recurrent_gated_delta_rule)
     inputs = torch.load(given)
@@ -55,6 +65,8 @@ def main(variant: str, given: str, results: str) -> None:
         *(x[name].detach().flatten(0, 1)[None] for name in ("q", "k", "v", "g", "beta")),
         use_qk_l2norm_in_kernel=True, cu_seqlens=inputs["cu_seqlens"],
     )[0]  # fmt: skip
+    found["child"] = checks_here(kernel)
+    found["explained"] = str(kernel.explain(q, k, v.clone().requires_grad_(), g, beta))
     found["foreign"] = sorted({m.split(".")[0] for m in sys.modules} & {"gdn_ops", "jinja2"})
     torch.save(found, results)
 

@@ -8,6 +8,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +23,7 @@ IN_C = "## Compiled kernels for an engine in C\n"
 BEFORE, _, REST = PAGE.read_text().partition(IN_C)
 TEXT = BEFORE + REST[REST.index("\n## ") :]
 BLOCKS = re.findall(r"^```(sh|python)[^\n]*\n(.*?)^```", TEXT, flags=re.M | re.S)
-PRINTED = ["runs on  torch-", "'plan': 'torch'"]
+PRINTED = ["runs on  torch-", "runs on  torch-", "'plan': 'torch'"]
 """What each block of Python prints, among other things."""
 WITHOUT_US = (
     "import sys; sys.modules.update(gdn_ops=None, jinja2=None); sys.path.insert(0, 'site'); "
@@ -54,7 +55,7 @@ def test_a_reader_can_do_what_the_guide_says(
             assert done.returncode == 0, done.stderr
             assert PRINTED[ran.count(kind)] in done.stdout
             ran.append(kind)
-    wheel, kernel = ["gdn", "gdn", "pip", "gdn", "python"], ["gdn", "gdn"]
+    wheel, kernel = ["gdn", "gdn", "pip", "gdn", "python"], ["gdn", "gdn", "python"]
     assert ran == [*wheel, *kernel, "gdn", "gdn", "gdn", "gdn", "gdn", "python", "gdn", "gdn"]
 
 
@@ -75,3 +76,18 @@ def _pip(words: list[str]) -> None:
     options = ["--no-deps", "--no-index", "--quiet", "--target", "site"]
     command = [sys.executable, "-m", "pip", "install", *options, wheel]
     subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.exhaustive
+def test_a_wheel_runs_a_model_of_transformers(shipped_wheel: Path, tmp_path: Path) -> None:
+    page = (PAGE.parent / "engines.md").read_text()
+    (text,) = re.findall(r'^```python title="with a wheel"\n(.*?)^```', page, flags=re.M | re.S)
+    (tmp_path / "code.py").write_text(text)
+    with zipfile.ZipFile(shipped_wheel) as wheel:
+        wheel.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_US],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+import gdn_ops
 from gdn_ops.reference import gated_delta_rule_reference
 from tests.close import assert_close
 from tests.tiny_library import HEADS, K, V
@@ -31,6 +33,18 @@ def _call(tokens: int) -> dict[str, torch.Tensor]:
     }
 
 
+NAME = "tuned"
+"""``kernels`` takes the id in the metadata; any name will do."""
+
+
+def test_the_example_of_its_card_runs(kernel: Path) -> None:
+    text = (kernel / "README.md").read_text()
+    (example,) = re.findall(r"^library = get_local_kernel[^\n]*\n(.*?)^```", text, re.M | re.S)
+    scope: dict[str, Any] = {"torch": torch, "library": gdn_ops}
+    exec(example, scope)
+    assert scope["o"].shape == (1, 256, HV, V) and scope["state"].shape == (1, HV, K, V)
+
+
 def test_its_layers_run_what_transformers_asks_for(kernel: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     inputs: dict[str, Any] = {"prefill": _call(T), "decode": _call(1)}
@@ -38,15 +52,18 @@ def test_its_layers_run_what_transformers_asks_for(kernel: Path, tmp_path: Path)
     torch.save(inputs, tmp_path / "in.pt")
     (variant,) = kernel.glob("build/*")
     run = subprocess.run(
-        [sys.executable, SCRIPT, variant, tmp_path / "in.pt", tmp_path / "out.pt"],
+        [sys.executable, SCRIPT, variant, NAME, tmp_path / "in.pt", tmp_path / "out.pt"],
         cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = torch.load(tmp_path / "out.pt")
     assert found["foreign"] == []
-    assert "backward-scalar-delta" in found["no gradients"]
-    assert "This library serves on cpu-avx2" in found["no gradients"]
+    refusal = "the call has op=backward (gradients); this library has op=decode or forward."
+    assert found["no gradients"].startswith(f"{refusal}\nThis library serves on cpu-avx2")
+    assert f"runs on  nothing\nbecause  {refusal}\n" in found["explained"]
+    assert found["explained"].startswith("problem  decode-scalar-delta-N2-L2-")
+    assert found["child"].startswith("it sees ")
 
     def expected(call: dict[str, torch.Tensor], state: torch.Tensor | None) -> Any:
         q, k, v, g, beta = (call[name].double() for name in INPUTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,21 @@ def test_altered_missing_and_new_files_are_named(manifest: Path) -> None:
     assert len(altered(manifest, "table", others=True)) == 2
 
 
-def test_files_below_folders_are_checked_and_what_python_caches_is_not(tmp_path: Path) -> None:
+def test_files_below_folders_are_checked_and_so_is_compiled_python(tmp_path: Path) -> None:
     for name, data in with_manifest("hf", TREE, []).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
     manifest = tmp_path / manifest_name("hf")
     ops = tmp_path / "build/torch-cpu/ops"
-    (ops / "__pycache__").mkdir()
-    (ops / "__pycache__/b.pyc").write_bytes(b"")
     assert altered(manifest, "hf") == []
+    caches = [ops / "__pycache__", ops.parent / "__pycache__"]
+    for cache in caches:
+        cache.mkdir()
+        (cache / "b.pyc").write_bytes(b"")
+    (fault,) = altered(manifest, "hf")
+    assert fault.startswith("build/torch-cpu/__pycache__ (and 1 more) was not exported, ")
+    subprocess.run(fault.partition("again: ")[2], shell=True, check=True)
+    assert altered(manifest, "hf") == [] and (ops / "b.py").exists()
     (ops / "b.py").write_bytes(b"2\n")
     (ops / "c.py").write_bytes(b"")
     (tmp_path / "build/torch-cuda/ops").mkdir(parents=True)

@@ -89,8 +89,21 @@ def test_only_problems_of_the_workload_are_exported(tmp_path: Path) -> None:
     assert description.target.name == "a100", "other targets have no winner of the problem"
     with pytest.raises(InvalidInput, match="there are no winners of these problems; run"):
         described([path], problems=[prefill(tokens=1024).bucket()])
-    with pytest.raises(InvalidInput, match="no winners of these problems for target h200"):
-        described([path], targets=["h200"], problems=[LONG.bucket()])
+    others = "h200 has 2 winners of other problems (decode 1, forward 1); `gdn show --target h200` "
+    with pytest.raises(InvalidInput) as caught:
+        described([path], targets=["h200"], problems=[LONG.bucket()], asked="long.json")
+    assert str(caught.value) == (
+        f"there are no winners of the problems of long.json for target h200. {others}lists them. "
+        "Run `gdn tune long.json` on h200, or `gdn predict long.json --target h200 --store` on any "
+        "machine."
+    )
+    with pytest.raises(InvalidInput) as caught:
+        described([path], problems=[prefill(tokens=1024).bucket()], asked="short")
+    assert str(caught.value).startswith(
+        "there are no winners of the problems of short; run `gdn tune short` on the device, or "
+        "`gdn predict short --store` for a GPU. a100 has 1 winner of other problems (forward 1); "
+    )
+    assert others in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_hostile_target_adds_nothing_to_the_metadata(tmp_path: Path) -> None:
         members = {name: archive.read(name) for name in archive.namelist()}
     metadata = email.message_from_bytes(_named(members, "/METADATA"))
     assert metadata.get_all("Requires-Dist") == list(wheel.REQUIRES)
-    assert "\x1b" not in _facts(members, "/index.json")["target"]
+    assert "\x1b" not in _facts(members, "/index.json")["served"]["target"]
 
 
 def test_two_targets_whose_names_make_one_package_are_refused(tmp_path: Path) -> None:

@@ -100,9 +100,25 @@ def test_an_altered_byte_and_a_missing_digest_are_named(export: Path) -> None:
         ]
     path.write_bytes(content)
     assert winners.faults(path) == []
-    (export / "h200.db.sha256").unlink()
+    digest = export / "h200.db.sha256"
+    recorded = digest.read_bytes()
+    for at in (0, 63, 64, 66, len(recorded) // 2 + 1, len(recorded) - 2):
+        digest.write_bytes(recorded[:at] + bytes([recorded[at] ^ 1]) + recorded[at + 1 :])
+        assert winners.faults(path) == [
+            "h200.db.sha256 is not the file that was exported; export it again."
+        ]
+    digest.unlink()
     (fault,) = winners.faults(path)
     assert "its digest h200.db.sha256 cannot be read" in fault
+
+
+def test_a_database_that_was_not_exported_is_no_export(tmp_path: Path) -> None:
+    database = _tuned(tmp_path / "r.db", ("h200", "sm_90"))
+    with pytest.raises(InvalidInput, match=r"r.db is no export of gdn-ops; give what"):
+        exports_in(database)
+    (tmp_path / "folder.whl").mkdir()
+    with pytest.raises(InvalidInput, match="is no export of gdn-ops and has none in it"):
+        exports_in(tmp_path)
 
 
 def test_a_file_that_is_no_database_is_a_fault(tmp_path: Path) -> None:

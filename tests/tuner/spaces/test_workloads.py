@@ -125,7 +125,7 @@ def test_a_bad_problem_is_refused_with_its_value(given: object, says: str) -> No
     ("text", "says"),
     [
         ("{", "is not JSON"),
-        ("[]", "has no list"),
+        ("[]", "bad.json is empty; give at least one problem"),
         ('{"problem": []}', "has no list"),
         pytest.param("[" * 10**5 + "]" * 10**5, "is not JSON", id="deep"),
         pytest.param(f'[{{"tokens": {"9" * 5000}}}]', "is not JSON", id="digits"),

@@ -58,7 +58,7 @@ def damaged(path: Path, fault: str) -> Path:
     [
         ("garbage", "is not an SQLite database.*move the file away"),
         ("folder", "is a folder, not a results database"),
-        ("another program's", "database of another program.*GDN_RESULTS_DB"),
+        ("another program's", "database of another program.*name another file"),
         (
             "newer",
             f"schema version 99; this version of gdn-ops reads versions up to {SCHEMA_VERSION}",
@@ -91,10 +91,14 @@ def test_a_missing_database_is_only_made_when_asked(tmp_path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_below_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match=r"folder .*file/below .*GDN_RESULTS_DB"):
-        open_database(tmp_path / "file" / "below" / "results.db", create=True)
+    path = tmp_path / "file" / "below" / "results.db"
+    with pytest.raises(ResultsError, match=r"folder .*file/below .*or name another file"):
+        open_database(path, create=True)
+    monkeypatch.setenv("GDN_RESULTS_DB", str(path))
+    with pytest.raises(ResultsError, match=r"folder .*file/below .*or set GDN_RESULTS_DB"):
+        open_database(path, create=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")

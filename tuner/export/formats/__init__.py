@@ -20,6 +20,9 @@ class Format(Protocol):
     def exported(self, descriptions: Sequence[Description]) -> dict[str, bytes]:
         """The content of each file of the export, by path; see ``folder.write_all``."""
 
+    def summary(self, descriptions: Sequence[Description], files: Mapping[str, bytes]) -> list[str]:
+        """What the export has of each target, one line each; not what it has left out."""
+
     def recognizes(self, path: Path) -> bool:
         """Whether a path is an export of this format, to judge by names."""
 

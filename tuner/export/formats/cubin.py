@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gdn_ops.codegen.errors import InvalidInput
@@ -17,6 +18,7 @@ from gdn_ops.tuner.export.cubins.manifest_facts import exportable
 from gdn_ops.tuner.export.cubins.verification import disagreements
 from gdn_ops.tuner.export.description import Description, LeftOut
 from gdn_ops.tuner.export.manifest import altered, manifest_name, with_manifest
+from gdn_ops.tuner.export.summary import winner_line
 
 NAME = "cubin"
 SOUND = "is as it was exported, and so is every file that it lists; each cubin has its parameters."
@@ -34,6 +36,15 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
     files = {**found.cubins, **c_files(found.facts)}
     ordered = {name: files[name] for name in sorted(files)}
     return with_manifest(NAME, ordered, [found.description], **found.facts)
+
+
+def summary(descriptions: Sequence[Description], files: Mapping[str, bytes]) -> list[str]:
+    """The winners that have a set, of the one target; see ``Format``."""
+    sets = json.loads(files[manifest_name(NAME)])["sets"]
+    exported = {each["problem"] for each in sets}
+    description = next(d for d in descriptions if d.target.vendor == "nvidia")
+    winners = [w for w in description.winners if w.problem.id() in exported]
+    return [winner_line(replace(description, winners=tuple(winners)))]
 
 
 def recognizes(path: Path) -> bool:

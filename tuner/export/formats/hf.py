@@ -27,6 +27,7 @@ from gdn_ops.tuner.export.library_files import library_files
 from gdn_ops.tuner.export.manifest import altered, manifest_name, with_manifest
 from gdn_ops.tuner.export.runtime import relative, renamed, runtime_files
 from gdn_ops.tuner.export.sbom import bill_of_materials
+from gdn_ops.tuner.export.summary import summary as summary  # a part of the format
 
 NAME = "hf"
 SOUND = "is as it was exported, and can be imported without gdn-ops."

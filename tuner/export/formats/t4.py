@@ -8,6 +8,8 @@ the community's T1 schema.
 from __future__ import annotations
 
 import hashlib
+import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -17,12 +19,13 @@ from gdn_ops._version import __version__
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.export.constraints import constraints
-from gdn_ops.tuner.export.description import Description
+from gdn_ops.tuner.export.description import Description, LeftOut
 from gdn_ops.tuner.export.library import LICENCE, json_bytes, templates_hash
 from gdn_ops.tuner.export.manifest import altered, manifest_name, with_manifest
 from gdn_ops.tuner.export.plain import json_file, plain
 from gdn_ops.tuner.export.searched import FoundTrial, Pairs, SearchedSpace, searched
 from gdn_ops.tuner.export.selection import installed_ptxas
+from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.store.models import canonical_json
 
 NAME = "t4"
@@ -48,8 +51,15 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
         InvalidInput: there are no trials.
     """
     files: dict[str, bytes] = {}
+    searched_ones: list[Description] = []
+    without: list[str] = []
     for description in descriptions:
-        for space in searched(description):
+        spaces = searched(description)
+        if spaces:
+            searched_ones.append(description)
+        else:
+            without.append(description.target.name)
+        for space in spaces:
             name = _file_name(space)
             if name in files:
                 raise InvalidInput(
@@ -62,7 +72,24 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
             f"there are no trials for {names}, only winners; export from the database that was "
             "tuned, or run `gdn tune` on the device."
         )
-    return with_manifest(NAME, files, descriptions, schema_version=SCHEMA_VERSION, results=SCHEMA)
+    for name in without:
+        sentence = f"target {name} is left out: there are no trials for it, only winners."
+        warnings.warn(sentence, LeftOut, stacklevel=2)
+    return with_manifest(NAME, files, searched_ones, schema_version=SCHEMA_VERSION, results=SCHEMA)
+
+
+def summary(descriptions: Sequence[Description], files: Mapping[str, bytes]) -> list[str]:
+    """The spaces and trials of each target that has any; see ``Format``."""
+    spaces: dict[str, list[int]] = {}
+    for name, data in files.items():
+        if name != manifest_name(NAME):
+            content = json.loads(data)
+            target = content["metadata"]["target"]
+            spaces.setdefault(target, []).append(len(content["results"]))
+    return [
+        f"{target}: {counted(len(trials), 'search space')}, {counted(sum(trials), 'trial')}"
+        for target, trials in spaces.items()
+    ]
 
 
 def recognizes(path: Path) -> bool:

@@ -18,6 +18,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.export.description import Description, ExportedWinner
 from gdn_ops.tuner.export.manifest import altered, manifest_name, with_manifest
 from gdn_ops.tuner.export.plain import json_file, plain
+from gdn_ops.tuner.export.summary import summary as summary  # a part of the format
 
 NAME = "table"
 SOUND = "is as it was exported, and so is every file that it lists."

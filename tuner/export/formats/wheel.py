@@ -13,6 +13,7 @@ from gdn_ops.tuner.export.library import LICENCE, Names, json_bytes, licence_tex
 from gdn_ops.tuner.export.library_files import library_files
 from gdn_ops.tuner.export.runtime import runtime
 from gdn_ops.tuner.export.sbom import bill_of_materials
+from gdn_ops.tuner.export.summary import summary as summary  # a part of the format
 from gdn_ops.tuner.export.wheel_check import faults as faults  # a part of the format
 
 SOUND = "is as it was exported, and can be imported without gdn-ops."
@@ -42,7 +43,7 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
 
 
 def recognizes(path: Path) -> bool:
-    return path.suffix == SUFFIX
+    return path.suffix == SUFFIX and not path.is_dir()
 
 
 def _members(description: Description, names: Names) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.export.library import json_bytes, names_of, proof
 from gdn_ops.tuner.export.manifest import AGAIN
+from gdn_ops.tuner.export.summary import summary as summary  # a part of the format
 from gdn_ops.tuner.export.winners_database import winners_database
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.merge import REFUSED
@@ -18,6 +19,8 @@ from gdn_ops.tuner.store.merge_files import merge_files
 
 SOUND = "is as it was exported, and gdn merge takes every winner in it."
 DATABASE, PROOF, DIGEST = ".db", ".json", ".db.sha256"
+HEX = 64
+"""Characters of a digest."""
 
 
 def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
@@ -41,7 +44,9 @@ def exported(descriptions: Sequence[Description]) -> dict[str, bytes]:
 
 
 def recognizes(path: Path) -> bool:
-    return path.suffix == DATABASE
+    stem = path.name.removesuffix(DATABASE)
+    beside = (path.with_name(stem + suffix).is_file() for suffix in (PROOF, DIGEST))
+    return path.suffix == DATABASE and any(beside)
 
 
 def faults(path: Path) -> list[str]:
@@ -57,11 +62,21 @@ def faults(path: Path) -> list[str]:
     if len(recorded) != len(lines):
         return [f"{beside.name} is not the file that was exported; {AGAIN}"]
     altered = [
-        f"{name} is not the file that was exported; {AGAIN}"
+        f"{beside.name if _alike(line, expected) else name} is not the file that was exported; "
+        f"{AGAIN}"
         for name, line, expected in zip(names, lines, recorded, strict=True)
         if line != expected
     ]
     return altered or _refused(path)
+
+
+def _alike(line: str, recorded: str) -> bool:
+    """Whether most characters of two lines with digests agree: then the record was altered.
+
+    The digests of two contents have hardly any character in common.
+    """
+    same = sum(a == b for a, b in zip(line[:HEX], recorded[:HEX], strict=False))
+    return same > HEX // 2
 
 
 def _line(name: str, content: bytes) -> str:

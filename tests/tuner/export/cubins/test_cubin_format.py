@@ -211,6 +211,17 @@ def test_other_targets_are_named_and_left_out(tmp_path: Path) -> None:
         assert cubin._one([*described([shipped_database()]), *gpu]) == gpu[0]
 
 
+def test_what_was_left_out_is_not_counted(tmp_path: Path) -> None:
+    bench = Bench(_winners(tmp_path, ("h200", "sm_90")))
+    more = replace(few.DECODE, sequences=64, tokens=64)
+    bench.win(more, variant=Variant.default("recurrent", more), predicted=True)
+    (gpu,) = described([bench.close()])
+    assert len(gpu.winners) == 2
+    manifest = json.dumps({"sets": [{"problem": few.DECODE.id()}]}).encode()
+    said = cubin.summary([*described([shipped_database()]), gpu], {"cubin.manifest.json": manifest})
+    assert said == ["h200: 1 winner (1 predicted)"]
+
+
 @pytest.mark.parametrize(
     ("arch", "capability", "exact"),
     [("sm_80", [8, 0], False), ("sm_90a", [9, 0], True), ("sm_103a", [10, 3], True)],
