@@ -13,8 +13,9 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.dispatch.winners import Winner, load_winners
+from gdn_ops.dispatch.winners import Winner
 from gdn_ops.results_path import cache_folder, databases
+from gdn_ops.results_url import Location
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cores import cores
@@ -29,7 +30,8 @@ from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.strategies.study_file import studies_beside
+from gdn_ops.tuner.store.winner_tables import load_winners
+from gdn_ops.tuner.strategies.study_file import studies_of
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16
@@ -59,7 +61,7 @@ class Request:
 
     workload: str
     problems: Sequence[Problem]
-    database: Path
+    database: Location
     device: str = "auto"
     minutes: float | None = None
     threads: int | None = None
@@ -108,7 +110,7 @@ def tune(request: Request, view: View) -> Result:
         )
         options = replace(
             request.options,
-            studies=studies_beside(request.database),
+            studies=studies_of(request.database),
             width=min(MAX_WIDTH, 2 * cores()) if target.gpu else 1,
             compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )

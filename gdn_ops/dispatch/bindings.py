@@ -14,8 +14,8 @@ from gdn_ops.dispatch.choice import (
     Choice,
     choose,
     choose_forced,
+    forget_winners,
     interpreter_target,
-    stored_winners,
     warn_of_fallback,
 )
 from gdn_ops.dispatch.device import target_of
@@ -175,5 +175,5 @@ def refresh() -> None:
     """
     BOUND.clear()
     _LAUNCHERS.clear()
-    stored_winners.cache_clear()
+    forget_winners()
     forget()

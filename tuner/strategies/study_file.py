@@ -1,4 +1,4 @@
-"""The file of Optuna's studies, next to the results database.
+"""The file of Optuna's studies, next to the results database if that is a file.
 
 It is an SQLite file. Optuna's journal would be faster, but a kill during a write leaves a torn line
 that makes it unreadable, or a lock for which the next run waits 30 seconds. The file can be deleted
@@ -7,6 +7,7 @@ at any time: every outcome is in the results database and is added again.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from sqlalchemy import QueuePool
 from sqlalchemy.exc import DBAPIError
 
 from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.results_path import cache_folder
+from gdn_ops.results_url import Location
 
 BUSY_SECONDS = 60.0
 
@@ -26,6 +29,17 @@ BUSY_SECONDS = 60.0
 def studies_beside(database: Path) -> Path:
     """The path of the studies that belong to a results database."""
     return database.with_name(f"{database.stem}-studies.db")
+
+
+def studies_of(database: Location) -> Path:
+    """The path of the studies of a database; those of a server are in the folder of the cache.
+
+    Each machine has its own, as several that share studies would wait for each other.
+    """
+    if isinstance(database, Path):
+        return studies_beside(database)
+    name = hashlib.sha256(str(database).encode()).hexdigest()[:16]
+    return cache_folder() / f"studies-{name}.db"
 
 
 @cache
