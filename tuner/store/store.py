@@ -98,7 +98,7 @@ class Store:
     @patiently
     def _start_run(self, values: dict[str, Any]) -> int:
         with self.database.write() as session:
-            self._rivals_after = session.scalar(select(func.max(WinnerRow.id))) or 0
+            self._rivals_after = _last_winner(session)
             session.execute(
                 update(RunRow)
                 .where(RunRow.workload == values["workload"], RunRow.target == values["target"])
@@ -333,7 +333,10 @@ class Store:
         Raises:
             InvalidInput: the other database cannot be read.
         """
-        return merge(self.database, [Path(other)])
+        merged = merge(self.database, [Path(other)])
+        with self.database.read() as session:
+            self._rivals_after = _last_winner(session)
+        return merged
 
     def _insert(self, session: Session, table: type[Numbered], values: dict[str, Any]) -> int:
         """Add a row and return its number."""
@@ -379,3 +382,7 @@ def _current(session: Session, problem_id: str, target: str) -> WinnerRow | None
         .where(WinnerRow.problem_id == problem_id, WinnerRow.target == target)
         .where(WinnerRow.superseded.is_(None))
     )
+
+
+def _last_winner(session: Session) -> int:
+    return session.scalar(select(func.max(WinnerRow.id))) or 0
