@@ -150,13 +150,20 @@ class WinnerTable:
 
         The order is: the same bucket on this target, the nearest buckets on it, measured winners of
         other targets of the same architecture, then of kindred architectures, predictions. In a
-        tie the database read first wins.
+        tie the database read first wins, and within it the first by name of problem and target.
 
         Returns:
             Pairs of a winner and how it fits, one of ``HOW``.
         """
         fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target))]
-        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
+        order = list(dict.fromkeys(w.database for w in self.winners))
+
+        def rank(pair: tuple[tuple[int, bool, float, bool], Winner]) -> tuple[object, ...]:
+            # not by the order of rows, which differs between copies of a database
+            fit, w = pair
+            return fit, order.index(w.database), w.problem_id, w.target
+
+        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=rank)]
 
 
 def load_winners(
