@@ -30,7 +30,8 @@ CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "gdn-ops",
     "client_encoding": "utf8",
-    # a machine that vanishes is noticed after a minute
+    # a server that vanishes is noticed after a minute, idle or not
+    "tcp_user_timeout": 60_000,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,

@@ -8,6 +8,7 @@ at any time: every outcome is in the results database and is added again.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,10 @@ from sqlalchemy.exc import DBAPIError
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.results_path import cache_folder
 from gdn_ops.results_url import Location
+from gdn_ops.unlock import unlock
 
 BUSY_SECONDS = 60.0
+BUSY = "busy"
 
 
 def studies_beside(database: Path) -> Path:
@@ -32,14 +35,45 @@ def studies_beside(database: Path) -> Path:
 
 
 def studies_of(database: Location) -> Path:
-    """The path of the studies of a database; those of a server are in the folder of the cache.
-
-    Each machine has its own, as several that share studies would wait for each other.
-    """
+    """The path of the studies of a database; those of a server are in the folder of the cache."""
     if isinstance(database, Path):
         return studies_beside(database)
     name = hashlib.sha256(str(database).encode()).hexdigest()[:16]
     return cache_folder() / f"studies-{name}.db"
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[Path | None]:
+    """Context manager: the file of studies for one tuner; None while another one has it.
+
+    A tuner fails the trials of a study that a killed run left running, and would fail those of a
+    tuner that runs. The second one therefore keeps its studies in memory: it fills them from the
+    results database, as it would fill the file.
+    """
+    claim = _claim(path.with_suffix(".lock"))
+    try:
+        yield None if claim is BUSY else path
+    finally:
+        if isinstance(claim, int):
+            unlock(claim)
+
+
+def _claim(lock: Path) -> int | str | None:
+    """A locked descriptor, ``BUSY``, or None where files cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None  # what writes the file itself says why
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        return BUSY if isinstance(error, BlockingIOError) else None
+    return descriptor
 
 
 @cache

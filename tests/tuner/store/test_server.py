@@ -127,18 +127,22 @@ def test_a_call_reads_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {w.database for w in table.winners} <= {in_calls.database_paths()[1]}
 
 
-def test_tuners_that_set_winners_together_leave_the_fastest(url: str) -> None:
-    benches = [Bench(url) for _ in range(4)]
+@pytest.mark.parametrize("place", ["file", "server"])
+def test_tuners_that_set_winners_together_leave_the_fastest(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    location = tmp_path / "results.db" if place == "file" else request.getfixturevalue("url")
+    benches = [Bench(location) for _ in range(8)]
 
     def tune(bench: Bench, number: int) -> None:
-        for step in range(3):  # each finds faster ones, as a search does
-            bench.win(median=1e-3 * (10 + number - step))
+        for step in range(2):  # each finds faster ones, as a search does
+            bench.win(median=float(10 + number - step))
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(tune, benches, range(4)))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(tune, benches, range(8)))
     store = benches[0].store
-    assert len(store.winners(history=True)) == 12
-    assert [w.median for w in store.winners()] == [8e-3]
+    assert len(store.winners(history=True)) == 16
+    assert [w.median for w in store.winners()] == [9.0]
     for bench in benches:
         bench.close()
 
