@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+LOCKED = "locked"
+"""A role that is asked for its password; a test must make it."""
 OWNER = "nobody"
 """The user that a server of root runs as: PostgreSQL refuses to run as root."""
 
@@ -38,6 +40,8 @@ class Server:
         # no password is asked for on the socket, whose folder only its owner can enter
         self._run("initdb", "-D", self._data, "-U", "tuner", "-A", "trust", "-N", "-E", "UTF8",
                   "--locale=C.UTF-8")  # fmt: skip
+        hba = self._data / "pg_hba.conf"
+        hba.write_text(f"local all {LOCKED} scram-sha-256\n{hba.read_text()}")
         self.start()
 
     def start(self) -> None:

@@ -26,7 +26,7 @@ _FAULTS = (
     ("25006", "{url} is read-only, e.g. a standby", "give the URL of the primary server"),
     ("53100", "the disk of the server of {url} is full",
      "free some space there; the rows stored before are intact"),
-    ("28", "the server refuses the user of {url}", "correct the user or the password"),
+    ("28", "the server refuses the user of {url}", "correct the password or the user"),
     ("3D000", "the server has no database {name}", "create it with `createdb {name}`"),
 )  # fmt: skip
 _TEXTS = (

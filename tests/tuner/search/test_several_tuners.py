@@ -33,7 +33,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 def test_eight_tuners_share_a_database(place: tuple[str, Server | None], tmp_path: Path) -> None:
     location, server = place
     (tmp_path / "tiny.json").write_text(json.dumps([PROBLEM]))
-    tuners = [_tuner(tmp_path, number, location) for number in range(TUNERS)]
+    tuners = [_tuner(tmp_path, location) for _ in range(TUNERS)]
     first = tuners[0].stdout
     assert first is not None
     begun = ""
@@ -58,9 +58,9 @@ def test_eight_tuners_share_a_database(place: tuple[str, Server | None], tmp_pat
         assert {run.status for run in store.runs()} == {"finished"}
 
 
-def _tuner(folder: Path, number: int, location: str) -> subprocess.Popen[str]:
+def _tuner(folder: Path, location: str) -> subprocess.Popen[str]:
     environment = os.environ | {
-        "GDN_CACHE_DIR": str(folder / f"cache-{number}"), "OMP_NUM_THREADS": "1",
+        "GDN_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "1",
         "GDN_RESULTS_DB": location,
     }  # fmt: skip
     return subprocess.Popen(

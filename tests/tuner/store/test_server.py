@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from gdn_ops.tuner.store.server import ServerDatabase
 from gdn_ops.tuner.store.server_errors import ServerGone
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import read_winners
-from tests.postgres import PASSWORD, Server, running_server
+from tests.postgres import LOCKED, PASSWORD, Server, running_server
 from tests.problems import DECODE
 from tests.results import ENVIRONMENT, OK, Bench, stage_key
 from tests.tuner.store.test_merge import chunk_32
@@ -98,13 +99,20 @@ def test_what_is_not_there_is_named(server: Server, url: str) -> None:
     for writable in (True, False):
         with pytest.raises(ResultsError, match=r"there are no results in .*`gdn tune --db"):
             open_database(url, create=False, writable=writable)
-    elsewhere = url.replace("test_", "none_")
-    with pytest.raises(ResultsError, match=r"has no database none_\d+ .*`createdb none_\d+`"):
-        open_database(elsewhere, create=True)
-    with pytest.raises(ResultsError, match="the server refuses the user"):
-        open_database(url.replace("tuner:", "stranger:"), create=True)
-    with pytest.raises(ServerGone, match="cannot be reached"):
-        open_database(url.replace(str(server.folder), "/nowhere"), create=True)
+    with open_database(url, create=True) as database, database.write() as session:
+        session.execute(text(f"CREATE ROLE {LOCKED} LOGIN PASSWORD 'another one'"))
+    refused = {
+        url.replace("test_", "none_"): r"has no database none_\d+ .*`createdb none_\d+`",
+        url.replace("tuner:", "stranger:"): "the server refuses the user",
+        url.replace("tuner:", f"{LOCKED}:"): "the server refuses the user.*correct the password",
+        url.replace(str(server.folder), "/nowhere"): "cannot be reached",
+        url.replace("?", "?sslpassword=geheim&nonsense=1&"): "nonsense",
+    }
+    for given, message in refused.items():
+        with pytest.raises(ResultsError, match=message) as caught:
+            open_database(given, create=True)
+        whole = "".join(format_exception(caught.value))
+        assert PASSWORD not in whole and "geheim" not in whole
 
 
 @pytest.mark.parametrize("given", ["mysql://u:geheim@h/d", "http://h/d", "sqlite:///results.db"])
@@ -216,6 +224,21 @@ def test_a_writer_that_waits_too_long_says_so(url: str, monkeypatch: pytest.Monk
     with bench.store.database.write():
         bench.record(stage_key(BK=64))  # trials are added without the lock
     bench.close()
+
+
+def test_a_tuner_that_hangs_does_not_keep_the_lock(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Bench(url)
+    winner = other.win()
+    monkeypatch.setattr(servers, "IDLE_SECONDS", 0.2)
+    hung = open_database(url, create=False)
+    with pytest.raises(ServerGone), hung.write() as session:
+        other.store.retire_winner(winner)  # waits until the server ends the transaction
+        session.execute(text("SELECT 1"))
+    assert other.store.winners() == []
+    for database in (hung, other.store.database):
+        database.close()
 
 
 @contextmanager
