@@ -218,24 +218,19 @@ _GIVEN: list[WinnerTable] = []
 def choosing_from(table: WinnerTable) -> Iterator[None]:
     """Context manager: choose from these winners instead of those of the databases."""
     _GIVEN.append(table)
+    stored_winners.cache_clear()
     try:
         yield
     finally:
         _GIVEN.pop()
-
-
-def stored_winners() -> WinnerTable:
-    """Return the winners of all databases; read once per process, and again after ``refresh``."""
-    return _GIVEN[-1] if _GIVEN else _read_winners()
-
-
-def forget_winners() -> None:
-    """Read the databases again when winners are asked for."""
-    _read_winners.cache_clear()
+        stored_winners.cache_clear()
 
 
 @cache
-def _read_winners() -> WinnerTable:
+def stored_winners() -> WinnerTable:
+    """Return the winners of all databases; read once per process, and again after ``refresh``."""
+    if _GIVEN:
+        return _GIVEN[-1]
     table = load_winners()
     for fault in table.faults:
         warnings.warn(f"{fault} This database is ignored.", RuntimeWarning, stacklevel=2)

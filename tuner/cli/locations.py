@@ -20,7 +20,12 @@ def database_given(text: str | None, name: str = "--db") -> Location | None:
 
 
 def database_to_write(text: str | None, name: str = "--db") -> Location:
-    """The database that an option names, by default the user's own."""
+    """The database that an option names, by default the user's own.
+
+    Raises:
+        InvalidInput: one of both is a URL that cannot be used.
+    """
     from gdn_ops.results_path import user_database
 
-    return database_given(text, name) or user_database()
+    mine = user_database()
+    return database_given(text, name) or mine
