@@ -43,6 +43,7 @@ _TABLES = text(
     "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
     f"WHERE nspname = '{SCHEMA}'"
 )
+_SCHEMAS = text(f"SELECT count(*) FROM pg_namespace WHERE nspname = '{SCHEMA}'")
 _WRITABLE = text(
     "SELECT bool_and(has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE')) "
     "FROM unnest(CAST(:tables AS text[])) AS name"
@@ -172,7 +173,9 @@ def _upgrade(database: ServerDatabase) -> None:
         connection.execute(_LOCK)
         # another process may have upgraded it while this one waited for the lock
         if _version(connection, database.location) < SCHEMA_VERSION:
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            # IF NOT EXISTS would need the right to create one although there is one
+            if not connection.scalar(_SCHEMAS):
+                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             run(connection)
 
 

@@ -13,7 +13,7 @@ from traceback import format_exception
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import create_engine, event, text
 
 from gdn_ops.dispatch import winners as in_calls
 from gdn_ops.dispatch.results_file import SCHEMA_VERSION
@@ -23,7 +23,7 @@ from gdn_ops.tuner.store import server as servers
 from gdn_ops.tuner.store import server_errors
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.models import TRIAL_STATUSES, Base
-from gdn_ops.tuner.store.server import ServerDatabase
+from gdn_ops.tuner.store.server import SCHEMA, ServerDatabase
 from gdn_ops.tuner.store.server_errors import ServerGone
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import read_winners
@@ -223,6 +223,28 @@ def test_a_writer_that_waits_too_long_says_so(url: str, monkeypatch: pytest.Monk
     bench.record(stage_key(BK=32))
     with bench.store.database.write():
         bench.record(stage_key(BK=64))  # trials are added without the lock
+    bench.close()
+
+
+def test_users_need_no_more_rights_than_the_guide_says(url: str) -> None:
+    """One who owns the schema only, and one who only reads."""
+    plain, reader = (url.replace("tuner:", f"{role}:") for role in ("plain", "reader"))
+    owner = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with owner.begin() as connection:
+        connection.execute(text("CREATE ROLE plain LOGIN; CREATE ROLE reader LOGIN"))
+    with pytest.raises(ResultsError, match=r"the user of .* may not do this"):
+        open_database(plain, create=True)
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA} AUTHORIZATION plain"))
+    bench = Bench(plain)
+    bench.win()
+    with owner.begin() as connection:
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {SCHEMA} TO reader"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO reader"))
+    owner.dispose()
+    assert len(read_winners(location_of(reader, "url")).winners) == 1
+    with pytest.raises(ResultsError, match="its user may not write the tables"):
+        open_database(reader, create=False)
     bench.close()
 
 
