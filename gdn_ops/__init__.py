@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.dispatch.bindings import refresh
     from gdn_ops.dispatch.explanation import Explanation, explain
+    from gdn_ops.dispatch.freezing import Frozen, freeze, unfreeze
     from gdn_ops.dispatch.mode import batch_invariant, keeping, saving_for_backward, using
     from gdn_ops.dispatch.model_explanation import ModelExplanation
     from gdn_ops.ops import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Explanation": "dispatch.explanation",
+    "Frozen": "dispatch.freezing",
     "ModelExplanation": "dispatch.model_explanation",
     "Problem": "codegen.problem",
     "Rule": "codegen.rule",
@@ -52,6 +54,7 @@ _HOMES = {
     "chunk_retention": "ops",
     "chunk_simple_gla": "ops",
     "explain": "dispatch.explanation",
+    "freeze": "dispatch.freezing",
     "fused_recurrent_gated_delta_rule": "ops",
     "fused_recurrent_gla": "ops",
     "fused_recurrent_kda": "ops",
@@ -60,6 +63,7 @@ _HOMES = {
     "saving_for_backward": "dispatch.mode",
     "recording": "record",
     "refresh": "dispatch.bindings",
+    "unfreeze": "dispatch.freezing",
     "using": "dispatch.mode",
     "warmup": "warming",
 }
@@ -68,6 +72,7 @@ _SUBMODULES = ("errors", "layers", "models", "ops", "reference", "serving")
 
 __all__ = [
     "Explanation",
+    "Frozen",
     "ModelExplanation",
     "Problem",
     "Rule",
@@ -82,6 +87,7 @@ __all__ = [
     "chunk_retention",
     "chunk_simple_gla",
     "explain",
+    "freeze",
     "fused_recurrent_gated_delta_rule",
     "fused_recurrent_gla",
     "fused_recurrent_kda",
@@ -90,6 +96,7 @@ __all__ = [
     "recording",
     "refresh",
     "saving_for_backward",
+    "unfreeze",
     "using",
     "warmup",
 ]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.results_url import EXAMPLE, SCHEMES, Location, ResultsUrl, scheme_of
 
 RESULTS_VARIABLE = "GDN_RESULTS_DB"
 CACHE_VARIABLE = "GDN_CACHE_DIR"
@@ -20,16 +21,30 @@ _FOLDER = "gdn-ops"
 _PACKAGE = Path(__file__).parent
 
 
-def user_database() -> Path:
-    """Return the path of the user's results database.
+def user_database() -> Location:
+    """Return where the user's results database is.
 
     It is ``GDN_RESULTS_DB`` if set, else ``results.db`` in the platform's data folder. The file
-    need not exist; ``gdn tune`` creates it.
+    need not exist; ``gdn tune`` creates it. With the URL of a server the tuner works on that
+    server; calls read files only.
+
+    Raises:
+        InvalidInput: the variable is a URL that is malformed or of another kind of server.
     """
-    given = _variable(RESULTS_VARIABLE)
-    if given is not None:
-        return given.absolute()
+    given = os.environ.get(RESULTS_VARIABLE)
+    if not given:
+        return local_database()
+    return absolute(location_of(given, RESULTS_VARIABLE))
+
+
+def local_database() -> Path:
+    """Return the file in the platform's data folder, the user's database by default."""
     return _data_folder() / "results.db"
+
+
+def absolute(location: Location) -> Location:
+    """Return a location that does not depend on the working directory."""
+    return location.absolute() if isinstance(location, Path) else location
 
 
 def shipped_database() -> Path:
@@ -43,15 +58,17 @@ def rendered_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def databases() -> tuple[Path, ...]:
+def databases() -> tuple[Location, ...]:
     """Return the databases that a look-up reads: the user's first, and no file twice.
 
     An exported library reads only its own.
     """
+    shipped = shipped_database()
     if rendered_folder() is not None:
-        return (shipped_database(),)
-    found = (user_database(), shipped_database())
-    return found[:1] if found[0].resolve() == found[1].resolve() else found
+        return (shipped,)
+    mine = user_database()
+    same = isinstance(mine, Path) and mine.resolve() == shipped.resolve()
+    return (mine,) if same else (mine, shipped)
 
 
 def cache_folder() -> Path:
@@ -154,3 +171,40 @@ def expanded(path: Path, name: str) -> Path:
         raise InvalidInput(
             f"{name} is {path}, and its home folder cannot be found; give the absolute path."
         ) from error
+
+
+def location_of(text: str | Path, name: str) -> Location:
+    """Return the path or the URL that a user gave.
+
+    Args:
+        name: the option or variable that holds it, for error messages.
+
+    Raises:
+        InvalidInput: it is a URL of another scheme, or malformed; or its home folder is unknown.
+    """
+    scheme = scheme_of(text)
+    if scheme is None:
+        return expanded(Path(text), name)
+    if scheme in SCHEMES:
+        return ResultsUrl.of(str(text), name)
+    if scheme == "sqlite":
+        raise InvalidInput(f"{name} is a URL of sqlite://; give the path of the file instead.")
+    raise InvalidInput(
+        f"{name} is a URL of {scheme}://, and results are kept in SQLite files and on PostgreSQL "
+        f"servers only; give the path of a file, or {EXAMPLE}."
+    )
+
+
+def local_path(text: str | Path, name: str) -> Path:
+    """Return the path that a user gave, where no server will do.
+
+    Raises:
+        InvalidInput: it is a URL; or its home folder is unknown.
+    """
+    location = location_of(text, name)
+    if isinstance(location, ResultsUrl):
+        raise InvalidInput(
+            f"{name} is {location}, a database on a server, and a local file is needed; `gdn pull "
+            "URL -o FILE` brings the winners of a server into one."
+        )
+    return location

@@ -51,11 +51,14 @@ class Bench:
     """A store with a run under way, and the few steps that tests repeat.
 
     A file that does not exist is copied from an empty database; only one process may do that.
+
+    Args:
+        path: or the URL of a server, as text.
     """
 
-    def __init__(self, path: Path, environment: Environment = ENVIRONMENT) -> None:
-        self.path = path
-        if not path.exists():
+    def __init__(self, path: Path | str, environment: Environment = ENVIRONMENT) -> None:
+        self.path = Path(path)
+        if isinstance(path, Path) and not path.exists():
             path.write_bytes(empty_database())
         self.store = Store(open_database(path, create=True))
         self.environment_id = self.store.add_environment(environment)

@@ -13,8 +13,9 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.dispatch.winners import Winner, load_winners
+from gdn_ops.dispatch.winners import Winner
 from gdn_ops.results_path import cache_folder, databases
+from gdn_ops.results_url import Location
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cores import cores
@@ -29,7 +30,8 @@ from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.strategies.study_file import studies_beside
+from gdn_ops.tuner.store.winner_tables import load_winners
+from gdn_ops.tuner.strategies.study_file import claimed, studies_of
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16
@@ -59,7 +61,7 @@ class Request:
 
     workload: str
     problems: Sequence[Problem]
-    database: Path
+    database: Location
     device: str = "auto"
     minutes: float | None = None
     threads: int | None = None
@@ -86,7 +88,11 @@ def tune(request: Request, view: View) -> Result:
     target = _target(device)
     require_room(cache_folder())  # if the cache cannot be written, every child process would fail
     interruption = Interruption()
-    with open_database(request.database, create=True) as database, interruption.listen():
+    with (
+        open_database(request.database, create=True) as database,
+        claimed(studies_of(request.database)) as studies,
+        interruption.listen(),
+    ):
         store = Store(database, warn=lambda text: view(Note(text=text)))
         environment = fingerprint(device, arch=target.arch)
         stale = _stale(request, target, environment.driver) if request.stale else None
@@ -108,7 +114,7 @@ def tune(request: Request, view: View) -> Result:
         )
         options = replace(
             request.options,
-            studies=studies_beside(request.database),
+            studies=studies,
             width=min(MAX_WIDTH, 2 * cores()) if target.gpu else 1,
             compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )

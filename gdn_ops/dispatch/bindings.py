@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -21,7 +22,8 @@ from gdn_ops.dispatch.choice import (
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import faults_on, forget, is_sound, sound_choices
 from gdn_ops.dispatch.mode import MODE, Mode
-from gdn_ops.errors import UnsupportedProblem
+from gdn_ops.dispatch.pinned import pinned
+from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
 from gdn_ops.launch.launcher import Launcher, bind
@@ -33,7 +35,8 @@ LIMIT = 4096
 """Signatures to remember; without a limit, ever new sequence lengths would fill the memory."""
 
 BOUND: dict[Hashable, Launcher | Differentiable] = {}
-_LAUNCHERS: dict[Hashable, Launcher] = {}
+_LAUNCHERS: dict[tuple[Any, Any, Any], Launcher] = {}
+"""By bucket, device and mode; and by bucket, variant and device."""
 
 
 def choice_for(problem: Problem, device: torch.device) -> Choice:
@@ -59,9 +62,16 @@ def _sound(problems: Sequence[Problem], device: torch.device, mode: Mode) -> lis
 def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
     forced = mode.forced
     if forced is None:
-        target = target_of(device)
-        found = choose(problem, target, invariant=mode.invariant, faults=faults_on(target))
-        return replace(found, here=target.gpu)
+        target, frozen = target_of(device), pinned()
+        faults = faults_on(target)
+        if frozen is None:
+            found = choose(problem, target, invariant=mode.invariant, faults=faults)
+            return replace(found, here=target.gpu)
+        # by the bucket: the first problem of it must not decide for the others
+        found = choose(
+            problem.bucket(), target, frozen.winners, invariant=mode.invariant, faults=faults
+        )
+        return replace(found, problem=problem, here=target.gpu)
     if problem.op == "backward" and isinstance(forced, Variant):
         stages = tuple(name for name, _ in forced.stages)
         if stages != plan_named(forced.plan).stages(problem):
@@ -168,11 +178,31 @@ def _launcher_of(problem: Problem, variant: Variant, device: torch.device) -> La
     return launcher
 
 
+def keep_bound() -> None:
+    """Keep the choices that would be made again, and forget the others."""
+    BOUND.clear()  # bound again from the launchers, without compiling
+    for key in list(_LAUNCHERS):
+        bucket, where, last = key
+        if not isinstance(last, Mode):
+            continue
+        try:
+            same = _choice(bucket, where, last).variant == _LAUNCHERS[key].variant
+        except UnsupportedProblem:
+            same = False
+        if not same:
+            del _LAUNCHERS[key]
+
+
 def refresh() -> None:
     """Forget every choice, and read the results databases again at the next call.
 
     Call it after ``gdn tune`` has stored new winners. Compiled kernels stay in Triton's cache.
+
+    Raises:
+        InvalidInput: choices are frozen.
     """
+    if pinned() is not None:
+        raise InvalidInput("choices are frozen; call gdn_ops.unfreeze() before refresh().")
     BOUND.clear()
     _LAUNCHERS.clear()
     stored_winners.cache_clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
@@ -209,9 +211,26 @@ def choose_forced(
     return Choice(problem, target, variant, "forced", None, ())
 
 
+_GIVEN: list[WinnerTable] = []
+
+
+@contextmanager
+def choosing_from(table: WinnerTable) -> Iterator[None]:
+    """Context manager: choose from these winners instead of those of the databases."""
+    _GIVEN.append(table)
+    stored_winners.cache_clear()
+    try:
+        yield
+    finally:
+        _GIVEN.pop()
+        stored_winners.cache_clear()
+
+
 @cache
 def stored_winners() -> WinnerTable:
     """Return the winners of all databases; read once per process, and again after ``refresh``."""
+    if _GIVEN:
+        return _GIVEN[-1]
     table = load_winners()
     for fault in table.faults:
         warnings.warn(f"{fault} This database is ignored.", RuntimeWarning, stacklevel=2)

@@ -17,13 +17,14 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Faults, no_faults
+from gdn_ops.dispatch.pinned import pinned
 from gdn_ops.dispatch.winners import Winner
-from gdn_ops.errors import GdnError, TemplateError
+from gdn_ops.errors import GdnError, LaunchError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy
-from gdn_ops.verify.first_use import Subject, known, verified, verify
+from gdn_ops.verify.first_use import Subject, key_on, known, verified, verify
 from gdn_ops.verify.other_states import with_other_states
-from gdn_ops.verify.verification import STORED, Place, Verification
+from gdn_ops.verify.verification import STORED, Key, Place, Verification
 
 VERIFYING = "verifying a variant before its first use"
 
@@ -73,8 +74,12 @@ def faults_on(target: Target) -> Faults:
     def faults(problem: Problem, variant: Variant) -> list[str]:
         if not _is_compiled(variant, target):
             return []
+        subject, frozen = Subject(problem, variant), pinned()
         try:
-            found = known(Subject(problem, variant), target)
+            if frozen is not None:
+                found = frozen.failed.get(key_on(subject, target))
+            else:
+                found = known(subject, target)
         except TemplateError as error:
             return [str(error)]
         return [] if found is None or found.ok else [_failure(found)]
@@ -91,7 +96,8 @@ def sound_choices(choose_all: Callable[[], Sequence[Choice]], device: torch.devi
         choose_all: makes the choices; it passes over what has ``faults_on`` the target.
 
     Raises:
-        LaunchError: a CUDA graph is being captured, and a variant is not verified yet.
+        LaunchError: a CUDA graph is being captured, and a variant is not verified yet; or choices
+            are frozen, and a variant failed.
         UnsupportedProblem: no variant is left.
     """
     while True:
@@ -103,21 +109,33 @@ def sound_choices(choose_all: Callable[[], Sequence[Choice]], device: torch.devi
         subjects = list(dict.fromkeys(_subject(choice) for choice in open_))
         for found in verify(subjects, open_[0].target, device):
             if not found.ok:
-                _warn(found, device)
+                _pass_over(found, device)
 
 
 def is_sound(choice: Choice, device: torch.device) -> bool:
-    """Return whether a variant is right here; it is verified if that is not known."""
+    """Return whether a variant is right here; it is verified if that is not known.
+
+    Raises:
+        LaunchError: as ``sound_choices`` raises it.
+    """
     if standing(choice).sound:
         return True
-    subject = _subject(choice)
-    if known(subject, choice.target) is not None:
+    subject, frozen = _subject(choice), pinned()
+    if frozen is not None:
+        if key_on(subject, choice.target) in frozen.failed:
+            return False
+    elif known(subject, choice.target) is not None:
         return False
     refuse_capture(device, VERIFYING)
     (found,) = verify([subject], choice.target, device)
     if not found.ok:
-        _warn(found, device)
+        _pass_over(found, device)
     return found.ok
+
+
+def failed_checks() -> dict[Key, Verification]:
+    """Return the checks that have failed on this machine, by their keys."""
+    return verified().failed()
 
 
 def failures() -> int:
@@ -163,6 +181,18 @@ def _failure(found: Verification) -> str:
     verb = "failed" if found.status in STORED else "was not possible"
     when = _moment(found.created)
     return f"its check {verb} {when} on {found.place}: {found.status}: {found.message}"
+
+
+def _pass_over(found: Verification, device: torch.device) -> None:
+    """Warn of a variant that failed; raise LaunchError if choices are frozen."""
+    if pinned() is None:
+        _warn(found, device)
+        return
+    raise LaunchError(
+        f"variant {found.variant} ({found.text}) of {found.problem} cannot run on {device}: "
+        f"{_failure(found).rstrip('.')}. Choices are frozen, and other processes may use it: call "
+        "gdn_ops.unfreeze() in all of them, run `gdn verify` on every machine, and freeze again."
+    )
 
 
 def _warn(found: Verification, device: torch.device) -> None:

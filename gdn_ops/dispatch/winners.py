@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
@@ -22,7 +21,9 @@ from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
+from gdn_ops.results_path import RESULTS_VARIABLE
 from gdn_ops.results_path import databases as database_paths
+from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
 
@@ -32,6 +33,8 @@ COLUMNS = (
 )  # fmt: skip
 LATER = {"sources": 2, "driver": 4, "ptxas": 4}
 """Columns that older views do not have, and the first schema version whose view has them."""
+
+Row = sqlite3.Row | Mapping[str, Any]
 
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
@@ -61,7 +64,7 @@ class Winner:
         device, driver, torch, triton, ptxas: the device and the versions it was measured with;
             None if unknown or if the device has none.
         created: when, ISO 8601, UTC.
-        database: the file it was read from.
+        database: where it was read from.
     """
 
     problem_id: str
@@ -81,7 +84,7 @@ class Winner:
     triton: str | None
     sources: Mapping[str, Any] | None
     created: str
-    database: Path
+    database: Location
     driver: str | None = None
     ptxas: str | None = None
 
@@ -121,7 +124,7 @@ def is_doubtful(low: float, high: float) -> bool:
 class SkippedRow:
     """A row of the view that cannot be used, with the reason."""
 
-    database: Path
+    database: Location
     problem_id: str
     reason: str
 
@@ -147,27 +150,38 @@ class WinnerTable:
 
         The order is: the same bucket on this target, the nearest buckets on it, measured winners of
         other targets of the same architecture, then of kindred architectures, predictions. In a
-        tie the database read first wins.
+        tie the database read first wins, and within it the first by name of problem and target.
 
         Returns:
             Pairs of a winner and how it fits, one of ``HOW``.
         """
         fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target))]
-        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
+        order = list(dict.fromkeys(w.database for w in self.winners))
+
+        def rank(pair: tuple[tuple[int, bool, float, bool], Winner]) -> tuple[object, ...]:
+            # not by the order of rows, which differs between copies of a database
+            fit, w = pair
+            return fit, order.index(w.database), w.problem_id, w.target
+
+        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=rank)]
 
 
-def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
+def load_winners(
+    databases: Iterable[Location] | None = None,
+    read: Callable[[Location], WinnerTable] | None = None,
+) -> WinnerTable:
     """Read the databases (by default the user's, then the shipped one), and keep the errors.
 
     Args:
         databases: the files to read.
+        read: how one is read; the tuner also reads servers. Default: ``read_winners``.
     """
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
-    for path in database_paths() if databases is None else databases:
+    for database in database_paths() if databases is None else databases:
         try:
-            table = read_winners(path)
+            table = (read or read_winners)(database)
         except ResultsError as fault:
             faults.append(fault)
         else:
@@ -176,12 +190,19 @@ def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(path: Path) -> WinnerTable:
+def read_winners(database: Location) -> WinnerTable:
     """Read the winners of one database; it has none if it is empty or does not exist.
 
     Raises:
-        ResultsError: the file is not a results database, corrupt, or of a newer version.
+        ResultsError: the file is not a results database, corrupt, or of a newer version; or the
+            database is on a server, which a call does not wait for.
     """
+    if isinstance(database, ResultsUrl):
+        raise ResultsError(
+            f"{database} is on a server, and calls read local files only: run `gdn pull {database} "
+            f"-o FILE` and set {RESULTS_VARIABLE} to that file."
+        )
+    path = database
     if not exists(path):
         return WinnerTable(())
     winners: list[Winner] = []
@@ -196,7 +217,7 @@ def read_winners(path: Path) -> WinnerTable:
         rows.row_factory = sqlite3.Row
         for row in rows:
             try:
-                winners.append(_winner(row, path))
+                winners.append(winner_of(row, path))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
     return WinnerTable(tuple(winners), tuple(skipped))
@@ -228,7 +249,12 @@ def _fit(
     return HOW.index(how), not same_target, apart, winner.target != target.name
 
 
-def _winner(row: sqlite3.Row, path: Path) -> Winner:
+def winner_of(row: Row, database: Location) -> Winner:
+    """The winner of a row of the view ``winners``; JSON columns are text.
+
+    Raises:
+        ValueError, RecursionError: the row is malformed.
+    """
     facts, variant = _object(row, "facts"), _object(row, "variant")
     for key in SIZE_FACTS:
         if type(facts.get(key)) is not int or facts[key] < 1:
@@ -247,7 +273,7 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
         provenance=row["provenance"],
         trial_id=row["trial_id"],
         sources=None if row["sources"] is None else _object(row, "sources"),
-        database=path,
+        database=database,
         device=_text_or_none(row, "device"),
         torch=_text_or_none(row, "torch"),
         triton=_text_or_none(row, "triton"),
@@ -288,7 +314,7 @@ def _sources_today(winner: Winner) -> dict[str, str] | None:
         return None
 
 
-def _object(row: sqlite3.Row, key: str) -> dict[str, Any]:
+def _object(row: Row, key: str) -> dict[str, Any]:
     text = _text(row, key)
     try:
         value = json.loads(text)
@@ -299,18 +325,18 @@ def _object(row: sqlite3.Row, key: str) -> dict[str, Any]:
     return value
 
 
-def _text(row: sqlite3.Row, key: str) -> str:
+def _text(row: Row, key: str) -> str:
     value = row[key]
     if not isinstance(value, str):
         raise ValueError(f"{key} is {value!r:.60}, not a string")
     return value
 
 
-def _text_or_none(row: sqlite3.Row, key: str) -> str | None:
+def _text_or_none(row: Row, key: str) -> str | None:
     return None if row[key] is None else _text(row, key)
 
 
-def _seconds(row: sqlite3.Row, key: str) -> float:
+def _seconds(row: Row, key: str) -> float:
     value = row[key]
     if not isinstance(value, int | float) or not isfinite(value) or value <= 0:
         raise ValueError(f"{key} is {value!r:.60}, not a number of seconds > 0")

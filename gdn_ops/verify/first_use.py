@@ -15,7 +15,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.results_path import verification_policy, verified_file
 from gdn_ops.verify.seen_device import seen_device
-from gdn_ops.verify.verification import Place, Verification, code_of, key_of, now
+from gdn_ops.verify.verification import Key, Place, Verification, code_of, key_of, now
 from gdn_ops.verify.verified_file import VerifiedFile
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ def verified() -> VerifiedFile:
 
 def known(subject: Subject, target: Target) -> Verification | None:
     """Return what is known of a variant on a GPU of this machine; None if nothing is."""
-    return verified().known(_key(subject, Place.of(target)))
+    return verified().known(key_on(subject, target))
+
+
+def key_on(subject: Subject, target: Target) -> Key:
+    """Return the key of the check of a variant on a GPU of this machine."""
+    return _key(subject, Place.of(target))
 
 
 def verify(subjects: Sequence[Subject], target: Target, device: torch.device) -> list[Verification]:
@@ -75,7 +80,7 @@ def verify(subjects: Sequence[Subject], target: Target, device: torch.device) ->
     return [found[key] for key in keys]
 
 
-def _key(subject: Subject, place: Place) -> tuple[str, ...]:
+def _key(subject: Subject, place: Place) -> Key:
     code = code_of(subject.problem, subject.variant)
     return key_of(place, subject.problem.sizeless_id(), subject.variant.id, code)
 

@@ -46,6 +46,14 @@ class VerifiedFile:
         self._refresh()
         return self._read.get(key)
 
+    def failed(self) -> dict[Key, Verification]:
+        """Return every check that has failed, by its key."""
+        found = dict(self._own)
+        if self._shared:
+            self._refresh()
+            found = self._read | found
+        return {key: each for key, each in found.items() if not each.ok}
+
     def counts(self) -> tuple[int, int]:
         """Return how many variants the file says are right, and how many are not."""
         self._refresh()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gdn_ops.codegen.interpreting import interpreting
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.device import target_of
+from gdn_ops.errors import LaunchError
 from tests.close import assert_close
 from tests.gdn_ops.ops.calls import call, expected
 from tests.gpu import planting
@@ -45,29 +47,56 @@ def arguments() -> dict[str, Any]:
     return {n: x.cuda() if isinstance(x, torch.Tensor) else x for n, x in given.items()}
 
 
-def test_a_first_call_is_right_although_the_stored_winner_is_wrong_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = target_of(torch.device("cuda", torch.cuda.current_device()))
-    bench = Bench(tmp_path / "results.db")
-    winner = Variant.of("recurrent", PROBLEM, stages={"recurrent": {"BV": planting.BV}})
-    bench.win(PROBLEM, variant=winner, target=target.name, arch=target.arch)
-    paths = [str(Path(__file__).parent / "planted"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    for name, value in (
-        ("PYTHONPATH", os.pathsep.join(filter(None, paths))),
-        ("GDN_RESULTS_DB", str(bench.close())),
-        ("GDN_CACHE_DIR", str(tmp_path / "cache")),
-        ("GDN_VERIFY", "first"),
-    ):
-        monkeypatch.setenv(name, value)
+class Planted:
+    """A machine whose stored winner is wrong on its GPU; ``variant`` is that winner."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.target = target_of(torch.device("cuda", torch.cuda.current_device()))
+        bench = Bench(folder / "results.db")
+        self.variant = Variant.of("recurrent", PROBLEM, stages={"recurrent": {"BV": planting.BV}})
+        bench.win(PROBLEM, variant=self.variant, target=self.target.name, arch=self.target.arch)
+        self.paths = [
+            str(Path(__file__).parent / "planted"), str(ROOT), os.environ.get("PYTHONPATH", ""),
+        ]  # fmt: skip
+        for name, value in (
+            ("PYTHONPATH", os.pathsep.join(filter(None, self.paths))),
+            ("GDN_RESULTS_DB", str(bench.close())),
+            ("GDN_CACHE_DIR", str(folder / "cache")),
+            ("GDN_VERIFY", "first"),
+        ):
+            patch.setenv(name, value)
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planted]:
+    made = Planted(tmp_path, monkeypatch)
     gdn_ops.refresh()
-    try:
-        assert "not yet on" in str(gdn_ops.explain(PROBLEM))
-        with torch.no_grad(), pytest.warns(RuntimeWarning) as caught:
-            o, ht = gdn_ops.fused_recurrent_gated_delta_rule(**arguments())
-        explanation = gdn_ops.explain(PROBLEM)
-    finally:
-        gdn_ops.refresh()
+    yield made
+    gdn_ops.unfreeze()
+    gdn_ops.refresh()
+
+
+def test_a_frozen_first_call_raises_where_the_stored_winner_is_wrong(planted: Planted) -> None:
+    frozen = gdn_ops.freeze()
+    for _ in range(2):
+        with torch.no_grad(), pytest.raises(LaunchError, match=f"variant {planted.variant.id}"):
+            gdn_ops.fused_recurrent_gated_delta_rule(**arguments())
+    gdn_ops.unfreeze()
+    again = gdn_ops.freeze()
+    assert again.differences(frozen) == ["failed checks"]
+    with torch.no_grad():
+        o, _ = gdn_ops.fused_recurrent_gated_delta_rule(**arguments())
+    assert_close("o", expected(call(T=1, H=1, HV=2, K=16, V=16))[0], o.cpu(), 1e-5)
+
+
+def test_a_first_call_is_right_although_the_stored_winner_is_wrong_here(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, winner = planted.target, planted.variant
+    assert "not yet on" in str(gdn_ops.explain(PROBLEM))
+    with torch.no_grad(), pytest.warns(RuntimeWarning) as caught:
+        o, ht = gdn_ops.fused_recurrent_gated_delta_rule(**arguments())
+    explanation = gdn_ops.explain(PROBLEM)
 
     (warned,) = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert f"variant {winner.id}" in warned and "passed over" in warned
@@ -81,7 +110,7 @@ def test_a_first_call_is_right_although_the_stored_winner_is_wrong_here(
     assert f"at its first use on {target.name} ({target.arch})" in said
     assert f"exact winner {winner.id}" in said and "its check failed 20" in said
 
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths[2:]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(planted.paths[2:]))
     later = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", LATER],
         cwd=ROOT, capture_output=True, text=True, check=False,

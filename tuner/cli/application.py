@@ -12,8 +12,8 @@ import typer
 from gdn_ops._version import __version__
 
 COMMANDS = (
-    "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "replay",
-    "check", "export", "doctor",
+    "tune", "show", "merge", "pull", "explain", "verify", "render", "compile", "predict", "bench",
+    "replay", "check", "export", "doctor",
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import above_zero
 from gdn_ops.tuner.cli.shared_options import with_options
@@ -41,8 +41,11 @@ def bench(
         ),
     ] = False,
     db: Annotated[
-        Path | None,
-        typer.Option(help="With --cost-model: read only this results database."),
+        str | None,
+        typer.Option(
+            metavar=METAVAR,
+            help=f"With --cost-model: read only this results database. {SERVER}",
+        ),
     ] = None,
     *,
     model: ModelOptions,
@@ -130,18 +133,18 @@ def bench(
     return 1 if failed else 0
 
 
-def _judge(db: Path | None, *, threads: int | None) -> int:
+def _judge(db: str | None, *, threads: int | None) -> int:
     """Compare predicted with measured times of every problem with stored trials."""
     import torch
 
-    from gdn_ops.results_path import databases, expanded
+    from gdn_ops.results_path import databases
     from gdn_ops.tuner.cores import thread_count
     from gdn_ops.tuner.cost.stored_judgements import stored_judgements
     from gdn_ops.tuner.report import console
 
     torch.set_num_threads(thread_count(threads))
-    paths = databases() if db is None else [expanded(db, "--db")]
-    found = stored_judgements(paths, warn=console.say)
+    given = database_given(db)
+    found = stored_judgements(databases() if given is None else [given], warn=console.say)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",

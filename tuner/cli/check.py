@@ -83,10 +83,11 @@ def check(
         typer.Option(help="Measured: auto (the first GPU, else the CPU), cpu or cuda:0."),
     ] = "auto",
     db: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
+            metavar="FILE",
             help="Measured: results database of both sides; a relative path is looked up in the "
-            "folder of each side."
+            "folder of each side.",
         ),
     ] = None,
     threads: Annotated[
@@ -243,13 +244,13 @@ def _measured(
     base: str | None,
     head: str | None,
     device: str,
-    db: Path | None,
+    db: str | None,
     threads: int | None,
     seconds: float,
     everything: bool,
     save: Path | None,
 ) -> tuple[Outcome, Run | None]:
-    from gdn_ops.results_path import expanded
+    from gdn_ops.results_path import local_path
     from gdn_ops.tuner.check.measured import check_measured
     from gdn_ops.tuner.check.measured_check import Request
     from gdn_ops.tuner.cores import thread_count
@@ -262,7 +263,7 @@ def _measured(
         head=head,
         problems=problems,
         device=device,
-        database=None if db is None else expanded(db, "--db"),
+        database=None if db is None else local_path(db, "--db"),
         threads=None if threads is None else thread_count(threads),
         seconds=above_zero("--seconds", seconds),
         limits=lambda target, name: settings.limits(name, target),

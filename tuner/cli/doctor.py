@@ -82,10 +82,9 @@ def _targets() -> Iterator[tuple[str, str, str]]:
 
 def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.codegen.errors import ResultsError
-    from gdn_ops.dispatch.results_file import exists
-    from gdn_ops.dispatch.winners import read_winners
     from gdn_ops.results_path import cache_folder, shipped_database, user_database, verified_file
     from gdn_ops.tuner.report.counted import counted
+    from gdn_ops.tuner.store.winner_tables import exists, read_winners
     from gdn_ops.verify.verified_file import VerifiedFile
 
     for name, path in (("your results", user_database()), ("shipped results", shipped_database())):

@@ -8,12 +8,14 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.cli.exit_codes import FAILURE
+from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
     from gdn_ops.dispatch.model_explanation import ModelExplanation
+    from gdn_ops.dispatch.winners import WinnerTable
 
 
 @with_options(model=ModelOptions, given=ProblemOptions)
@@ -28,6 +30,14 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Explain for this target instead of this machine.")
     ] = None,
+    db: Annotated[
+        str | None,
+        typer.Option(
+            metavar=METAVAR,
+            help="Explain what calls would run on with this database instead of your own. "
+            f"{SERVER}",
+        ),
+    ] = None,
     *,
     model: ModelOptions,
     given: ProblemOptions,
@@ -37,6 +47,9 @@ def explain(
     Prints the chosen variant, the stored result that decided, and why other plans are not used.
     With --backward it also prints, for each setting of gdn_ops.saving_for_backward, how much memory
     it keeps from the forward and how many bytes the backward then reads and writes.
+
+    With --db or GDN_RESULTS_DB it reads a server, which calls do not: they run on its winners once
+    `gdn pull` has brought them here.
 
     For a workload or a model it prints a table with a row for each problem. Column `found` says how
     the variant was found; a stored time is that of the stored problem that fits best.
@@ -58,16 +71,42 @@ def explain(
 
         gdn explain --model Qwen3.5-9B/config.json --target h200
     """
+    from gdn_ops.dispatch.choice import choosing_from
     from gdn_ops.dispatch.explanation import explain as explain_problem
     from gdn_ops.tuner.report import console
 
-    explained = explained_model(model, workload, given, target)
-    if explained is not None:
-        show(explained)
-        return 0
-    explanation = explain_problem(given.problem(), target=target)
-    console.say(str(explanation))
-    return 0 if explanation.found is not None else FAILURE
+    with choosing_from(winners_of(db)):
+        explained = explained_model(model, workload, given, target)
+        if explained is not None:
+            show(explained)
+            return 0
+        explanation = explain_problem(given.problem(), target=target)
+        console.say(str(explanation))
+        return 0 if explanation.found is not None else FAILURE
+
+
+def winners_of(db: str | None) -> WinnerTable:
+    """The winners of a database and the shipped one; by default those of all databases.
+
+    Raises:
+        ResultsError: the database that is given cannot be read, or one on a server.
+    """
+    from gdn_ops.results_path import databases, shipped_database
+    from gdn_ops.results_url import ResultsUrl
+    from gdn_ops.tuner.cli.show import raise_missing
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.store.winner_tables import exists, load_winners
+
+    given = database_given(db)
+    if given is not None and not exists(given):
+        raise_missing(given)
+    paths = databases() if given is None else (given, shipped_database())
+    table = load_winners(dict.fromkeys(paths))
+    if table.faults and (given is not None or isinstance(paths[0], ResultsUrl)):
+        raise table.faults[0]
+    for fault in table.faults:
+        console.fail(f"{fault} This database is ignored.")
+    return table
 
 
 def explained_model(

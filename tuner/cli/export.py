@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
@@ -53,8 +54,11 @@ def export(
         ),
     ] = None,
     db: Annotated[
-        Path | None,
-        typer.Option(help="Only this database; by default your own and the shipped one."),
+        str | None,
+        typer.Option(
+            metavar=METAVAR,
+            help=f"Only this database; by default your own and the shipped one. {SERVER}",
+        ),
     ] = None,
     *,
     model: ModelOptions,
@@ -108,9 +112,8 @@ def _export(
     model: ModelOptions,
     out: Path | None,
     targets: list[str],
-    db: Path | None,
+    db: str | None,
 ) -> int:
-    from gdn_ops.dispatch.results_file import exists
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.cli.show import raise_missing
     from gdn_ops.tuner.export.description import LeftOut
@@ -119,6 +122,7 @@ def _export(
     from gdn_ops.tuner.export.selection import described
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets
+    from gdn_ops.tuner.store.winner_tables import exists
 
     if format_name not in FORMATS:
         raise UnknownName.of("format", format_name, {*FORMATS, VERIFY})
@@ -130,14 +134,13 @@ def _export(
         raise InvalidInput(f"gdn export {format_name} needs a folder to write to; give -o FOLDER.")
     out = expanded(out, "-o")
     require_empty(out)
-    if db is not None:
-        db = expanded(db, "--db")
-        if not exists(db):
-            raise_missing(db)
+    given = database_given(db)
+    if given is not None and not exists(given):
+        raise_missing(given)
     workload = which[0] if which else None
     chosen = model.workload(workload)
     descriptions = described(
-        None if db is None else [db],
+        None if given is None else [given],
         targets=targets,
         problems=None if chosen is None else buckets(chosen.problems),
         asked=shlex.quote(workload) if workload is not None else model.typed(),

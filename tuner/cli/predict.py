@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
+    from gdn_ops.results_url import Location
     from gdn_ops.tuner.cost.prediction import Prediction
 
 
@@ -41,10 +42,8 @@ def predict(
         typer.Option("--store", help="Store the predictions as winners until one is measured."),
     ] = False,
     db: Annotated[
-        Path | None,
-        typer.Option(
-            help="Results database. Default: $GDN_RESULTS_DB, or a file in your data folder."
-        ),
+        str | None,
+        typer.Option(metavar=METAVAR, help=f"Results database. Default: {DEFAULT}. {SERVER}"),
     ] = None,
     *,
     model: ModelOptions,
@@ -64,7 +63,6 @@ def predict(
         gdn predict --model Qwen3.5-9B/config.json --target h200 --store
     """
     from gdn_ops.codegen.targets import target_named
-    from gdn_ops.results_path import expanded, user_database
     from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner.cores import cores
     from gdn_ops.tuner.cost.model import CostModel
@@ -109,24 +107,25 @@ def predict(
             f"plan {plan} is not predicted for {count} of {len(problems)} problems: {reason}"
         )
     if store:
-        path = (expanded(db, "--db") if db else user_database()).absolute()
-        kept = _store(best, row.name, row.arch, path)
+        database = database_to_write(db)
+        kept = _store(best, row.name, row.arch, database)
         console.say(
-            f"Stored {kept} of {len(best)} predictions in {path}; no measured winner is replaced."
+            f"Stored {kept} of {len(best)} predictions in {database}; no measured winner is "
+            "replaced."
         )
     else:
         console.say("Nothing is stored; --store stores these as predicted winners.")
     return 0
 
 
-def _store(best: list[Prediction], target: str, arch: str, path: Path) -> int:
+def _store(best: list[Prediction], target: str, arch: str, location: Location) -> int:
     """Store the predictions for problems without a measured winner; returns how many."""
     from gdn_ops.tuner.store.db import open_database
     from gdn_ops.tuner.store.records import NewWinner
     from gdn_ops.tuner.store.store import Store
 
     kept = 0
-    with open_database(path, create=True) as database:
+    with open_database(location, create=True) as database:
         known = Store(database)
         for prediction in best:
             problem = prediction.problem

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
+
+if TYPE_CHECKING:
+    from gdn_ops.results_url import Location
 
 
 def show(
     target: Annotated[str | None, typer.Option(help="Only this target, e.g. h200.")] = None,
     db: Annotated[
-        Path | None,
-        typer.Option(help="Only this database; by default your own and the shipped one."),
+        str | None,
+        typer.Option(
+            metavar=METAVAR,
+            help=f"Only this database; by default your own and the shipped one. {SERVER}",
+        ),
     ] = None,
     stale: Annotated[
         bool, typer.Option("--stale", help="Only the stale winners, each with what has changed.")
@@ -39,16 +45,15 @@ def show(
 
         gdn show --stale
     """
-    from gdn_ops.dispatch.results_file import exists
-    from gdn_ops.dispatch.winners import load_winners, read_winners
-    from gdn_ops.results_path import databases, expanded
+    from gdn_ops.results_path import databases
     from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.store.winner_tables import exists, load_winners, read_winners
 
-    if db is not None:
-        db = expanded(db, "--db")
-        if not exists(db):
-            raise_missing(db)
-        table = read_winners(db)
+    given = database_given(db)
+    if given is not None:
+        if not exists(given):
+            raise_missing(given)
+        table = read_winners(given)
     else:
         table = load_winners()
     winners = [w for w in table.winners if target in (None, w.target)]
@@ -57,7 +62,7 @@ def show(
     if target is not None and not winners:
         _check_target(target, {w.target for w in table.winners})
     if not winners:
-        where = ", ".join(str(path) for path in ([db] if db else databases()))
+        where = ", ".join(str(path) for path in ([given] if given else databases()))
         on = f" for target {target}" if target else ""
         console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
         return 1 if table.faults else 0
@@ -119,7 +124,7 @@ def _check_target(name: str, stored: set[str]) -> None:
         raise UnknownName.of("target", name, {*TARGETS, *stored, *here})
 
 
-def raise_missing(path: Path) -> None:
+def raise_missing(path: Location) -> None:
     """Raise ResultsError for a database that was named and does not exist."""
     from gdn_ops.codegen.errors import ResultsError
 

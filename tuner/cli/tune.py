@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
+from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
@@ -44,8 +44,8 @@ WorkloadName = Annotated[
     ),
 ]
 Db = Annotated[
-    Path | None,
-    typer.Option(help="Results database. Default: $GDN_RESULTS_DB, or a file in your data folder."),
+    str | None,
+    typer.Option(metavar=METAVAR, help=f"Results database. Default: {DEFAULT}. {SERVER}"),
 ]
 Minutes = Annotated[
     float | None,
@@ -152,13 +152,12 @@ def _run(
     options: Options,
     *,
     device: str,
-    db: Path | None,
+    db: str | None,
     minutes: float | None,
     threads: int | None,
     stale: bool,
 ) -> int:
     """Tune, print the results and return the exit code."""
-    from gdn_ops.results_path import expanded, user_database
     from gdn_ops.tuner import session
     from gdn_ops.tuner.cli.tuning_result import print_result
     from gdn_ops.tuner.report import console
@@ -166,7 +165,7 @@ def _run(
     request = session.Request(
         workload=chosen.name,
         problems=buckets(chosen.problems),
-        database=(expanded(db, "--db") if db else user_database()).absolute(),
+        database=database_to_write(db),
         device=device,
         minutes=minutes,
         threads=threads,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.counted import counted
 
 
-def print_result(result: Result, database: Path) -> None:
+def print_result(result: Result, database: Location) -> None:
     """Print the winners as a table, the failures and what to do next."""
 
     rows = []
@@ -39,6 +38,8 @@ def print_result(result: Result, database: Path) -> None:
         console.say("Interrupted; the same command continues from here.")
     elif not result.problems:
         console.say("No winner of this device is stale; nothing was measured.")
+    elif rows and isinstance(database, ResultsUrl):
+        console.say(f"Next: `gdn pull {database}` on each machine brings the winners there.")
     elif rows:
         console.say(
             "Next: `gdn show` lists the winners, `gdn explain` says which one a problem runs on."

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS
-from gdn_ops.dispatch.results_file import exists
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.cost.judgement import Judgement, judge
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.store.store import Store
+from gdn_ops.tuner.store.winner_tables import exists
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 
-def stored_judgements(paths: Iterable[Path], *, warn: Callable[[str], None]) -> list[Judgement]:
+def stored_judgements(
+    databases: Iterable[Location], *, warn: Callable[[str], None]
+) -> list[Judgement]:
     """Judge the model on every target that has ok trials.
 
     Trials on a CPU are predicted with the rates of this machine. On another CPU the predicted times
     are then wrong, but their order is less so.
 
     Args:
-        paths: databases; one that does not exist is skipped.
+        databases: where they are; a file that does not exist is skipped.
         warn: is called with a sentence for rows that are left out.
     """
     trials: dict[str, list[Trial]] = defaultdict(list)
     problems: dict[str, dict[str, object]] = {}
-    for path in paths:
-        if not exists(path):
+    for location in databases:
+        if not exists(location):
             continue
-        with open_database(path, create=False, writable=False) as database:
+        with open_database(location, create=False, writable=False) as database:
             store = Store(database, warn=warn)
             problems |= {name: dict(facts) for name, facts in store.problems().items()}
             for trial in store.trials(status="ok"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import Winner
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.records import Trial
 
@@ -118,7 +118,7 @@ class Description:
     winners: tuple[ExportedWinner, ...]
     denied: tuple[Denied, ...] = ()
     left_out: tuple[str, ...] = ()
-    databases: tuple[Path, ...] = ()
+    databases: tuple[Location, ...] = ()
     wanted: frozenset[str] | None = None
 
     @property

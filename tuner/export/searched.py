@@ -6,7 +6,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.axis import Axis, Config, Value
@@ -17,6 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.export.description import Description, LeftOut
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.report.counted import counted
@@ -88,15 +88,15 @@ def searched(description: Description) -> list[SearchedSpace]:
     found: dict[tuple[str, _Key, Environment], dict[object, tuple[Pairs, FoundTrial]]]
     found = defaultdict(dict)
     problems: dict[str, Problem] = {}
-    for path in description.databases:
-        with open_database(path, create=False, writable=False) as database:
+    for location in description.databases:
+        with open_database(location, create=False, writable=False) as database:
             store = Store(database, warn=lambda text: warnings.warn(text, LeftOut, stacklevel=2))
-            for problem in _problems(store, description, path):
+            for problem in _problems(store, description, location):
                 problems[problem.id()] = problem
                 for key, environment, pairs, trial in _trials(store, description.target, problem):
                     same = (pairs, trial.created, trial.outcome.status, trial.outcome.samples)
                     trials = found[problem.id(), key, environment]
-                    trials.setdefault(same, (pairs, FoundTrial(trial, path.name)))
+                    trials.setdefault(same, (pairs, FoundTrial(trial, location.name)))
     spaces = [
         _space(problems[problem_id], description.target, key, environment, tuple(tried.values()))
         for (problem_id, key, environment), tried in found.items()
@@ -104,7 +104,7 @@ def searched(description: Description) -> list[SearchedSpace]:
     return sorted(spaces, key=_order)
 
 
-def _problems(store: Store, description: Description, path: Path) -> Iterator[Problem]:
+def _problems(store: Store, description: Description, location: Location) -> Iterator[Problem]:
     """The wanted problems of a database, ordered by id."""
     for problem_id, facts in sorted(store.problems().items()):
         if description.wanted is not None and problem_id not in description.wanted:
@@ -115,7 +115,7 @@ def _problems(store: Store, description: Description, path: Path) -> Iterator[Pr
                 raise InvalidInput(f"its facts are those of {problem.id():.200}")
             problem.bucket()
         except (GdnError, KeyError, TypeError, ValueError, AttributeError) as error:
-            text = f"problem {problem_id:.200} of {path.name} is left out: {error!s:.300}"
+            text = f"problem {problem_id:.200} of {location.name} is left out: {error!s:.300}"
             warnings.warn(text, LeftOut, stacklevel=2)
         else:
             yield problem

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
 
 from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, UnknownName
 from gdn_ops.codegen.problem import Problem
@@ -15,25 +14,24 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.results_file import exists
-from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
+from gdn_ops.dispatch.winners import Winner, WinnerTable
 from gdn_ops.results_path import databases as database_paths
+from gdn_ops.results_url import Location
 from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.export.description import Denied, Description, ExportedWinner
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.store.db import open_database
-from gdn_ops.tuner.store.models import TrialRow, utc_now
+from gdn_ops.tuner.store.models import FAILED, TrialRow, utc_now
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.usable import usable
+from gdn_ops.tuner.store.winner_tables import exists, load_winners
 
-FAILED = ("compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout", "crash")
-"""Statuses of trials that put a config on the deny list."""
 LISTED = 3
 """Targets that a message describes, at most."""
 
 
 def described(
-    databases: Iterable[Path] | None = None,
+    databases: Iterable[Location] | None = None,
     *,
     targets: Sequence[str] = (),
     problems: Iterable[Problem] | None = None,
@@ -77,16 +75,16 @@ class _Stores:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._open: dict[Path, Store] = {}
+        self._open: dict[Location, Store] = {}
         self.notes: list[str] = []
         """What reading said of malformed rows, the newest last."""
 
-    def __getitem__(self, path: Path) -> Store:
-        if path not in self._open:
-            database = open_database(path, create=False, writable=False)
+    def __getitem__(self, location: Location) -> Store:
+        if location not in self._open:
+            database = open_database(location, create=False, writable=False)
             opened = self._stack.enter_context(database)
-            self._open[path] = Store(opened, warn=self.notes.append)
-        return self._open[path]
+            self._open[location] = Store(opened, warn=self.notes.append)
+        return self._open[location]
 
 
 def _description(

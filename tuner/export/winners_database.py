@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.merge import merge
@@ -22,7 +23,7 @@ def winners_database(description: Description) -> bytes:
         ResultsError: a winner cannot be copied.
     """
     target = description.winners[0].winner.target
-    found: dict[Path, list[str]] = defaultdict(list)
+    found: dict[Location, list[str]] = defaultdict(list)
     for exported in description.winners:
         found[exported.winner.database].append(exported.winner.problem_id)
     with TemporaryDirectory(prefix="gdn-export-") as name:
@@ -41,7 +42,7 @@ def winners_database(description: Description) -> bytes:
         return final.read_bytes()
 
 
-def _write(source: Path, to: Path, target: str, problems: list[str]) -> None:
+def _write(source: Location, to: Path, target: str, problems: list[str]) -> None:
     with open_database(source, create=False, writable=False) as database:
         written = write_winners(database, to, targets=[target], problems=problems)
     if len(written.winners) != len(problems):

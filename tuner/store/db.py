@@ -1,13 +1,11 @@
-"""Opening a results database: its engine, transactions and schema upgrade."""
+"""Opening a results database, by its path or URL; the files among them, which are SQLite's."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool, create_engine, event
@@ -25,43 +23,35 @@ from gdn_ops.dispatch.results_file import (
     results_error,
     schema_version,
 )
-from gdn_ops.results_path import shipped_database, user_database
+from gdn_ops.results_path import location_of, shipped_database, user_database
+from gdn_ops.results_url import Location, ResultsUrl
+from gdn_ops.tuner.store.database import Database
 from gdn_ops.tuner.store.models import to_json
 
 BUSY_SECONDS = 60.0
 _BEGIN = "gdn_begin"
 
 
-@dataclass(frozen=True)
-class Database:
-    """An open results database, used through ``read`` and ``write``.
+class FileDatabase(Database):
+    """A results database in an SQLite file; see ``Database``."""
 
-    Both turn errors of SQLite into a ResultsError that names the file and the remedy.
-    """
-
-    path: Path
-    engine: Engine
+    location: Path
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one consistent state."""
-        with results_errors(self.path), Session(self.engine) as session:
+        with results_errors(self.location), Session(self.engine) as session:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A transaction: on the disk once the block is left, undone if the block raises.
-
-        It takes the write lock when it starts. A transaction that reads first and writes later
-        fails without waiting if another process has written in between.
-        """
+    def write(self, *, alone: bool = True) -> Iterator[Session]:
+        # SQLite has one writer at a time, and a transaction that reads first and writes later
+        # fails without waiting if another process has written in between
         engine = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
-        with results_errors(self.path), Session(engine) as session, session.begin():
+        with results_errors(self.location), Session(engine) as session, session.begin():
             session.connection()  # otherwise the transaction starts with the first statement
             yield session
 
     def faults(self) -> list[str]:
-        """What the integrity checks of SQLite find; empty if the database is not damaged."""
         with self.read() as session:
             connection = session.connection()
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
@@ -69,41 +59,41 @@ class Database:
         rows = [f"a row of {row[0]} points to no row of {row[2]}" for row in broken]
         return [text for text in found if text != "ok"] + rows
 
-    def close(self) -> None:
-        """Close the file; when the last process closes it, SQLite merges the write-ahead log."""
-        self.engine.dispose()
 
-    def __enter__(self) -> Database:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def open_database(path: Path | str, *, create: bool, writable: bool = True) -> Database:
+def open_database(location: Location | str, *, create: bool, writable: bool = True) -> Database:
     """Open a results database; a writable one is upgraded to the newest schema.
+
+    Args:
+        location: the path of a file, or the URL of a PostgreSQL server.
+        create: make the file and its folders, or the tables on the server, if they do not exist.
+        writable: False opens it read-only and does not upgrade it.
+
+    Raises:
+        ResultsError: it is missing, corrupt, another program's, of a newer version, locked or not
+            writable; or it is the shipped database, opened to be written.
+        InvalidInput: it is a URL that is malformed or of another kind of server.
+    """
+    if isinstance(location, str):
+        location = location_of(location, "the results database")
+    if isinstance(location, ResultsUrl):
+        # loads the server's part only if it is needed
+        from gdn_ops.tuner.store.server import open_server
+
+        return open_server(location, create=create, writable=writable)
+    return _open_file(location, create=create, writable=writable)
+
+
+def _open_file(path: Path, *, create: bool, writable: bool) -> FileDatabase:
+    """Open a file.
 
     WAL mode lets other processes read while the tuner writes. ``synchronous=FULL`` syncs the log at
     each commit, so that even a power cut loses no finished trial. A trial takes a thousand times
     longer than the sync.
-
-    Args:
-        create: create the file and its folders if they do not exist.
-        writable: False opens the file read-only and does not upgrade it.
-
-    Raises:
-        ResultsError: the file is missing, corrupt, another program's, of a newer version, locked or
-            not writable; or it is the shipped database, opened to be written.
     """
-    path = Path(path).expanduser().absolute()
+    path = path.expanduser().absolute()
     if not writable:
         _require_current(path)
-        return Database(path, _engine(path, _connector(path, writes=False), QueuePool))
+        return FileDatabase(path, _engine(path, _connector(path, writes=False), QueuePool))
     _refuse_shipped(path)
     if not exists(path):
         if not create:
@@ -112,7 +102,7 @@ def open_database(path: Path | str, *, create: bool, writable: bool = True) -> D
     with results_errors(path):
         if _version(path) < SCHEMA_VERSION:
             _upgrade(path)
-        database = Database(path, _engine(path, _connector(path), QueuePool))
+        database = FileDatabase(path, _engine(path, _connector(path), QueuePool))
         try:
             with database.write():
                 pass  # a file that cannot be written is found here, not after the first trial

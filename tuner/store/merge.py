@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import shown
-from gdn_ops.tuner.store.db import Database
-from gdn_ops.tuner.store.merge_source import opened_source
+from gdn_ops.tuner.store.database import Database
+from gdn_ops.tuner.store.merge_source import Source, opened_source
 from gdn_ops.tuner.store.models import EnvironmentRow, ProblemRow, TrialRow, WinnerRow, utc_now
 from gdn_ops.tuner.store.preference import Rival, preferred, why
 from gdn_ops.tuner.store.records import StoredWinner
@@ -38,7 +37,7 @@ class Verdict:
         fresh: whether its kernels still have the source that was measured.
     """
 
-    source: Path
+    source: Source
     target: str
     problem_id: str
     winner: str
@@ -67,12 +66,15 @@ class Merged:
         return sum(verdict.outcome == outcome for verdict in self.verdicts)
 
 
-def merge(database: Database, sources: Sequence[Path]) -> Merged:
+def merge(database: Database, sources: Sequence[Source], *, dry_run: bool = False) -> Merged:
     """Copy every row of other databases that this one lacks; merging them again adds nothing.
 
     Rows are recognized by their ``uid``. ``preferred`` chooses the current winner of a problem on
     a target; every other one is kept as superseded. All happens in one transaction. The sources
     are only read. A row that cannot be used is refused, and the others are copied.
+
+    Args:
+        dry_run: undo the transaction at its end.
 
     Raises:
         InvalidInput: a source is missing, unreadable, damaged, empty or of a newer schema.
@@ -85,13 +87,16 @@ def merge(database: Database, sources: Sequence[Path]) -> Merged:
             for path, source in opened:
                 with source.read() as there:
                     merging.bring(path, there)
-            return merging.end()
+            merged = merging.end()
+            if dry_run:
+                here.rollback()
+            return merged
 
 
 @dataclass
 class _Offer:
     rival: Rival
-    source: Path
+    source: Source
 
 
 class _Merging:
@@ -106,13 +111,13 @@ class _Merging:
             if row.superseded is None
         }
         self._offers: dict[Key, list[_Offer]] = {}
-        self._theirs: dict[tuple[Path, Key], str] = {}
-        self._superseded: list[tuple[Path, Key, str]] = []
+        self._theirs: dict[tuple[Source, Key], str] = {}
+        self._superseded: list[tuple[Source, Key, str]] = []
         self._verdicts: list[Verdict] = []
         self._refused: list[RefusedRow] = []
         self._added: Counter[str] = Counter()
 
-    def bring(self, source: Path, there: Session) -> None:
+    def bring(self, source: Source, there: Session) -> None:
         """Copy the rows of a source; its current winners become offers."""
         copier = RowCopier(there, self._here, source)
         copier.copy()
@@ -229,7 +234,7 @@ class _Merging:
 
     def _dropped(
         self, key: Key, rivals: Sequence[Rival], current: WinnerRow | None
-    ) -> dict[str, Path]:
+    ) -> dict[str, Source]:
         """The winners that a source has superseded, and the source.
 
         A source that has another winner instead counts only if that one can take its place, so
@@ -237,7 +242,7 @@ class _Merging:
         each other.
         """
         uids = {rival.row.uid for rival in rivals} | ({current.uid} if current else set())
-        retired, replaced = dict[str, Path](), dict[str, Path]()
+        retired, replaced = dict[str, Source](), dict[str, Source]()
         for source, of, uid in self._superseded:
             if of != key or uid not in uids:
                 continue
@@ -250,7 +255,7 @@ class _Merging:
             return retired
         return retired | replaced
 
-    def _has_refused(self, source: Path, key: Key) -> bool:
+    def _has_refused(self, source: Source, key: Key) -> bool:
         return any(
             (v.source, v.outcome, (v.problem_id, v.target)) == (source, REFUSED, key)
             for v in self._verdicts
@@ -263,7 +268,7 @@ class _Merging:
 
     def _judge(
         self,
-        source: Path,
+        source: Source,
         row: WinnerRow,
         outcome: str,
         why: str,
@@ -280,7 +285,7 @@ class _Merging:
         )  # fmt: skip
 
 
-def _why_taken(best: Rival, stored: Rival | None, unusable: str, replaced: Path | None) -> str:
+def _why_taken(best: Rival, stored: Rival | None, unusable: str, replaced: Source | None) -> str:
     if replaced is not None:
         return f"{replaced} has superseded the stored one"
     if stored is not None:
@@ -290,7 +295,7 @@ def _why_taken(best: Rival, stored: Rival | None, unusable: str, replaced: Path 
     return "no winner was stored"
 
 
-def _owner(best: Rival, offers: Sequence[_Offer]) -> Path:
+def _owner(best: Rival, offers: Sequence[_Offer]) -> Source:
     return next(offer.source for offer in offers if offer.rival is best)
 
 

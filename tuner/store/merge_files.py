@@ -1,4 +1,4 @@
-"""Merging files: which are read, which one is written, and what is left if it fails."""
+"""Merging databases: which are read, which one is written, and what is left if it fails."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from tempfile import TemporaryDirectory
 from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.dispatch.results_file import exists
 from gdn_ops.results_path import shipped_database, user_database
+from gdn_ops.results_url import Location, ResultsUrl
+from gdn_ops.tuner.store.database import NoResults
 from gdn_ops.tuner.store.db import make_folder_of, open_database, results_errors
 from gdn_ops.tuner.store.merge import Merged, merge
-from gdn_ops.tuner.store.merge_source import copy_of, named
+from gdn_ops.tuner.store.merge_source import Source, copy_of, named
 
 
-def merge_files(sources: Sequence[Path], destination: Path, *, dry_run: bool = False) -> Merged:
-    """Merge results databases into a file, which is made if it does not exist.
+def merge_files(
+    sources: Sequence[Source], destination: Location, *, dry_run: bool = False
+) -> Merged:
+    """Merge results databases into another one, which is made if it does not exist.
 
     Args:
-        dry_run: merge into a private copy, and leave the destination as it is.
+        dry_run: leave the destination as it is: merge into a private copy of a file, or undo the
+            transaction on a server.
 
     Raises:
         InvalidInput: a source cannot be merged, or is the destination.
         ResultsError: the destination cannot be written. In both cases it is as it was.
     """
     sources = _distinct(sources, destination)
+    if isinstance(destination, ResultsUrl):
+        return _merge_into_server(sources, destination, dry_run=dry_run)
     new = not exists(destination)
     if dry_run:
         with TemporaryDirectory(prefix="gdn-merge-") as folder:
@@ -60,12 +67,26 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _merge(sources: Sequence[Path], destination: Path) -> Merged:
+def _merge_into_server(
+    sources: Sequence[Source], destination: ResultsUrl, *, dry_run: bool
+) -> Merged:
+    if not dry_run:
+        return _merge(sources, destination)
+    try:
+        database = open_database(destination, create=False, writable=False)
+    except NoResults:
+        with TemporaryDirectory(prefix="gdn-merge-") as folder:
+            return _merge(sources, Path(folder) / "new.db")
+    with database:
+        return merge(database, sources, dry_run=True)
+
+
+def _merge(sources: Sequence[Source], destination: Location) -> Merged:
     with open_database(destination, create=True) as database:
         return merge(database, sources)
 
 
-def _merge_new(sources: Sequence[Path], destination: Path) -> Merged:
+def _merge_new(sources: Sequence[Source], destination: Path) -> Merged:
     make_folder_of(destination)
     part = part_of(destination)
     try:
@@ -78,9 +99,9 @@ def _merge_new(sources: Sequence[Path], destination: Path) -> Merged:
     return merged
 
 
-def _distinct(sources: Sequence[Path], destination: Path) -> list[Path]:
+def _distinct(sources: Sequence[Source], destination: Location) -> list[Source]:
     """The sources without repetitions, none of them the destination."""
-    found: dict[Path, Path] = {}
+    found: dict[Source, Source] = {}
     if _same(destination, shipped_database()):
         raise InvalidInput(
             f"{destination} ships with gdn-ops and must not be written; merge into your own "
@@ -92,12 +113,14 @@ def _distinct(sources: Sequence[Path], destination: Path) -> list[Path]:
                 f"{source} is both a source and the destination; leave it out, or name another "
                 "destination with --into."
             )
-        found.setdefault(source.resolve(), source)
+        found.setdefault(source.resolve() if isinstance(source, Path) else source, source)
     return list(found.values())
 
 
-def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, also through links."""
+def _same(one: Source, other: Location) -> bool:
+    """Whether two are one server's database, or one file, also through links."""
+    if not (isinstance(one, Path) and isinstance(other, Path)):
+        return one == other
     try:
         return one.resolve() == other.resolve() or one.samefile(other)
     except OSError:  # one of both does not exist

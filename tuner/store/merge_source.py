@@ -1,4 +1,4 @@
-"""The source of a merge: a private, upgraded copy of a results database, which is only read."""
+"""The source of a merge, which is only read: of a file a private, upgraded copy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from tempfile import TemporaryDirectory
 
 from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.dispatch.results_file import read_only, schema_version
-from gdn_ops.tuner.store.db import Database, open_database
+from gdn_ops.results_url import ResultsUrl
+from gdn_ops.tuner.store.database import Database
+from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.excerpt import Excerpt
 from gdn_ops.tuner.store.library_file import SUFFIX, extract_database
 from gdn_ops.tuner.store.models import Base
+
+Source = Path | ResultsUrl | Excerpt
+"""A results database or an exported wheel, a database on a server, or a part of one."""
 
 INSTEAD = "name another file"
 ROW_FAULT = re.compile(r"^\S+ value in ")
@@ -22,29 +28,37 @@ ROW_FAULT = re.compile(r"^\S+ value in ")
 
 
 @contextmanager
-def opened_source(path: Path) -> Iterator[Database]:
-    """Open a copy of a results database to read; a copy of an older schema is upgraded.
-
-    The path may also be an exported wheel, which has a results database in it.
+def opened_source(source: Source) -> Iterator[Database]:
+    """Open a results database to read; of a file it is a copy, which is upgraded if need be.
 
     Raises:
-        InvalidInput: the file is missing, unreadable, truncated, empty, another program's or of a
-            newer schema.
+        InvalidInput: it is missing, unreadable, truncated, empty, another program's or of a newer
+            schema.
     """
     with TemporaryDirectory(prefix="gdn-merge-") as folder:
-        copy = Path(folder) / path.name
         try:
-            if path.suffix == SUFFIX:
-                extract_database(path, copy)
-            else:
-                copy_of(path, copy)
-            with named(path, copy):
-                _require_sound(path, copy)
-                database = open_database(copy, create=False)
+            database = _opened(source, Path(folder))
         except ResultsError as error:
             raise InvalidInput(f"{error} Nothing was merged.") from error
         with database:
             yield database
+
+
+def _opened(source: Source, folder: Path) -> Database:
+    if isinstance(source, ResultsUrl):
+        return open_database(source, create=False, writable=False)
+    if isinstance(source, Excerpt):
+        copy = folder / "excerpt.db"
+        source.write(copy)
+        return open_database(copy, create=False)
+    copy = folder / source.name
+    if source.suffix == SUFFIX:
+        extract_database(source, copy)
+    else:
+        copy_of(source, copy)
+    with named(source, copy):
+        _require_sound(source, copy)
+        return open_database(copy, create=False)
 
 
 def copy_of(path: Path, copy: Path) -> None:

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Dialect,
     Double,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     TypeDecorator,
@@ -30,6 +32,8 @@ TRIAL_STATUSES = (
     "ok", "invalid", "compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout",
     "crash", FAULT,
 )  # fmt: skip
+FAILED = ("compile-error", "spill", "wrong", "nondeterministic", "oom", "timeout", "crash")
+"""Statuses of trials that put a config on the deny list of an export."""
 PROVENANCES = ("measured", "predicted")
 
 MAX_NESTING = 16
@@ -188,7 +192,7 @@ class RunRow(Base):
     uid: Mapped[str] = mapped_column(unique=True)
     workload: Mapped[str]
     target: Mapped[str]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(Integer().with_variant(BigInteger(), "postgresql"))
     options: Mapped[dict[str, Any]]
     status: Mapped[str]
     started: Mapped[datetime]
@@ -256,6 +260,7 @@ class WinnerRow(Base):
             "target",
             unique=True,
             sqlite_where=text("superseded IS NULL"),
+            postgresql_where=text("superseded IS NULL"),
         ),
     )
 

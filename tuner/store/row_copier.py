@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import inspect, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
+from gdn_ops.tuner.store.merge_source import Source
 from gdn_ops.tuner.store.models import Base, EnvironmentRow, ProblemRow, RunRow, TrialRow
 from gdn_ops.tuner.store.records import Run, Trial
 from gdn_ops.tuner.store.rows import name_of, require_sound
@@ -30,7 +30,7 @@ BATCH = 500
 class RefusedRow:
     """A row that was not copied, e.g. ``row 3 of trials``, and why."""
 
-    source: Path
+    source: Source
     row: str
     why: str
 
@@ -43,10 +43,10 @@ class RowCopier:
 
     Args:
         there, here: sessions of the database that is read and of the one that is written.
-        source: the file that is read, for messages.
+        source: what is read, for messages.
     """
 
-    def __init__(self, there: Session, here: Session, source: Path) -> None:
+    def __init__(self, there: Session, here: Session, source: Source) -> None:
         self.there, self.here, self.source = there, here, source
         self.refused: list[RefusedRow] = []
         self.added: Counter[str] = Counter()
@@ -140,7 +140,7 @@ class RowCopier:
             with self.here.begin_nested():
                 self.here.add_all(rows)
                 self.here.flush()
-        except IntegrityError as error:
+        except (DataError, IntegrityError) as error:  # DataError: PostgreSQL takes no NUL in a text
             raise ValueError(str(error.orig)) from error
         for row in rows:
             self.added[row.__tablename__] += 1

@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError, UnknownName
 from gdn_ops.tuner.measure.fingerprint import Environment
-from gdn_ops.tuner.store.db import Database
+from gdn_ops.tuner.store.database import Database
 from gdn_ops.tuner.store.merge import Merged, merge
 from gdn_ops.tuner.store.models import (
     RUN_STATUSES,
@@ -26,23 +26,31 @@ from gdn_ops.tuner.store.models import (
     utc_now,
 )
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
+from gdn_ops.tuner.store.retry import patiently
 from gdn_ops.tuner.store.rows import RowReader, Warn
+
+Numbered = TypeVar("Numbered", RunRow, TrialRow, WinnerRow)
 
 
 class Store:
     """Runs, trials and winners of one results database.
 
     When a method that writes returns, its rows are on the disk. Nothing that was stored is ever
-    deleted. A malformed row counts as missing. Methods raise ResultsError as ``Database`` does.
+    deleted. A malformed row counts as missing. Methods raise ResultsError as ``Database`` does;
+    while a server is away they wait for it, see ``patiently``.
 
     Args:
-        warn: is called with a sentence that names a malformed row.
+        warn: is called with a sentence that names a malformed row, or a server that is away.
     """
 
     def __init__(self, database: Database, *, warn: Warn = warnings.warn) -> None:
         self.database = database
+        self.warn = warn
         self._rows = RowReader(warn)
+        self._rivals_after = 0
+        self._own: set[int] = set()
 
+    @patiently
     def add_environment(self, environment: Environment) -> int:
         """The row of an environment; it is added if it is new."""
         with self.database.write() as session:
@@ -55,6 +63,7 @@ class Store:
             session.flush()
             return row.id
 
+    @patiently
     def environment(self, environment_id: int) -> Environment:
         """The environment of a row."""
         with self.database.read() as session:
@@ -63,11 +72,13 @@ class Store:
                 raise self._no_row("environment", environment_id)
             return Environment(**{key: getattr(row, key) for key in Environment.__annotations__})
 
+    @patiently
     def add_problem(self, problem_id: str, facts: Mapping[str, Any]) -> None:
         """Add a problem bucket, or replace its facts by these."""
         with self.database.write() as session:
             session.merge(ProblemRow(id=problem_id, facts=dict(facts)))
 
+    @patiently
     def problems(self) -> dict[str, Mapping[str, Any]]:
         """The facts of every known problem bucket, by its id."""
         with self.database.read() as session:
@@ -79,21 +90,24 @@ class Store:
     ) -> int:
         """Add a run; earlier runs of its workload and target that never ended are interrupted."""
         now = utc_now()
+        return self._start_run({
+            "uid": uuid4().hex, "workload": workload, "target": target, "seed": seed,
+            "options": dict(options), "status": "running", "started": now, "finished": None,
+        })  # fmt: skip
+
+    @patiently
+    def _start_run(self, values: dict[str, Any]) -> int:
         with self.database.write() as session:
+            self._rivals_after = _last_winner(session)
             session.execute(
                 update(RunRow)
-                .where(RunRow.workload == workload, RunRow.target == target)
-                .where(RunRow.status == "running")
-                .values(status="interrupted", finished=now)
+                .where(RunRow.workload == values["workload"], RunRow.target == values["target"])
+                .where(RunRow.status == "running", RunRow.uid != values["uid"])
+                .values(status="interrupted", finished=values["started"])
             )
-            row = RunRow(
-                uid=uuid4().hex, workload=workload, target=target, seed=seed,
-                options=dict(options), status="running", started=now, finished=None,
-            )  # fmt: skip
-            session.add(row)
-            session.flush()
-            return row.id
+            return self._insert(session, RunRow, values)
 
+    @patiently
     def finish_run(self, run_id: int, status: str = "finished") -> None:
         """End a run as ``finished`` or ``interrupted``."""
         if status not in RUN_STATUSES:
@@ -104,6 +118,7 @@ class Store:
                 raise self._no_row("run", run_id)
             row.status, row.finished = status, utc_now()
 
+    @patiently
     def runs(self) -> list[Run]:
         """Every run, the newest last."""
         with self.database.read() as session:
@@ -126,22 +141,26 @@ class Store:
             sources: hash of each stage's source; a trial without them is never found again by
                 ``known_trial``.
         """
-        row = TrialRow(
-            uid=uuid4().hex, run_id=run_id, environment_id=environment_id,
-            target=key.target, arch=key.arch, problem_id=key.problem_id,
-            scope=key.scope, plan=key.plan, stage=key.stage,
-            interface=dict(key.interface), config=dict(key.config), config_hash=key.config_hash,
-            variant_id=variant_id, sources=None if sources is None else dict(sources),
-            status=outcome.status,
-            median=outcome.median, low=outcome.low, high=outcome.high,
-            samples=list(outcome.samples), method=outcome.method, errors=dict(outcome.errors),
-            resources=dict(outcome.resources), message=outcome.message, created=utc_now(),
-        )  # fmt: skip
-        with self.database.write() as session:
-            session.add(row)
-            session.flush()
-            return row.id
+        return self._add_trial({
+            "uid": uuid4().hex, "run_id": run_id, "environment_id": environment_id,
+            "target": key.target, "arch": key.arch, "problem_id": key.problem_id,
+            "scope": key.scope, "plan": key.plan, "stage": key.stage,
+            "interface": dict(key.interface), "config": dict(key.config),
+            "config_hash": key.config_hash, "variant_id": variant_id,
+            "sources": None if sources is None else dict(sources), "status": outcome.status,
+            "median": outcome.median, "low": outcome.low, "high": outcome.high,
+            "samples": list(outcome.samples), "method": outcome.method,
+            "errors": dict(outcome.errors), "resources": dict(outcome.resources),
+            "message": outcome.message.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            "created": utc_now(),
+        })  # fmt: skip
 
+    @patiently
+    def _add_trial(self, values: dict[str, Any]) -> int:
+        with self.database.write(alone=False) as session:
+            return self._insert(session, TrialRow, values)
+
+    @patiently
     def known_trial(
         self,
         key: TrialKey,
@@ -168,6 +187,7 @@ class Store:
             trials = self._rows.read(session.scalars(latest), Trial.of)
             return next((t for t in trials if t.applies_to(variant_id, sources)), None)
 
+    @patiently
     def trial(self, trial_id: int) -> Trial:
         """The trial of a row."""
         with self.database.read() as session:
@@ -176,6 +196,7 @@ class Store:
                 raise self._no_row("trial", trial_id)
             return trial
 
+    @patiently
     def trials(
         self,
         *,
@@ -197,6 +218,7 @@ class Store:
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), Trial.of))
 
+    @patiently
     def tried(self) -> list[tuple[str, str]]:
         """Targets and problems that have trials."""
         targets = select(RunRow.target).distinct().subquery()
@@ -210,6 +232,7 @@ class Store:
         with self.database.read() as session:
             return [(target, problem_id) for target, problem_id in session.execute(query)]
 
+    @patiently
     def fastest_trial(
         self, target: str, problem_id: str, *, plan: str, stage: str | None
     ) -> Trial | None:
@@ -231,13 +254,27 @@ class Store:
     def set_winner(self, winner: NewWinner) -> int:
         """Make a winner the current one of its problem and target; the old one is superseded.
 
+        If another tuner has set one since this store started its run, the faster of both is current
+        if they were measured in one environment; the other one is kept as superseded.
+
+        Returns:
+            The row of the winner that was given.
+
         Raises:
             ResultsError: its trial is not ok, or it is predicted and the current one is measured.
         """
-        now = utc_now()
+        fields = asdict(winner) | {"variant": dict(winner.variant)}
+        return self._set_winner(winner, fields | {"uid": uuid4().hex, "created": utc_now()})
+
+    @patiently
+    def _set_winner(self, winner: NewWinner, values: dict[str, Any]) -> int:
         with self.database.write() as session:
+            stored = self._stored(session, WinnerRow, values)
+            if stored is not None:
+                return stored
             self._require_ok_trial(session, winner)
             current = _current(session, winner.problem_id, winner.target)
+            superseded = None
             if current is not None:
                 if winner.provenance == "predicted" and current.provenance == "measured":
                     raise ResultsError(
@@ -245,14 +282,22 @@ class Store:
                         f"{current.variant_id}; the prediction {winner.variant_id} cannot replace "
                         "it; measure the variant first."
                     )
-                current.superseded = now
-                session.flush()
-            fields = asdict(winner) | {"variant": dict(winner.variant)}
-            row = WinnerRow(uid=uuid4().hex, created=now, superseded=None, **fields)
-            session.add(row)
-            session.flush()
-            return row.id
+                if self._keeps(current, winner):
+                    superseded = values["created"]
+                else:
+                    current.superseded = values["created"]
+                    session.flush()
+            number = self._insert(session, WinnerRow, values | {"superseded": superseded})
+            self._own.add(number)
+            return number
 
+    def _keeps(self, current: WinnerRow, winner: NewWinner) -> bool:
+        """Whether the current winner is of another tuner that runs now, and is not slower."""
+        rival = current.id > self._rivals_after and current.id not in self._own
+        same = current.environment_id == winner.environment_id is not None
+        return rival and same and current.median <= winner.median
+
+    @patiently
     def retire_winner(self, winner_id: int) -> None:
         """Supersede a winner that is no longer right, without a new one."""
         with self.database.write() as session:
@@ -261,11 +306,13 @@ class Store:
                 raise self._no_row("winner", winner_id)
             row.superseded = row.superseded or utc_now()
 
+    @patiently
     def winner(self, problem_id: str, target: str) -> StoredWinner | None:
         """The current winner of a problem on a target."""
         with self.database.read() as session:
             return self._rows.one(_current(session, problem_id, target), StoredWinner.of)
 
+    @patiently
     def winners(
         self, *, target: str | None = None, problem_id: str | None = None, history: bool = False
     ) -> list[StoredWinner]:
@@ -286,7 +333,28 @@ class Store:
         Raises:
             InvalidInput: the other database cannot be read.
         """
-        return merge(self.database, [Path(other)])
+        merged = merge(self.database, [Path(other)])
+        with self.database.read() as session:
+            self._rivals_after = _last_winner(session)
+        return merged
+
+    def _insert(self, session: Session, table: type[Numbered], values: dict[str, Any]) -> int:
+        """Add a row and return its number."""
+        stored = self._stored(session, table, values)
+        if stored is not None:
+            return stored
+        row = table(**values)
+        session.add(row)
+        session.flush()
+        return row.id
+
+    def _stored(
+        self, session: Session, table: type[Numbered], values: dict[str, Any]
+    ) -> int | None:
+        """The number of the row with this uid, if a call stored it and its answer was lost."""
+        if not self.database.patience:
+            return None
+        return session.scalar(select(table.id).where(table.uid == values["uid"]))
 
     def _require_ok_trial(self, session: Session, winner: NewWinner) -> None:
         if winner.trial_id is None:
@@ -303,7 +371,7 @@ class Store:
 
     def _no_row(self, kind: str, row: int) -> ResultsError:
         return ResultsError(
-            f"{self.database.path} has no {kind} {row}; every database numbers its rows anew, "
+            f"{self.database.location} has no {kind} {row}; every database numbers its rows anew, "
             "`gdn show` lists them."
         )
 
@@ -314,3 +382,7 @@ def _current(session: Session, problem_id: str, target: str) -> WinnerRow | None
         .where(WinnerRow.problem_id == problem_id, WinnerRow.target == target)
         .where(WinnerRow.superseded.is_(None))
     )
+
+
+def _last_winner(session: Session) -> int:
+    return session.scalar(select(func.max(WinnerRow.id))) or 0

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.dispatch.results_file import exists
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.store.canonical_copy import write_canonical
-from gdn_ops.tuner.store.db import Database, make_folder_of, open_database, results_errors
+from gdn_ops.tuner.store.database import Database
+from gdn_ops.tuner.store.db import make_folder_of, open_database, results_errors
 from gdn_ops.tuner.store.merge_files import part_of, place
 from gdn_ops.tuner.store.models import (
     Base,
@@ -85,7 +87,7 @@ def write_winners(
     with database.read() as session:
         proofs, left_out = _proofs(session, targets, problems)
         if not proofs:
-            raise _none(database.path, session, left_out)
+            raise _none(database.location, session, left_out)
         winners = tuple(StoredWinner.of(proof.winner) for proof in proofs)
         with TemporaryDirectory(prefix="gdn-winners-") as folder:
             draft = Path(folder) / "winners.db"
@@ -104,7 +106,10 @@ def _proofs(
     if problems is not None:
         query = query.where(WinnerRow.problem_id.in_(problems))
     proofs, left_out = [], []
-    for row in session.scalars(query.order_by(WinnerRow.target, WinnerRow.problem_id)):
+    # sorted here: a server may order texts by the rules of a language
+    for row in sorted(
+        session.scalars(query), key=lambda row: (str(row.target), str(row.problem_id))
+    ):
         try:
             proofs.append(_proof(session, row))
         except (ValueError, TypeError) as error:
@@ -194,11 +199,11 @@ def _compact(draft: Path, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _none(path: Path, session: Session, left_out: list[str]) -> ResultsError:
+def _none(database: Location, session: Session, left_out: list[str]) -> ResultsError:
     found = session.scalars(select(WinnerRow.target).where(WinnerRow.superseded.is_(None)))
     known = ", ".join(sorted({str(target) for target in found})) or "no target"
     what = f"; {left_out[0]}" if left_out else ""
     return ResultsError(
-        f"{path} has no winner to write for these targets and problems{what}. It has winners of "
-        f"{known}; `gdn tune` finds others."
+        f"{database} has no winner to write for these targets and problems{what}. It has winners "
+        f"of {known}; `gdn tune` finds others."
     )

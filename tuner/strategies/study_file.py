@@ -1,4 +1,4 @@
-"""The file of Optuna's studies, next to the results database.
+"""The file of Optuna's studies, next to the results database if that is a file.
 
 It is an SQLite file. Optuna's journal would be faster, but a kill during a write leaves a torn line
 that makes it unreadable, or a lock for which the next run waits 30 seconds. The file can be deleted
@@ -7,6 +7,8 @@ at any time: every outcome is in the results database and is added again.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +21,59 @@ from sqlalchemy import QueuePool
 from sqlalchemy.exc import DBAPIError
 
 from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.results_path import cache_folder
+from gdn_ops.results_url import Location
+from gdn_ops.unlock import unlock
 
 BUSY_SECONDS = 60.0
+BUSY = "busy"
 
 
 def studies_beside(database: Path) -> Path:
     """The path of the studies that belong to a results database."""
     return database.with_name(f"{database.stem}-studies.db")
+
+
+def studies_of(database: Location) -> Path:
+    """The path of the studies of a database; those of a server are in the folder of the cache."""
+    if isinstance(database, Path):
+        return studies_beside(database)
+    name = hashlib.sha256(str(database).encode()).hexdigest()[:16]
+    return cache_folder() / f"studies-{name}.db"
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[Path | None]:
+    """Context manager: the file of studies for one tuner; None while another one has it.
+
+    A tuner fails the trials of a study that a killed run left running, and would fail those of a
+    tuner that runs. The second one therefore keeps its studies in memory: it fills them from the
+    results database, as it would fill the file.
+    """
+    claim = _claim(path.with_suffix(".lock"))
+    try:
+        yield None if claim is BUSY else path
+    finally:
+        if isinstance(claim, int):
+            unlock(claim)
+
+
+def _claim(lock: Path) -> int | str | None:
+    """A locked descriptor, ``BUSY``, or None where files cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None  # what writes the file itself says why
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        return BUSY if isinstance(error, BlockingIOError) else None
+    return descriptor
 
 
 @cache

@@ -20,7 +20,7 @@ from gdn_ops.tuner.search.standing_winner import is_finished, standing_winner, w
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.strategies import STRATEGIES
-from gdn_ops.tuner.strategies.study_file import storage_of, studies_beside
+from gdn_ops.tuner.strategies.study_file import claimed, storage_of, studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -216,3 +216,14 @@ def test_a_fault_of_the_environment_is_tried_again_in_the_next_run(
     assert found.config == BEST
     assert [text for text, _ in b.harness.measured] == [best]
     assert [t.outcome.status for t in b.store.trials(status="fault")] == ["fault"]
+
+
+def test_a_second_tuner_leaves_the_studies_to_the_first(tmp_path: Path) -> None:
+    path = studies_beside(tmp_path / "r.db")
+    with claimed(path) as first:
+        with claimed(path) as second:
+            assert (first, second) == (path, None)
+        with claimed(path) as third:
+            assert third is None, "the end of the second one gives nothing free"
+    with claimed(path) as later:
+        assert later == path

@@ -2,7 +2,9 @@
 
 A change of the schema is one file ``versions/vNNNN_noun.py`` with the next number as its
 ``revision``, the same change in ``tuner/store/models.py``, and ``SCHEMA_VERSION`` raised in
-``gdn_ops/dispatch/results_file.py``. Revisions only go up: a downgrade would lose rows.
+``gdn_ops/dispatch/results_file.py``. Revisions only go up: a downgrade would lose rows. They run on
+SQLite and on PostgreSQL, which has had these tables since revision 0004: the revisions before it
+find no rows there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ SCRIPTS = "gdn_ops.tuner.store:migrations"
 
 
 def upgrade(path: Path, engine: Engine) -> None:
-    """Bring a database to the newest schema in one transaction, or leave it as it was.
+    """Bring a file to the newest schema in one transaction, or leave it as it was.
 
     The rows of an older schema are first copied to ``<name>.schema-<version>.bak`` next to it: a
     transaction protects from a kill, but not from a wrong revision.
@@ -42,7 +44,7 @@ def upgrade(path: Path, engine: Engine) -> None:
     with engine.begin() as connection_:
         # another process may have upgraded it while this one waited for the lock
         if _user_version(connection_) < SCHEMA_VERSION:
-            _run(connection_)
+            run(connection_)
             _require_sound(connection_, path)
 
 
@@ -54,9 +56,11 @@ def configuration(connection: Connection) -> Config:
     return config
 
 
-def _run(connection: Connection) -> None:
+def run(connection: Connection) -> None:
+    """Run the revisions that a database lacks, in the transaction of a connection."""
     command.upgrade(configuration(connection), "head")
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _require_sound(connection: Connection, path: Path) -> None:

@@ -27,7 +27,8 @@ WHERE w.superseded IS NULL
 
 
 def upgrade() -> None:
-    op.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     _create_contexts()
     _create_trials()
     _create_winners()
@@ -64,7 +65,8 @@ def _create_contexts() -> None:
         sa.Column("uid", sa.String, nullable=False),
         sa.Column("workload", sa.String, nullable=False),
         sa.Column("target", sa.String, nullable=False),
-        sa.Column("seed", sa.Integer, nullable=False),
+        # a seed has 32 bits without a sign, which SQLite's integers hold
+        sa.Column("seed", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), nullable=False),
         sa.Column("options", sa.JSON, nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("started", sa.String, nullable=False),
@@ -171,4 +173,5 @@ def _create_winners() -> None:
         ["problem_id", "target"],
         unique=True,
         sqlite_where=sa.text("superseded IS NULL"),
+        postgresql_where=sa.text("superseded IS NULL"),
     )

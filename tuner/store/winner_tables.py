@@ -1,0 +1,48 @@
+"""Winners of results databases wherever they are; a call itself reads files only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import text
+
+from gdn_ops.dispatch import results_file, winners
+from gdn_ops.dispatch.winners import COLUMNS, LATER, SkippedRow, Winner, WinnerTable, winner_of
+from gdn_ops.results_url import Location, ResultsUrl
+from gdn_ops.tuner.store.db import open_database
+
+_QUERY = text(f"SELECT {', '.join((*COLUMNS, *LATER))} FROM winners ORDER BY trial_id NULLS FIRST")
+
+
+def load_winners(databases: Iterable[Location] | None = None) -> WinnerTable:
+    """Read databases, by default the user's and the shipped one, as ``dispatch`` does it."""
+    return winners.load_winners(databases, read_winners)
+
+
+def read_winners(database: Location) -> WinnerTable:
+    """Read the winners of one database.
+
+    Raises:
+        ResultsError: it is not a results database, corrupt, or of a newer version; or its server
+            cannot be reached.
+    """
+    if not isinstance(database, ResultsUrl):
+        return winners.read_winners(database)
+    found: list[Winner] = []
+    skipped: list[SkippedRow] = []
+    with open_database(database, create=False, writable=False) as opened, opened.read() as session:
+        for row in session.execute(_QUERY).mappings():
+            try:
+                found.append(winner_of(dict(row), database))
+            except (ValueError, RecursionError) as error:
+                skipped.append(SkippedRow(database, str(row["problem_id"]), str(error)))
+    return WinnerTable(tuple(found), tuple(skipped))
+
+
+def exists(database: Location) -> bool:
+    """Whether there is a file; of a server only opening it tells.
+
+    Raises:
+        ResultsError: the operating system does not allow to look.
+    """
+    return isinstance(database, ResultsUrl) or results_file.exists(database)
