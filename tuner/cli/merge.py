@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gdn_ops.tuner.cli.answer import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,7 +35,7 @@ def merge(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done; write nothing.")
     ] = False,
-) -> int:
+) -> Answer:
     """Copy the results of other databases into one.
 
     Everything is copied: winners, the trials that measured them, failed trials, and the
@@ -73,7 +75,23 @@ def merge(
         console.fail(f"refused {more} more rows")
     _print_totals(merged, destination, dry_run=dry_run)
     _print_next(merged.verdicts, destination, user_database(), dry_run=dry_run, into=into)
-    return 1 if merged.count("refused") or merged.refused else 0
+    results = {
+        "destination": destination,
+        "dry_run": dry_run,
+        "verdicts": [
+            {
+                "source": v.source, "target": v.target, "problem_id": v.problem_id,
+                "winner": v.winner, "median_seconds": v.median, "outcome": v.outcome,
+                "reason": v.why, "fresh": v.fresh,
+            }
+            for v in merged.verdicts
+        ],
+        "added_rows": merged.added,
+        "refused_rows": [
+            {"source": r.source, "row": r.row, "reason": r.why} for r in merged.refused
+        ],
+    }  # fmt: skip
+    return Answer(1 if merged.count("refused") or merged.refused else 0, results)
 
 
 def _print_verdicts(verdicts: Sequence[Verdict], *, name_sources: bool) -> None:

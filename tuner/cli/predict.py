@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_variant
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
@@ -48,7 +50,7 @@ def predict(
     ] = None,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Predict the fastest variants for a GPU, from compiled code alone.
 
     The stages are compiled for the GPU and a cost model estimates their times; nothing is run, so
@@ -89,6 +91,7 @@ def predict(
     problems = buckets(chosen.problems)
     rows: list[tuple[str, ...]] = []
     best: list[Prediction] = []
+    found: list[dict[str, Any]] = []
     left_out: Counter[tuple[str, str]] = Counter()
     with WorkerPool(cores(), threads=1) as pool:
         costs = CostModel(row, pool)
@@ -97,6 +100,17 @@ def predict(
             ranked = ranking.predictions
             left_out.update(ranking.left_out.items())
             best.append(ranked[0])
+            found.append(
+                {
+                    "problem_id": problem.id(),
+                    "variants": [
+                        {**of_variant(p.variant), "predicted_seconds": p.seconds} for p in ranked
+                    ],
+                    "left_out": [
+                        {"plan": plan, "reason": why} for plan, why in ranking.left_out.items()
+                    ],
+                }
+            )
             rows += [
                 (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
                  f"{p.seconds / ranked[0].seconds:.2f}x")
@@ -108,6 +122,7 @@ def predict(
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(problems)} problems: {reason}"
         )
+    path, kept = None, 0
     if store:
         path = (expanded(db, "--db") if db else user_database()).absolute()
         kept = _store(best, row.name, row.arch, path)
@@ -116,7 +131,8 @@ def predict(
         )
     else:
         console.say("Nothing is stored; --store stores these as predicted winners.")
-    return 0
+    results = {"target": row.name, "predictions": found, "stored": kept, "database": path}
+    return Answer(0, results)
 
 
 def _store(best: list[Prediction], target: str, arch: str, path: Path) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -32,8 +36,34 @@ RECENT = 3
 """Number of latest trials that are shown below the table."""
 
 
+_ON_STDERR: ContextVar[bool] = ContextVar("on_stderr", default=False)
+
+
 class ReaderLeft(Exception):
     """Who read standard output has enough, as in ``gdn show | head``."""
+
+
+@contextmanager
+def for_people(*, on_stderr: bool) -> Iterator[None]:
+    """Inside the block all that is printed for people goes to standard error, if so wanted."""
+    token = _ON_STDERR.set(on_stderr)
+    try:
+        yield
+    finally:
+        _ON_STDERR.reset(token)
+
+
+def give(document: str) -> None:
+    """Print a document for scripts on standard output, exactly as it is.
+
+    Raises:
+        ReaderLeft: nobody reads standard output any more.
+    """
+    try:
+        sys.stdout.write(document)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderLeft from error
 
 
 def say(text: str = "") -> None:
@@ -110,15 +140,19 @@ def carries(text: str) -> bool:
 
 def source(code: str, *, language: str = "python") -> None:
     """Print code: with colours in a terminal, unchanged elsewhere."""
-    if sys.stdout.isatty():
+    stream = _stream()
+    if stream.isatty():
         _console().print(Syntax(code, language, background_color="default"))
     else:
-        sys.stdout.write(code)
+        stream.write(code)
 
 
 def progress_view() -> View:
-    """A live view if standard output is a terminal, else a view with one line per event."""
-    return LiveView(_console()) if sys.stdout.isatty() else LinesView()
+    """A live view in a terminal that can be redrawn, else a view with one line per event."""
+    stream = _stream()
+    # a log that claims to be a terminal (FORCE_COLOR) would get each redrawn frame
+    live = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return LiveView(_console()) if live else LinesView(stream)
 
 
 class LiveView:
@@ -209,7 +243,11 @@ def _shown(text: str) -> str:
 
 
 def _encoding() -> str:
-    return getattr(sys.stdout, "encoding", None) or "utf-8"
+    return getattr(_stream(), "encoding", None) or "utf-8"
+
+
+def _stream() -> TextIO:
+    return sys.stderr if _ON_STDERR.get() else sys.stdout
 
 
 class _Standard(Console):
@@ -218,4 +256,4 @@ class _Standard(Console):
 
 
 def _console() -> Console:
-    return _Standard()
+    return _Standard(file=_stream())
