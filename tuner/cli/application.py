@@ -15,7 +15,7 @@ from gdn_ops.tuner.cli.shared_options import with_options
 
 COMMANDS = (
     "tune", "show", "merge", "explain", "verify", "render", "compile", "predict", "bench", "replay",
-    "check", "export", "doctor",
+    "check", "export", "report", "doctor",
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 
