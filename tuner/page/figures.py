@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import log2
+from math import ceil, floor, log2, log10
 from typing import Any
 
 from gdn_ops.codegen.axis import Value
@@ -80,11 +80,14 @@ def progress(searches: Sequence[Search], *, reference: float | None = None) -> F
 
 
 def _scale(traces: Sequence[Figure]) -> Figure:
-    """A logarithmic axis for times that differ much; it has ticks at 1, 2 and 5 only."""
+    """A logarithmic axis for times that differ much, with ticks like 1, 2, 5, 10."""
     times = [y for trace in traces for y in trace["y"] if y]
-    if times and max(times) / min(times) > LINEAR_LIMIT:
-        return {"type": "log", "dtick": "D2"}
-    return {"type": "linear"}
+    if not times or max(times) / min(times) <= LINEAR_LIMIT:
+        return {"type": "linear"}
+    decades = range(floor(log10(min(times))), ceil(log10(max(times))) + 1)
+    steps = (1, 2, 5) if len(decades) < 5 else (1,)
+    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _lines(
@@ -148,7 +151,7 @@ def importances(found: Importance) -> Figure:
         ],
         "layout": {
             "xaxis": {
-                "title": {"text": "share of the variance of log time (%)"},
+                "title": {"text": "share of variance (%)"},
                 "range": [0, 115], "tickvals": [0, 25, 50, 75, 100],
             },
             "yaxis": {"type": "category", "autorange": "reversed"},
@@ -239,6 +242,7 @@ def failures(searches: Sequence[Search]) -> Figure:
         ],
         "layout": {
             "barmode": "stack",
+            "legend": {"traceorder": "normal"},
             "xaxis": {"title": {"text": "failed trials"}, "rangemode": "tozero"},
             "yaxis": {"type": "category", "autorange": "reversed"},
             "showlegend": True,
@@ -292,4 +296,4 @@ def _unit(seconds: float) -> tuple[str, float]:
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
         if seconds * factor >= 1.0:
             return unit, factor
-    return "µs", 1e6
+    return "us", 1e6

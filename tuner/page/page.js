@@ -55,7 +55,7 @@
       autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: known.ink, size: 12, family: getComputedStyle(document.body).fontFamily },
       margin: { l: 10, r: 12, t: own.showlegend ? 36 : 12, b: 10 },
-      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { size: 11 } },
+      legend: { ...own.legend, orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { size: 11 } },
       hoverlabel: { align: "left", font: { size: 12 } },
       bargap: 0.35,
     };

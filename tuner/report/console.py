@@ -12,6 +12,7 @@ from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -31,7 +32,10 @@ from gdn_ops.tuner.report.progress import (
     WinnerStored,
     line_of,
 )
+from gdn_ops.tuner.report.time_left import Part, TimeLeft
 
+BAR = 32
+"""Columns of a bar."""
 RECENT = 3
 """Number of latest trials that are shown below the table."""
 
@@ -156,10 +160,14 @@ def progress_view() -> View:
 
 
 class LiveView:
-    """A table of the searches of the current problem, redrawn four times a second."""
+    """Bars with the time that is left, and a table of the current problem's searches.
+
+    It is redrawn four times a second.
+    """
 
     def __init__(self, console: Console) -> None:
         self._tally = Tally()
+        self._time = TimeLeft()
         self._recent: list[str] = []
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True
@@ -185,6 +193,9 @@ class LiveView:
                 self._recent = [*self._recent, line][-RECENT:]
         elif isinstance(event, ProblemStarted):
             self._recent = []
+            self._time.start(
+                number=event.number, total=event.total, deadline=event.deadline, whole=event.whole
+            )
         elif isinstance(event, WinnerStored):
             if event.final:
                 self._keep(f"{event.winner.problem_id}: {event.text}")
@@ -199,15 +210,31 @@ class LiveView:
         problem = self._tally.problem
         if problem is None:
             return Text("reading earlier results")
-        left = f", {problem.deadline} left" if problem.deadline.limited else ""
-        head = f"problem {problem.number} of {problem.total}: {problem.problem_id}{left}"
-        parts: list[RenderableType] = [Text(head, style="bold"), self._spaces()]
+        head = f"problem {problem.number} of {problem.total}: {printable(problem.problem_id)}"
+        parts: list[RenderableType] = [Text(head, style="bold"), self._bars(), self._spaces()]
         if self._tally.finals:
             parts.append(Text(f"finals: {self._tally.finals} variants, interleaved"))
         for line in self._recent:
             line = printable(line)
             parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
+
+    def _bars(self) -> Table:
+        shown = Table.grid(padding=(0, 1))
+        parts = [self._time.run(), self._time.problem(), self._search()]
+        for part in parts:
+            if part is not None:
+                bar = ProgressBar(total=1.0, completed=part.done, width=BAR)
+                shown.add_row(Text(part.name), bar, Text(part.text))
+        return shown
+
+    def _search(self) -> Part | None:
+        """The current search, by its trials; an earlier run's count."""
+        tally = self._tally.spaces.get(self._tally.current)
+        if tally is None or not tally.configs or self._tally.finals:
+            return None
+        most = max(tally.tried, min(tally.configs, tally.known + tally.trials), 1)
+        return Part("this search", tally.tried / most, f"{tally.tried} of {most} trials")
 
     def _spaces(self) -> Table:
         shown = Table(box=None, header_style="bold")
