@@ -65,7 +65,6 @@ def _write(part: Path, searches: Sequence[Search]) -> list[str]:
     names = []
     for search in searches:
         study = optuna.create_study(study_name=_name(search), storage=storage, direction="minimize")
-        study.set_metric_names(["seconds"])
         for name, value in _facts(search).items():
             study.set_user_attr(name, value)
         study.add_trials(_trials(search.attempts))
@@ -85,6 +84,7 @@ def _name(search: Search) -> str:
 def _facts(search: Search) -> dict[str, Any]:
     environment = search.environment
     return {
+        "value": "seconds",
         "problem_id": search.problem_id, "target": search.target, "plan": search.plan,
         "stage": search.stage, "device": environment.device, "driver": environment.driver,
         "torch": environment.torch, "triton": environment.triton,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -153,10 +152,10 @@ def source(code: str, *, language: str = "python") -> None:
 
 def progress_view() -> View:
     """A live view in a terminal that can be redrawn, else a view with one line per event."""
-    stream = _stream()
-    # a log that claims to be a terminal (FORCE_COLOR) would get each redrawn frame
-    live = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
-    return LiveView(_console()) if live else LinesView(stream)
+    stream, console = _stream(), _console()
+    # FORCE_COLOR makes Rich take any log for a terminal, which would then get each redrawn frame
+    live = stream.isatty() and not console.is_dumb_terminal
+    return LiveView(console) if live else LinesView(stream)
 
 
 class LiveView:

@@ -12,6 +12,7 @@ from gdn_ops.tuner.replay import kernel_tuner_cache
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
 from gdn_ops.tuner.replay.replay import CHECKPOINTS, fractions, score, winners_elsewhere
 from gdn_ops.tuner.replay.table import ALL, Entry, with_means
+from tests.json_documents import documented
 from tests.tuner.replay.recorded_file import kernel_tuner, t4
 
 
@@ -68,7 +69,7 @@ def test_the_command_prints_and_writes_the_scores(
     assert run(["replay", *files, *options, "--transfer"]) == 0
     out, shown = capsys.readouterr()
     assert "toy_a" in shown and "1.000 (1.000 .. 1.000)" in shown and ALL in shown
-    written = json.loads(out)
+    written = documented(out)
     assert written["evaluations"] == list(CHECKPOINTS) and written["transfer"] is True
     assert [len(result["fractions"]) for result in written["results"]] == [2, 2, 2]
     assert (tmp_path / "s.svg").read_text().count("<polyline") == 1
