@@ -32,6 +32,7 @@ def of_winner(winner: Winner) -> dict[str, Any]:
         **of_times(winner.median, winner.low, winner.high),
         "reference_seconds": winner.reference, "speedup": winner.speedup,
         "provenance": winner.provenance, "stale": winner.stale or None,
+        "doubtful": winner.doubtful or None,
         "trial_id": winner.trial_id, "device": winner.device, "driver": winner.driver,
         "torch": winner.torch, "triton": winner.triton, "ptxas": winner.ptxas,
         "created": winner.created, "database": winner.database,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from optuna.distributions import (
 )
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import QueuePool
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.errors import InvalidInput
@@ -59,9 +61,14 @@ def write_studies(path: Path, searches: Sequence[Search]) -> list[str]:
 
 
 def _write(part: Path, searches: Sequence[Search]) -> list[str]:
-    storage = RDBStorage(
-        f"sqlite:///{part}", engine_kwargs={"connect_args": {"isolation_level": None}}
-    )
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(part, check_same_thread=False)
+        # no syncs: the file gets its name once it is complete, so a kill leaves no part of it
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")
+        return connection
+
+    storage = RDBStorage("sqlite://", engine_kwargs={"creator": connect, "poolclass": QueuePool})
     names = []
     for search in searches:
         study = optuna.create_study(study_name=_name(search), storage=storage, direction="minimize")
