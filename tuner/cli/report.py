@@ -99,8 +99,7 @@ def report(
         "databases": found.databases, "searches": len(found.searches), "trials": trials,
         "winners": len(found.winners), "left_out": found.left_out,
     }  # fmt: skip
-    counts = f"{counted(trials, 'trial')} of {counted(len(found.searches), 'search')}"
-    counts = counts.replace("searchs", "searches")
+    counts = counted(trials, "trial")
     if optuna is not None:
         from gdn_ops.tuner.page.optuna_studies import write_studies
 
