@@ -72,19 +72,21 @@ def progress(searches: Sequence[Search], *, reference: float | None = None) -> F
                 "rangemode": "tozero",
                 **({"dtick": 1} if length <= 12 else {}),
             },
-            "yaxis": {"title": {"text": f"time ({unit})"}, **_scale(traces)},
+            "yaxis": {
+                "title": {"text": f"time ({unit})"},
+                **scale([y for trace in traces for y in trace["y"] if y]),
+            },
             "hovermode": "closest",
             "showlegend": True,
         },
     }
 
 
-def _scale(traces: Sequence[Figure]) -> Figure:
-    """A logarithmic axis for times that differ much, with ticks like 1, 2, 5, 10."""
-    times = [y for trace in traces for y in trace["y"] if y]
-    if not times or max(times) / min(times) <= LINEAR_LIMIT:
+def scale(values: Sequence[float]) -> Figure:
+    """A logarithmic axis for values that differ much, with ticks like 1, 2, 5, 10."""
+    if not values or max(values) / min(values) <= LINEAR_LIMIT:
         return {"type": "linear"}
-    decades = range(floor(log10(min(times))), ceil(log10(max(times))) + 1)
+    decades = range(floor(log10(min(values))), ceil(log10(max(values))) + 1)
     steps = (1, 2, 5) if len(decades) < 5 else (1,)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}

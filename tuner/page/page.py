@@ -22,7 +22,7 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.dispatch.winners import Winner
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.page import figures
-from gdn_ops.tuner.page.roofline import Reached, all_reached
+from gdn_ops.tuner.page.roofline import Reached, all_reached, flops_unit
 from gdn_ops.tuner.page.roofline import figure as roofline_figure
 from gdn_ops.tuner.page.searches import Stored
 from gdn_ops.tuner.page.sections import Environments, Plot, failure_rows, sections
@@ -68,7 +68,8 @@ def html(stored: Stored, *, made: datetime) -> str:
                 "target": target,
                 "known": any(p.bandwidth for p in points),
                 "plot": Plot(number=place(roofline_figure(points)), title=f"Roofline of {target}"),
-                "rows": [_reached_row(point) for point in points],
+                "unit": flops_unit(points)[0],
+                "rows": [_reached_row(point, flops_unit(points)[1]) for point in points],
             }
             for target, points in rooflines.items()
         ],
@@ -175,12 +176,12 @@ def _winner_row(winner: Winner) -> dict[str, str]:
     }
 
 
-def _reached_row(point: Reached) -> dict[str, str]:
+def _reached_row(point: Reached, flops_size: float) -> dict[str, str]:
     return {
         "problem": point.problem_id,
         "time": seconds_text(point.seconds),
         "bytes": _digits(point.moved / point.seconds / 1e9),
-        "flops": _digits(point.flops / point.seconds / 1e12),
+        "flops": _digits(point.flops / point.seconds / flops_size),
         "intensity": _digits(point.flops / point.moved) if point.moved else "-",
         "share": "-" if point.share is None else f"{point.share:.0%}",
     }

@@ -14,6 +14,7 @@ from gdn_ops.codegen.traffic import variant_bytes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.codegen.work import problem_flops, state_bytes
 from gdn_ops.dispatch.winners import Winner
+from gdn_ops.tuner.page.figures import scale
 from gdn_ops.tuner.page.label import label, rounded
 
 
@@ -74,10 +75,17 @@ def all_reached(winners: Sequence[Winner]) -> tuple[dict[str, list[Reached]], li
     return found, left_out
 
 
+def flops_unit(points: Sequence[Reached]) -> tuple[str, float]:
+    """The unit of FLOP/s in which the fastest of some points is above 1, and its size."""
+    fastest = max((p.flops / p.seconds for p in points), default=0.0)
+    return ("TFLOP/s", 1e12) if fastest >= 1e12 else ("GFLOP/s", 1e9)
+
+
 def figure(points: Sequence[Reached]) -> Mapping[str, Any]:
     """FLOP/s by FLOPs per byte, below the roofs of bandwidth and of products; of one target."""
     inner = [p.flops / p.moved for p in points if p.moved]
     low, high = min(inner, default=1.0) / 4, max(inner, default=100.0) * 4
+    unit, size = flops_unit(points)
     roofs: list[dict[str, Any]] = []
     for rate in sorted({p.flops_rate for p in points if p.bandwidth and p.flops_rate}):
         bandwidth = points[0].bandwidth
@@ -88,29 +96,32 @@ def figure(points: Sequence[Reached]) -> Mapping[str, Any]:
             {
                 "type": "scatter", "mode": "lines", "name": f"peak {_si(rate)}FLOP/s",
                 "x": [rounded(x) for x in xs],
-                "y": [rounded(min(rate, x * bandwidth) / 1e12) for x in xs],
+                "y": [rounded(min(rate, x * bandwidth) / size) for x in xs],
                 "line": {"color": "@muted", "width": 1.5, "dash": "dash" if roofs else "solid"},
                 "hoverinfo": "name",
             }
         )  # fmt: skip
+    heights = [p.flops / p.seconds / size for p in points if p.flops]
+    heights += [y for roof in roofs for y in roof["y"]]
     return {
         "data": [
             *roofs,
             {
                 "type": "scatter", "mode": "markers", "name": "winners",
                 "x": [rounded(p.flops / p.moved) if p.moved else None for p in points],
-                "y": [rounded(p.flops / p.seconds / 1e12) for p in points],
+                "y": [rounded(p.flops / p.seconds / size) for p in points],
                 "marker": {
                     "size": 10, "color": "@1",
                     "symbol": ["circle-open" if p.predicted else "circle" for p in points],
                 },
                 "text": [label(p.problem_id) for p in points],
-                "hovertemplate": "%{text}<br>%{y:.3g} TFLOP/s at %{x:.3g} FLOP/byte<extra></extra>",
+                "hovertemplate": "%{text}<br>"
+                f"%{{y:.3g}} {unit} at %{{x:.3g}} FLOP/byte<extra></extra>",
             },
         ],
         "layout": {
             "xaxis": {"type": "log", "dtick": 1, "title": {"text": "FLOPs per byte moved"}},
-            "yaxis": {"type": "log", "dtick": 1, "title": {"text": "TFLOP/s"}},
+            "yaxis": {**scale(heights), "title": {"text": unit}},
             "hovermode": "closest",
             "showlegend": bool(roofs),
         },
