@@ -75,7 +75,11 @@ def run_campaign(
         until = deadline.portion(weights[number - 1] / sum(weights[number - 1 :]))
         context.report(
             ProblemStarted(
-                problem_id=problem.id(), number=number, total=len(problems), deadline=until
+                problem_id=problem.id(),
+                number=number,
+                total=len(problems),
+                deadline=until,
+                whole=deadline,
             )
         )
         try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bench.compare.cases import Case
 from gdn_ops.codegen.target import Target
-
-CHUNK = 64
+from gdn_ops.codegen.work import GRADIENTS, rule_flops
 
 
 def roofline(case: Case, target: Target) -> float | None:
@@ -31,6 +30,6 @@ def roofline(case: Case, target: Target) -> float | None:
     seconds = (tokens + states) / target.bandwidth
     rate = target.flops_fp32 if case.dtype == "fp32" else target.flops_16
     if case.op != "decode" and rate:
-        flops = T * (H * 2 * CHUNK * D + HV * (2 * 3 * D * D + 2 * CHUNK * D))
-        seconds = max(seconds, flops * (2.5 if case.op == "backward" else 1.0) / rate)
+        flops = rule_flops(tokens=T, H=H, HV=HV, K=D, V=D)
+        seconds = max(seconds, flops * (GRADIENTS if case.op == "backward" else 1.0) / rate)
     return seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE
 
@@ -30,23 +31,32 @@ def _run(arguments: list[str]) -> int:
     import typer
 
     from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput, UnknownName
+    from gdn_ops.tuner.cli.answer import Ended
     from gdn_ops.tuner.cli.application import Interrupted, app
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.report.progress import first_line
 
+    def ended(message: str, code: int) -> int:
+        console.fail(message)
+        if "--json" in arguments:
+            from gdn_ops.tuner.report.json_document import error_document
+
+            with suppress(console.ReaderLeft):
+                console.give(error_document(message, code))
+        return code
+
     try:
         code = app(arguments, prog_name="gdn", standalone_mode=False)
     except (InvalidInput, InvalidConfig, UnknownName) as error:
-        console.fail(str(error))
-        return USAGE
+        return ended(str(error), USAGE)
     except GdnError as error:
-        console.fail(str(error))
-        return FAILURE
+        return ended(str(error), FAILURE)
+    except Ended as error:
+        return ended(str(error), error.code)
     except typer.Exit as error:
         return error.exit_code
     except (Interrupted, KeyboardInterrupt, typer.Abort):
-        console.fail("interrupted; what was stored is kept.")
-        return INTERRUPTED
+        return ended("interrupted; what was stored is kept.", INTERRUPTED)
     except console.ReaderLeft:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -55,6 +65,6 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         said = first_line(error.format_message(), width=300).rstrip(".")
-        console.fail(f"{said}. See `gdn --help`.")
-        return int(getattr(error, "exit_code", USAGE))
+        message = f"{said}. See `gdn --help`."
+        return ended(message, int(getattr(error, "exit_code", USAGE)))
     return code if isinstance(code, int) else 0

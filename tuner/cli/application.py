@@ -10,10 +10,12 @@ from typing import Any
 import typer
 
 from gdn_ops._version import __version__
+from gdn_ops.tuner.cli.answer import Answer, OutputOptions
+from gdn_ops.tuner.cli.shared_options import with_options
 
 COMMANDS = (
     "tune", "show", "merge", "pull", "explain", "verify", "render", "compile", "predict", "bench",
-    "replay", "check", "export", "doctor",
+    "replay", "check", "export", "report", "doctor",
 )  # fmt: skip
 """Commands in the order of the help page; each is a function in the file of the same name."""
 
@@ -52,17 +54,27 @@ class Interrupted(Exception):
     """Ctrl-C in a command. Typer would make a silent exit of a KeyboardInterrupt."""
 
 
-def _telling_interruptions(command: Callable[..., Any]) -> Callable[..., Any]:
+def _answering(name: str, command: Callable[..., Answer]) -> Callable[..., int]:
+    """The command with the option ``--json``; it returns its exit code."""
+
     @wraps(command)
-    def run(*arguments: Any, **options: Any) -> Any:
+    def run(*, output: OutputOptions, **options: Any) -> int:
+        from gdn_ops.tuner.report import console
+
         try:
-            return command(*arguments, **options)
+            with console.for_people(on_stderr=output.json):
+                answer = command(**options)
         except KeyboardInterrupt as error:
             raise Interrupted from error
+        if output.json:
+            from gdn_ops.tuner.report.json_document import document
 
-    return run
+            console.give(document(name, answer.code, answer.results))
+        return answer.code
+
+    return with_options(output=OutputOptions)(run)
 
 
 for _name in COMMANDS:
     _command = getattr(import_module(f"{__package__}.{_name}"), _name)
-    app.command(_name)(_telling_interruptions(_command))
+    app.command(_name)(_answering(_name, _command))

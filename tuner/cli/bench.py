@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.answer import Answer, Ended
+from gdn_ops.tuner.cli.exit_codes import FAILURE
+from gdn_ops.tuner.cli.json_fields import of_choice, of_times
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import above_zero
@@ -49,7 +52,7 @@ def bench(
     ] = None,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Time the variants that calls on this machine run on.
 
     For each problem of a workload, the variant that the dispatcher chooses is timed in turn with
@@ -101,7 +104,7 @@ def bench(
     harness = WorkerHarness(
         target, where, threads=thread_count(threads), compilers=cores(), interruption=Interruption()
     )
-    rows, failed = [], False
+    rows, found, failures = [], [], []
     try:
         for problem in problems:
             choice = choose(problem, target)
@@ -109,10 +112,19 @@ def bench(
             measured = harness.measure(problem, [choice.variant], stage=None, effort=effort)
             if measured.status != "ok":
                 console.fail(f"{problem.id()}: {measured.status}: {measured.message}")
-                failed = True
+                why = {"status": measured.status, "message": measured.message}
+                failures.append({"problem_id": problem.id(), **why})
                 continue
             ours, reference = measured.timings[choice.variant.id], measured.reference
             assert reference is not None
+            found.append(
+                {
+                    **of_choice(choice), **of_times(ours.median, ours.low, ours.high),
+                    "stored_seconds": None if choice.winner is None else choice.winner.median,
+                    "reference_seconds": reference.median,
+                    "speedup": reference.median / ours.median,
+                }
+            )  # fmt: skip
             then = "-" if choice.winner is None else seconds_text(choice.winner.median)
             rows.append(
                 (
@@ -130,10 +142,11 @@ def bench(
     if rows:
         console.table(columns, rows)
         console.say(f"on {target.name}, {where}")
-    return 1 if failed else 0
+    results = {"target": target.name, "device": where, "rows": found, "failures": failures}
+    return Answer(1 if failures else 0, results)
 
 
-def _judge(db: str | None, *, threads: int | None) -> int:
+def _judge(db: str | None, *, threads: int | None) -> Answer:
     """Compare predicted with measured times of every problem with stored trials."""
     import torch
 
@@ -153,8 +166,9 @@ def _judge(db: str | None, *, threads: int | None) -> int:
         for j in found
     ]  # fmt: skip
     if not rows:
-        console.fail("no database has enough trials of whole variants; run `gdn tune` first.")
-        return 1
+        raise Ended(
+            "no database has enough trials of whole variants; run `gdn tune` first.", FAILURE
+        )
     columns = (
         "problem", "target", "variants>", "rank correlation>", "first / best>",
         "predicted / measured>",
@@ -167,4 +181,12 @@ def _judge(db: str | None, *, threads: int | None) -> int:
         f"{total} variants of {len(found)} problems: mean rank correlation {mean:.2f}; the variant "
         f"that is predicted first takes {regret:.2f}x the time of the best one"
     )
-    return 0
+    judgements = [
+        {
+            "problem_id": j.problem_id, "target": j.target, "variants": j.variants,
+            "rank_correlation": j.correlation, "first_over_best": j.regret,
+            "predicted_over_measured": j.ratio,
+        }
+        for j in found
+    ]  # fmt: skip
+    return Answer(0, {"judgements": judgements})

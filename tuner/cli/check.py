@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, shown
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.check_exit import ending_with_usage, exit_code
 from gdn_ops.tuner.cli.check_static import check_static
 from gdn_ops.tuner.cli.model_options import ModelOptions
@@ -133,7 +134,7 @@ def check(
     ] = False,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Check whether a change made kernels slower.
 
     Without --static, base and head are timed on this machine, in pairs of fresh processes, until it
@@ -155,6 +156,7 @@ def check(
     """
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.check.outputs import Outputs
+    from gdn_ops.tuner.check.reports.json_report import fields
     from gdn_ops.tuner.check.reports.request import requests_of
     from gdn_ops.tuner.interruption import Interruption
 
@@ -195,7 +197,9 @@ def check(
         with interruption.listen():  # what was measured is reported in any case
             every_row = problems is None and not target
             outcome = _judged(outcome, settings, strict=strict, every_row=every_row)
-            return exit_code(outcome, outputs.write(outcome, run), interruption.requested)
+            failures = outputs.write(outcome, run)
+            code = exit_code(outcome, failures, interruption.requested)
+            return Answer(code, {"outcome": fields(outcome), "failures": failures})
 
 
 def _refuse_mixed(

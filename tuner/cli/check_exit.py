@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
 from gdn_ops.codegen.errors import GdnError
+from gdn_ops.tuner.cli.answer import Ended
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED, USAGE
 
 if TYPE_CHECKING:
@@ -21,19 +20,15 @@ def ending_with_usage() -> Iterator[None]:
 
     Code 1 is for a head that is worse.
     """
-    from gdn_ops.tuner.report import console
-
     try:
         yield
     except GdnError as error:
-        console.fail(str(error))
-        raise typer.Exit(USAGE) from error
+        raise Ended(str(error), USAGE) from error
     except OSError as error:
-        console.fail(f"the check cannot go on: {error}; check the current folder and the disk.")
-        raise typer.Exit(USAGE) from error
+        message = f"the check cannot go on: {error}; check the current folder and the disk."
+        raise Ended(message, USAGE) from error
     except KeyboardInterrupt as error:
-        console.fail("interrupted before anything was compared.")
-        raise typer.Exit(INTERRUPTED) from error
+        raise Ended("interrupted before anything was compared.", INTERRUPTED) from error
 
 
 def exit_code(outcome: Outcome, failures: Sequence[str], interrupted: bool) -> int:

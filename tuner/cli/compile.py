@@ -11,6 +11,8 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_compiled
 from gdn_ops.tuner.cli.numbers import above_zero
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
@@ -39,7 +41,7 @@ def compile(
     ] = 60.0,
     *,
     given: ProblemOptions,
-) -> int:
+) -> Answer:
     """Compile kernels for a GPU, which this machine need not have.
 
     Prints for each stage: registers per thread, bytes of stack per thread (above 0 if registers
@@ -76,11 +78,20 @@ def compile(
         "instructions>", "compiled>", "verdict",
     )  # fmt: skip
     console.table(columns, [_row(r) for r in done])
-    for name in dict.fromkeys(r.plan for r in done):
+    plans = list(dict.fromkeys(r.plan for r in done))
+    for name in plans:
         console.say(_traffic(name, problem, row))
     counts = {status: sum(r.status == status for r in done) for status in {r.status for r in done}}
     console.say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
-    return 0 if any(r.status == "ok" for r in done) else 1
+    results = {
+        "problem_id": problem.id(), "target": row.name, "arch": row.arch,
+        "rows": [of_compiled(r) for r in done],
+        "traffic": [
+            {"plan": name, "bytes_per_token_and_value_head": _default_bytes(name, problem)}
+            for name in plans
+        ],
+    }  # fmt: skip
+    return Answer(0 if any(r.status == "ok" for r in done) else 1, results)
 
 
 def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str]) -> None:
@@ -103,6 +114,13 @@ def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str
                 f"stage {name} is plain PyTorch and is not compiled; leave it out, or print it "
                 f"with `gdn render {name}`."
             )
+
+
+def _default_bytes(plan: str, problem: Problem) -> float:
+    from gdn_ops.codegen.traffic import variant_bytes
+    from gdn_ops.codegen.variant import Variant
+
+    return variant_bytes(Variant.default(plan, problem), problem)
 
 
 def _traffic(plan: str, problem: Problem, target: Target) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
@@ -22,7 +23,7 @@ PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transforme
 
 
 @with_options(model=ModelOptions)
-def doctor(*, model: ModelOptions) -> int:
+def doctor(*, model: ModelOptions) -> Answer:
     """Check the installation, the devices and the results databases.
 
     Also shows which target this machine is, and whether rendered kernels can be cached.
@@ -46,9 +47,12 @@ def doctor(*, model: ModelOptions) -> int:
         console.fail(fault)
     if not faults:
         console.say("all is well")
-    if layers is not None:
-        console.say(_readiness(model, layers))
-    return 1 if faults else 0
+    readiness = None if layers is None else _readiness(model, layers)
+    if readiness is not None:
+        console.say(readiness)
+    facts = [{"what": what, "is": found, "note": note} for what, found, note in rows]
+    results = {"facts": facts, "faults": faults, "model": readiness}
+    return Answer(1 if faults else 0, results)
 
 
 def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:

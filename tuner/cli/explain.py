@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import FAILURE
+from gdn_ops.tuner.cli.json_fields import of_explanation, of_model_row
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
@@ -41,7 +43,7 @@ def explain(
     *,
     model: ModelOptions,
     given: ProblemOptions,
-) -> int:
+) -> Answer:
     """Say which variant a problem runs on, and why.
 
     Prints the chosen variant, the stored result that decided, and why other plans are not used.
@@ -77,12 +79,14 @@ def explain(
 
     with choosing_from(winners_of(db)):
         explained = explained_model(model, workload, given, target)
-        if explained is not None:
-            show(explained)
-            return 0
-        explanation = explain_problem(given.problem(), target=target)
-        console.say(str(explanation))
-        return 0 if explanation.found is not None else FAILURE
+        if explained is None:
+            explanation = explain_problem(given.problem(), target=target)
+            console.say(str(explanation))
+            code = 0 if explanation.found is not None else FAILURE
+            return Answer(code, of_explanation(explanation))
+        show(explained)
+        rows = [of_model_row(row) for row in explained.rows]
+        return Answer(0, {"target": explained.target, "rows": rows})
 
 
 def winners_of(db: str | None) -> WinnerTable:

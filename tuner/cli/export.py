@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
@@ -62,7 +63,7 @@ def export(
     ] = None,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Export winners or search spaces for use without gdn-ops, or check an export.
 
     A wheel is a Python package for one target. It has the rendered kernels of the winners, their
@@ -113,7 +114,7 @@ def _export(
     out: Path | None,
     targets: list[str],
     db: str | None,
-) -> int:
+) -> Answer:
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.cli.show import raise_missing
     from gdn_ops.tuner.export.description import LeftOut
@@ -148,10 +149,20 @@ def _export(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         files = FORMATS[format_name].exported(descriptions)
-    _say_written(out, write_all(out, files))
+    written = write_all(out, files)
+    _say_written(out, written)
     for line in FORMATS[format_name].summary(descriptions, files):
         console.say(line)
+    targets_written = []
     for description in descriptions:
+        winners = description.winners
+        targets_written.append(
+            {
+                "target": description.target.name, "winners": len(winners),
+                "predicted": sum(w.winner.provenance == "predicted" for w in winners),
+                "stale": sum(w.stale for w in winners), "left_out": description.left_out,
+            }
+        )  # fmt: skip
         for sentence in description.left_out:
             console.remark(sentence)
     for warning in caught:
@@ -161,7 +172,12 @@ def _export(
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    return 0
+    results = {
+        "format": format_name, "folder": out,
+        "files": [{"path": path, "bytes": path.stat().st_size} for path in written],
+        "targets": targets_written,
+    }  # fmt: skip
+    return Answer(0, results)
 
 
 def _say_written(out: Path, paths: Sequence[Path]) -> None:
@@ -180,7 +196,7 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
-def _verify(given: list[str], unread: list[str]) -> int:
+def _verify(given: list[str], unread: list[str]) -> Answer:
     from gdn_ops.results_path import expanded
     from gdn_ops.tuner.export.verification import exports_in
     from gdn_ops.tuner.report import console
@@ -189,13 +205,14 @@ def _verify(given: list[str], unread: list[str]) -> int:
         raise InvalidInput(f"{', '.join(unread)} is not read by verify; leave it out.")
     if not given:
         raise InvalidInput("gdn export verify needs the exported file or folder; give its path.")
-    wrong = 0
+    checked = []
     exports = [found for path in given for found in exports_in(expanded(Path(path), "PATH"))]
     for path, found in dict.fromkeys(exports):
-        faults = found.faults(path)
+        faults = list(found.faults(path))
+        checked.append({"path": path, "faults": faults})
         for fault in faults:
             console.fail(f"{path}: {fault}")
         if not faults:
             console.say(f"{path} {found.SOUND}")
-        wrong += bool(faults)
-    return 1 if wrong else 0
+    wrong = any(export["faults"] for export in checked)
+    return Answer(1 if wrong else 0, {"exports": checked})

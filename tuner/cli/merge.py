@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_merged
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_given, database_to_write
 
 
@@ -28,7 +30,7 @@ def merge(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done; write nothing.")
     ] = False,
-) -> int:
+) -> Answer:
     """Copy the results of other databases into one.
 
     Everything is copied: winners, the trials that measured them, failed trials, and the
@@ -61,4 +63,5 @@ def merge(
     found = [location for text in sources if (location := database_given(text, "SOURCE"))]
     destination = database_to_write(into, "--into")
     merged = merge_files(found, destination, dry_run=dry_run)
-    return print_merged(merged, destination, name_sources=len(found) > 1, dry_run=dry_run)
+    code = print_merged(merged, destination, name_sources=len(found) > 1, dry_run=dry_run)
+    return Answer(code, of_merged(merged, destination, dry_run=dry_run))

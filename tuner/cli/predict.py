@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_variant
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
@@ -47,7 +49,7 @@ def predict(
     ] = None,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Predict the fastest variants for a GPU, from compiled code alone.
 
     The stages are compiled for the GPU and a cost model estimates their times; nothing is run, so
@@ -87,6 +89,7 @@ def predict(
     problems = buckets(chosen.problems)
     rows: list[tuple[str, ...]] = []
     best: list[Prediction] = []
+    found: list[dict[str, Any]] = []
     left_out: Counter[tuple[str, str]] = Counter()
     with WorkerPool(cores(), threads=1) as pool:
         costs = CostModel(row, pool)
@@ -95,6 +98,17 @@ def predict(
             ranked = ranking.predictions
             left_out.update(ranking.left_out.items())
             best.append(ranked[0])
+            found.append(
+                {
+                    "problem_id": problem.id(),
+                    "variants": [
+                        {**of_variant(p.variant), "predicted_seconds": p.seconds} for p in ranked
+                    ],
+                    "left_out": [
+                        {"plan": plan, "reason": why} for plan, why in ranking.left_out.items()
+                    ],
+                }
+            )
             rows += [
                 (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
                  f"{p.seconds / ranked[0].seconds:.2f}x")
@@ -106,6 +120,7 @@ def predict(
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(problems)} problems: {reason}"
         )
+    database, kept = None, 0
     if store:
         database = database_to_write(db)
         kept = _store(best, row.name, row.arch, database)
@@ -115,7 +130,8 @@ def predict(
         )
     else:
         console.say("Nothing is stored; --store stores these as predicted winners.")
-    return 0
+    results = {"target": row.name, "predictions": found, "stored": kept, "database": database}
+    return Answer(0, results)
 
 
 def _store(best: list[Prediction], target: str, arch: str, location: Location) -> int:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_merged
 from gdn_ops.tuner.cli.locations import database_given
 
 
@@ -36,7 +38,7 @@ def pull(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done; write nothing.")
     ] = False,
-) -> int:
+) -> Answer:
     """Bring the winners of a PostgreSQL server into a local file.
 
     Calls never wait for a server: they read a local results database. This brings it up to date,
@@ -69,4 +71,5 @@ def pull(
     destination = usual if out is None else local_path(out, "-o").absolute()
     excerpt = Excerpt(source, tuple(dict.fromkeys(target or ())))
     merged = merge_files([excerpt], destination, dry_run=dry_run)
-    return print_merged(merged, destination, name_sources=False, dry_run=dry_run)
+    code = print_merged(merged, destination, name_sources=False, dry_run=dry_run)
+    return Answer(code, of_merged(merged, destination, dry_run=dry_run))

@@ -6,9 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from gdn_ops.codegen.axis import Axis, Value
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_variant
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
 from gdn_ops.tuner.cli.shared_options import with_options
 
@@ -48,7 +51,7 @@ def render(
     ] = None,
     *,
     given: ProblemOptions,
-) -> int:
+) -> Answer:
     """Print the source of kernels.
 
     Prints all stages of a plan, or one stage, rendered for a problem.
@@ -71,13 +74,32 @@ def render(
     problem = given.problem()
     variant, stages = _chosen(name, problem, settings or [], target)
     if axes:
-        _list_axes(variant, stages)
-        return 0
+        listed = _axes(variant, stages)
+        columns = ("stage", "axis", "value", "values", "what it is")
+        console.table(
+            columns,
+            [
+                (home, axis.name, str(value), ", ".join(map(str, axis.values)), axis.doc)
+                for home, axis, value in listed
+            ],
+        )
+        rows = [
+            {
+                "stage": home, "axis": axis.name, "value": value, "values": axis.values,
+                "meaning": axis.doc,
+            }
+            for home, axis, value in listed
+        ]  # fmt: skip
+        return Answer(0, {"problem_id": problem.id(), **of_variant(variant), "axes": rows})
     if name is not None:
         _note_refusals(variant, stages, problem, target)
-    for stage in stages:
-        console.source(render_stage(KERNELS[stage], problem, variant.config(stage)))
-    return 0
+    sources = {
+        stage: render_stage(KERNELS[stage], problem, variant.config(stage)) for stage in stages
+    }
+    for source in sources.values():
+        console.source(source)
+    rows = [{"stage": stage, "source": source} for stage, source in sources.items()]
+    return Answer(0, {"problem_id": problem.id(), **of_variant(variant), "sources": rows})
 
 
 def _chosen(
@@ -141,16 +163,11 @@ def _note_refusals(
         console.remark(f"this would not run for {problem.id()} on {where.name}: {why}")
 
 
-def _list_axes(variant: Variant, stages: tuple[str, ...]) -> None:
+def _axes(variant: Variant, stages: tuple[str, ...]) -> list[tuple[str, Axis, Value]]:
+    """The axes of a variant, each with where it belongs and its value."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.tuner.report import console
 
     homes = [("all stages", PLANS[variant.plan].axes, dict(variant.interface))]
     homes += [(stage, KERNELS[stage].axes, variant.config(stage)) for stage in stages]
-    rows = [
-        (home, axis.name, str(config[axis.name]), ", ".join(map(str, axis.values)), axis.doc)
-        for home, axes, config in homes
-        for axis in axes
-    ]
-    console.table(("stage", "axis", "value", "values", "what it is"), rows)
+    return [(home, axis, config[axis.name]) for home, axes, config in homes for axis in axes]

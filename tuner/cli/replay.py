@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ def replay(
             help="First try the best configs of the other files of the same kernel.",
         ),
     ] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Also write every search's figures as JSON.")
-    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the means as an SVG file.")] = None,
-) -> int:
+) -> Answer:
     """Compare search strategies on recorded search spaces; no GPU is needed.
 
     A recorded space has every config of a kernel with the time it took, or that it failed. A
@@ -48,21 +46,20 @@ def replay(
 
         gdn replay convolution_A100.json.gz
 
-        gdn replay *.json.gz --strategies tpe,model --seeds 30 --json scores.json
+        gdn replay *.json.gz --strategies tpe,model --seeds 30 --json > scores.json
     """
     from gdn_ops.tuner.replay.files import recorded_space
     from gdn_ops.tuner.replay.plot import svg
     from gdn_ops.tuner.replay.replay import fractions, winners_elsewhere
-    from gdn_ops.tuner.replay.table import COLUMNS, Entry, as_json, rows
+    from gdn_ops.tuner.replay.table import COLUMNS, Entry, results, rows
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.whole_file import write_whole
 
     names = _strategies(strategies)
     if not 1 <= seeds <= MAX_SEEDS:
         raise InvalidInput(f"--seeds is {seeds}; it must be >= 1 and <= {MAX_SEEDS}.")
-    for option, path in (("--json", json), ("--plot", plot)):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise InvalidInput(f"{option} {path} is a folder or in none; name a file in a folder.")
+    if plot is not None and (plot.is_dir() or not plot.absolute().parent.is_dir()):
+        raise InvalidInput(f"--plot {plot} is a folder or in none; name a file in a folder.")
     spaces = [recorded_space(path) for path in files]
     entries: list[Entry] = []
     for space in spaces:
@@ -71,11 +68,9 @@ def replay(
             found = [fractions(name, space, seed=seed, first=first) for seed in range(seeds)]
             entries.append(Entry(space.name, name, tuple(map(tuple, found))))
     console.table(COLUMNS, rows(entries))
-    if json is not None:
-        write_whole(json, as_json(entries, transfer=transfer))
     if plot is not None:
         write_whole(plot, svg(entries))
-    return 0
+    return Answer(0, results(entries, transfer=transfer))
 
 
 def _strategies(text: str) -> list[str]:

@@ -6,10 +6,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
+
+Returned = TypeVar("Returned")
 
 
-def with_options(**groups: type) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def with_options(
+    **groups: type,
+) -> Callable[[Callable[..., Returned]], Callable[..., Returned]]:
     """Add groups of options to a command.
 
     The command takes each group as one parameter; Typer sees one option per field in its place.
@@ -18,9 +22,9 @@ def with_options(**groups: type) -> Callable[[Callable[..., int]], Callable[...,
         groups: a dataclass for each parameter of the command.
     """
 
-    def decorated(command: Callable[..., int]) -> Callable[..., int]:
+    def decorated(command: Callable[..., Returned]) -> Callable[..., Returned]:
         @wraps(command)
-        def with_groups(**arguments: Any) -> int:
+        def with_groups(**arguments: Any) -> Returned:
             made = {
                 parameter: group(**{f.name: arguments.pop(f.name) for f in fields(group)})
                 for parameter, group in groups.items()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
-from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.dispatch.winners import Winner
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_winner
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def show(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only the stale winners, each with what has changed.")
     ] = False,
-) -> int:
+) -> Answer:
     """List the stored winners.
 
     A winner is the fastest correct variant for a problem on a target (a GPU model or a kind of
@@ -59,15 +62,22 @@ def show(
     winners = [w for w in table.winners if target in (None, w.target)]
     for fault in table.faults:
         console.fail(str(fault))
+    results = {
+        "winners": [of_winner(w) for w in winners],
+        "skipped": [asdict(skipped) for skipped in table.skipped],
+        "faults": [str(fault) for fault in table.faults],
+    }
+    answer = Answer(1 if table.faults else 0, results)
     if target is not None and not winners:
         _check_target(target, {w.target for w in table.winners})
     if not winners:
         where = ", ".join(str(path) for path in ([given] if given else databases()))
         on = f" for target {target}" if target else ""
         console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
-        return 1 if table.faults else 0
+        return answer
     if stale:
-        return _show_stale(winners, table)
+        found = [{**of_winner(w), "stale": why} for w, why in _show_stale(winners)]
+        return Answer(answer.code, {**results, "winners": found})
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
         "device",
@@ -77,11 +87,11 @@ def show(
         console.say(f"read from {path}")
     for skipped in table.skipped:
         console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
-    return 1 if table.faults else 0
+    return answer
 
 
-def _show_stale(winners: list[Winner], table: WinnerTable) -> int:
-    """List the stale ones of some winners with the reasons."""
+def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:
+    """List the stale ones of some winners with the reasons, and return them."""
     from gdn_ops.seconds import seconds_text
     from gdn_ops.toolchain import driver_version
     from gdn_ops.tuner.report import console
@@ -89,18 +99,20 @@ def _show_stale(winners: list[Winner], table: WinnerTable) -> int:
     from gdn_ops.tuner.search.retiming import why_stale
 
     here = _targets_here()
-    found = [(w, why_stale(w, driver_version() if w.target in here else None)) for w in winners]
+    found = [
+        (w, why)
+        for w in winners
+        if (why := why_stale(w, driver_version() if w.target in here else None))
+    ]
     rows = [
-        (w.problem_id, w.target, _variant_text(w), seconds_text(w.median), why)
-        for w, why in found
-        if why
+        (w.problem_id, w.target, _variant_text(w), seconds_text(w.median), why) for w, why in found
     ]
     if rows:
         console.table(("problem", "target", "winner", "median>", "why it is stale"), rows)
         console.say("`gdn tune --stale` on their device measures them again.")
     else:
         console.say(f"None of {counted(len(winners), 'winner')} is stale.")
-    return 1 if table.faults else 0
+    return found
 
 
 def _targets_here() -> set[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
+from gdn_ops.tuner.cli.json_fields import of_stored_winner
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
@@ -20,6 +23,7 @@ from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.search.space_search import Options
+    from gdn_ops.tuner.workers.kernel_check import Checked
 
 
 DEFAULT_WORKLOAD = "quickstart"
@@ -99,7 +103,7 @@ def tune(
     *,
     model: ModelOptions,
     given: ProblemOptions,
-) -> int:
+) -> Answer:
     """Find and store the fastest correct kernel variant for each problem.
 
     A problem is one op with fixed head counts, head dims, dtype and sizes. Give a workload, a
@@ -156,8 +160,8 @@ def _run(
     minutes: float | None,
     threads: int | None,
     stale: bool,
-) -> int:
-    """Tune, print the results and return the exit code."""
+) -> Answer:
+    """Tune and print the results."""
     from gdn_ops.tuner import session
     from gdn_ops.tuner.cli.tuning_result import print_result
     from gdn_ops.tuner.report import console
@@ -175,11 +179,30 @@ def _run(
     )
     result = session.tune(request, console.progress_view())
     print_result(result, request.database)
+    kernels: list[Checked] = []
     if result.interrupted:
-        return INTERRUPTED
-    if chosen.check_kernels and session.device_named(device) == "cpu":
-        _check_kernels(chosen.problems)
-    return 0 if result.winners or not result.failures else 1
+        code = INTERRUPTED
+    else:
+        code = 0 if result.winners or not result.failures else 1
+        if chosen.check_kernels and session.device_named(device) == "cpu":
+            kernels = _check_kernels(chosen.problems)
+    results = {
+        "database": request.database,
+        "interrupted": result.interrupted,
+        "winners": [of_stored_winner(winner) for winner in result.winners.values()],
+        "failures": [{"problem_id": name, "reason": why} for name, why in result.failures.items()],
+        "covered": [
+            {
+                "problem_id": c.problem_id,
+                "variant_text": c.variant,
+                "median_seconds": c.seconds,
+                "fastest_seconds": c.best,
+            }
+            for c in result.covered
+        ],
+        "kernels": [asdict(checked) for checked in kernels],
+    }
+    return Answer(code, results)
 
 
 def _workload(name: str | None, facts: dict[str, Any], model: ModelOptions) -> Workload:
@@ -231,7 +254,7 @@ def _options(
     )
 
 
-def _check_kernels(problems: Sequence[Problem]) -> None:
+def _check_kernels(problems: Sequence[Problem]) -> list[Checked]:
     """Check what needs no GPU: run the Triton kernels in the interpreter and compile them."""
     from gdn_ops.codegen.targets import target_named
     from gdn_ops.tuner.cores import cores
@@ -242,10 +265,13 @@ def _check_kernels(problems: Sequence[Problem]) -> None:
     target, interruption = target_named(KERNEL_TARGET), Interruption()
     problem = max(problems, key=lambda problem: (problem.dtype == "bf16", problem.tokens))
     console.say(f"There is no GPU here. The default Triton kernels for {target.name}, not timed:")
+    found: list[Checked] = []
     with interruption.listen():
         for checked in check_kernels(
             problem, target, seconds=KERNEL_SECONDS, workers=cores(),
             interruption=interruption,
         ):  # fmt: skip
             console.say(f"  {checked.plan} {checked.stage}: {checked.what}")
+            found.append(checked)
     console.say(f"`gdn compile --target {target.name}` shows more.")
+    return found

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.json_fields import of_choice
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
@@ -33,7 +35,7 @@ def verify(
     ] = False,
     *,
     model: ModelOptions,
-) -> int:
+) -> Answer:
     """Check the kernels of a workload or model on this machine before the first call does.
 
     A kernel that was never verified on a GPU with its driver, Triton and ptxas is checked there
@@ -69,12 +71,24 @@ def verify(
     with warnings.catch_warnings(record=True) as caught, _policy("always" if again else None):
         warnings.simplefilter("always")
         choices = sound_choices_for(problems, where)
-    rows = [(c.problem.id(), c.variant.id, c.how, standing(c).text) for c in choices]
+    checks = [standing(choice) for choice in choices]
+    rows = [
+        (c.problem.id(), c.variant.id, c.how, check.text)
+        for c, check in zip(choices, checks, strict=True)
+    ]
     console.table(("problem", "variant", "how", "check"), rows)
     console.say(_summary([text for *_, text in rows], device=str(where)))
     for warning in caught:
         console.fail(str(warning.message))
-    return 1 if caught else 0
+    results = {
+        "device": str(where),
+        "choices": [
+            {**of_choice(c), "sound": check.sound, "check": check.text}
+            for c, check in zip(choices, checks, strict=True)
+        ],
+        "warnings": [str(warning.message) for warning in caught],
+    }
+    return Answer(1 if caught else 0, results)
 
 
 def _summary(found: Sequence[str], device: str) -> str:

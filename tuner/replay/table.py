@@ -1,11 +1,11 @@
-"""The scores of a replay as a table and as JSON."""
+"""The scores of a replay as a table and as fields of JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from gdn_ops.tuner.replay.replay import CHECKPOINTS, Score, score
 
@@ -43,9 +43,9 @@ def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     return [(e.strategy, e.space, *map(_text, e.scores)) for e in with_means(entries)]
 
 
-def as_json(entries: Sequence[Entry], *, transfer: bool) -> str:
+def results(entries: Sequence[Entry], *, transfer: bool) -> dict[str, Any]:
     """Every figure: per strategy and space the fractions of each seed, the means and intervals."""
-    results = [
+    found = [
         {
             "strategy": entry.strategy,
             "space": entry.space,
@@ -55,8 +55,7 @@ def as_json(entries: Sequence[Entry], *, transfer: bool) -> str:
         }
         for entry in with_means(entries)
     ]
-    content = {"evaluations": CHECKPOINTS, "transfer": transfer, "results": results}
-    return json.dumps(content, indent=1) + "\n"
+    return {"evaluations": CHECKPOINTS, "transfer": transfer, "results": found}
 
 
 def _text(score: Score) -> str:

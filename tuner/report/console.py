@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -27,13 +31,42 @@ from gdn_ops.tuner.report.progress import (
     WinnerStored,
     line_of,
 )
+from gdn_ops.tuner.report.time_left import Part, TimeLeft
 
+BAR = 32
+"""Columns of a bar."""
 RECENT = 3
 """Number of latest trials that are shown below the table."""
 
 
+_ON_STDERR: ContextVar[bool] = ContextVar("on_stderr", default=False)
+
+
 class ReaderLeft(Exception):
     """Who read standard output has enough, as in ``gdn show | head``."""
+
+
+@contextmanager
+def for_people(*, on_stderr: bool) -> Iterator[None]:
+    """Inside the block all that is printed for people goes to standard error, if so wanted."""
+    token = _ON_STDERR.set(on_stderr)
+    try:
+        yield
+    finally:
+        _ON_STDERR.reset(token)
+
+
+def give(document: str) -> None:
+    """Print a document for scripts on standard output, exactly as it is.
+
+    Raises:
+        ReaderLeft: nobody reads standard output any more.
+    """
+    try:
+        sys.stdout.write(document)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderLeft from error
 
 
 def say(text: str = "") -> None:
@@ -110,22 +143,30 @@ def carries(text: str) -> bool:
 
 def source(code: str, *, language: str = "python") -> None:
     """Print code: with colours in a terminal, unchanged elsewhere."""
-    if sys.stdout.isatty():
+    stream = _stream()
+    if stream.isatty():
         _console().print(Syntax(code, language, background_color="default"))
     else:
-        sys.stdout.write(code)
+        stream.write(code)
 
 
 def progress_view() -> View:
-    """A live view if standard output is a terminal, else a view with one line per event."""
-    return LiveView(_console()) if sys.stdout.isatty() else LinesView()
+    """A live view in a terminal that can be redrawn, else a view with one line per event."""
+    stream, console = _stream(), _console()
+    # FORCE_COLOR makes Rich take any log for a terminal, which would then get each redrawn frame
+    live = stream.isatty() and not console.is_dumb_terminal
+    return LiveView(console) if live else LinesView(stream)
 
 
 class LiveView:
-    """A table of the searches of the current problem, redrawn four times a second."""
+    """Bars with the time that is left, and a table of the current problem's searches.
+
+    It is redrawn four times a second.
+    """
 
     def __init__(self, console: Console) -> None:
         self._tally = Tally()
+        self._time = TimeLeft()
         self._recent: list[str] = []
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True
@@ -151,6 +192,9 @@ class LiveView:
                 self._recent = [*self._recent, line][-RECENT:]
         elif isinstance(event, ProblemStarted):
             self._recent = []
+            self._time.start(
+                number=event.number, total=event.total, deadline=event.deadline, whole=event.whole
+            )
         elif isinstance(event, WinnerStored):
             if event.final:
                 self._keep(f"{event.winner.problem_id}: {event.text}")
@@ -165,15 +209,31 @@ class LiveView:
         problem = self._tally.problem
         if problem is None:
             return Text("reading earlier results")
-        left = f", {problem.deadline} left" if problem.deadline.limited else ""
-        head = f"problem {problem.number} of {problem.total}: {problem.problem_id}{left}"
-        parts: list[RenderableType] = [Text(head, style="bold"), self._spaces()]
+        head = f"problem {problem.number} of {problem.total}: {printable(problem.problem_id)}"
+        parts: list[RenderableType] = [Text(head, style="bold"), self._bars(), self._spaces()]
         if self._tally.finals:
             parts.append(Text(f"finals: {self._tally.finals} variants, interleaved"))
         for line in self._recent:
             line = printable(line)
             parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
+
+    def _bars(self) -> Table:
+        shown = Table.grid(padding=(0, 1))
+        parts = [self._time.run(), self._time.problem(), self._search()]
+        for part in parts:
+            if part is not None:
+                bar = ProgressBar(total=1.0, completed=part.done, width=BAR)
+                shown.add_row(Text(part.name), bar, Text(part.text))
+        return shown
+
+    def _search(self) -> Part | None:
+        """The current search, by its trials; an earlier run's count."""
+        tally = self._tally.spaces.get(self._tally.current)
+        if tally is None or not tally.configs or self._tally.finals:
+            return None
+        most = max(tally.tried, min(tally.configs, tally.known + tally.trials), 1)
+        return Part("this search", tally.tried / most, f"{tally.tried} of {most} trials")
 
     def _spaces(self) -> Table:
         shown = Table(box=None, header_style="bold")
@@ -209,7 +269,11 @@ def _shown(text: str) -> str:
 
 
 def _encoding() -> str:
-    return getattr(sys.stdout, "encoding", None) or "utf-8"
+    return getattr(_stream(), "encoding", None) or "utf-8"
+
+
+def _stream() -> TextIO:
+    return sys.stderr if _ON_STDERR.get() else sys.stdout
 
 
 class _Standard(Console):
@@ -218,4 +282,4 @@ class _Standard(Console):
 
 
 def _console() -> Console:
-    return _Standard()
+    return _Standard(file=_stream())

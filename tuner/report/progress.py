@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from gdn_ops.seconds import seconds_text
-from gdn_ops.tuner.deadline import Deadline
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.printable import printable
 from gdn_ops.tuner.store.records import StoredWinner, Trial
@@ -22,12 +22,13 @@ KNOWN_TRIALS_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemStarted:
-    """The tuning of a problem starts; ``deadline`` is when its share of the time ends."""
+    """The tuning of a problem starts; ``deadline`` ends its share of the time, ``whole`` all."""
 
     problem_id: str
     number: int
     total: int
     deadline: Deadline
+    whole: Deadline = NO_DEADLINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ class View(Protocol):
 
 @dataclass
 class SpaceTally:
-    """Counts of the trials in one space, and the best of them."""
+    """Counts of the trials in one space, ``known`` of earlier runs, and the best of them."""
 
     space: str
     configs: int
@@ -113,6 +114,7 @@ class SpaceTally:
     strategy: str
     statuses: Counter[str] = field(default_factory=Counter)
     seen: set[int] = field(default_factory=set)
+    known: int = 0
     best: float | None = None
     best_text: str = ""
 
@@ -134,6 +136,7 @@ class SpaceTally:
         if event.trial.id in self.seen:
             return False
         self.seen.add(event.trial.id)
+        self.known += not event.fresh
         self.statuses[outcome.status] += 1
         if outcome.status != "ok" or outcome.median is None:
             return False
@@ -209,6 +212,7 @@ def line_of(event: Event, tally: Tally) -> str:
     match event:
         case ProblemStarted():
             left = f", {event.deadline} for it" if event.deadline.limited else ""
+            left += f", {event.whole} left for all" if event.whole.limited else ""
             return f"problem {event.number} of {event.total}: {event.problem_id}{left}"
         case SearchStarted():
             return (

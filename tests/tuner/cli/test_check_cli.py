@@ -18,6 +18,7 @@ import pytest
 from gdn_ops.tuner.check import processes
 from gdn_ops.tuner.check.reports import table
 from gdn_ops.tuner.cli import run
+from tests.json_documents import documented
 from tests.tuner.check.packages import repository, wheel
 from tests.tuner.check.test_measured import FAKE, SAME, Sides, timed
 
@@ -38,8 +39,9 @@ def check(sides: Sides, *arguments: str) -> int:
 
 def test_nothing_changed(sides, capsys):
     sides.write(SAME, SAME)
-    assert check(sides) == 0
-    out = capsys.readouterr().out
+    assert check(sides, "--json") == 0
+    answer, out = capsys.readouterr()
+    assert documented(answer)["outcome"]["rows"][0]["state"] == "unchanged"
     assert "unchanged" in out and "passed: none of 1 row is worse (exit code 0)" in out
 
 

@@ -26,6 +26,7 @@ from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.progress import LinesView, Note
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
 from gdn_ops.tuner.workers.offline import CompileRow
+from tests.json_documents import documented
 from tests.problems import FORWARD
 from tests.results import ENVIRONMENT, Bench
 
@@ -192,8 +193,12 @@ def test_compile_tells_the_traffic_of_a_backward_by_what_is_kept(
 ) -> None:
     row = CompileRow(plan="split", stage="bwd_gate", target="h200", config={}, status="ok")
     monkeypatch.setattr("gdn_ops.tuner.workers.offline.compile_variants", lambda *_, **__: [row])
-    assert run(["compile", "--target", "h200", "--backward"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    assert run(["compile", "--target", "h200", "--backward", "--json"]) == 0
+    answer, told = capsys.readouterr()
+    said = " ".join(told.split())
+    assert documented(answer)["traffic"] == [
+        {"plan": "split", "bytes_per_token_and_value_head": 9276.0}
+    ]
     assert "plan split, by its defaults: 9276 bytes per token and value head" in said
     assert ", 9008 with 132 of inverse kept, 6564 with 1156 of states kept" in said
 

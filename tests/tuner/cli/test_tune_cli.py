@@ -20,7 +20,8 @@ from rich.console import Console
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.cli import run
-from gdn_ops.tuner.deadline import NO_DEADLINE
+from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
+from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.console import LiveView
 from gdn_ops.tuner.report.progress import (
     FinalsStarted,
@@ -31,10 +32,12 @@ from gdn_ops.tuner.report.progress import (
     Tally,
     TrialEnded,
 )
+from gdn_ops.tuner.report.time_left import TimeLeft
 from gdn_ops.tuner.spaces.workloads import problem_of
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.store.store import Store
+from tests.json_documents import documented
 from tests.tuner.search.recorded import toy_plans
 
 pytestmark = pytest.mark.long
@@ -78,9 +81,11 @@ def test_a_problem_is_tuned_shown_and_not_tuned_twice(tmp_path: Path) -> None:
     # on a busy machine the winner may be doubtful, and a doubtful one is measured again
     with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
         connection.execute("UPDATE winner_rows SET low = median, high = median")
-    code, out, _ = tuned(tmp_path, *OPTIONS)
+    code, out, err = tuned(tmp_path, *OPTIONS, "--json")
     assert code == 0
-    assert "tuned already" in out and "recorded" not in out
+    assert "tuned already" in err and "recorded" not in err
+    (found,) = documented(out)["winners"]
+    assert found["median_seconds"] == winner.median and found["trial_id"] == winner.trial_id
 
 
 @pytest.mark.parametrize(
@@ -212,14 +217,54 @@ def test_the_live_view_shows_tried_right_failed_and_best() -> None:
     with toy_plans("single"):
         view = LiveView(Console(file=stream, force_terminal=True, width=120, color_system=None))
         with view:
-            for event in (*EVENTS, FinalsStarted(variants=("a", "b"))):
+            for event in EVENTS:
                 view(event)
+            view._live.refresh()
+            view(FinalsStarted(variants=("a", "b")))
             view._live.refresh()
     text = stream.getvalue()
     assert "problem 1 of 2: p" in text
+    assert re.search(r"all problems +0 of 2 done", text), text
+    assert re.search(r"this search +━+╸? +3 of 11 trials", text), "10 new ones, and a known one"
     assert re.search(r"single +3 +30 +2 +1 +1\.00 ms +single tile=64", text), text
     assert "finals: 2 variants" in text
     assert "something" in text
+
+
+def test_bars_say_how_much_time_is_left() -> None:
+    now = 100.0
+    left = TimeLeft(lambda: now)
+    whole = Deadline(now + 60)
+    left.start(number=1, total=2, deadline=Deadline(now + 30), whole=whole)
+    now = 115.0
+    assert (left.run().done, getattr(left.problem(), "done", None)) == (0.25, 0.5)
+    left.start(number=2, total=2, deadline=whole, whole=whole)
+    now = 200.0
+    assert left.run() == left.run().__class__("all problems", 1.0, "finishing")
+    unlimited = TimeLeft(lambda: now)
+    unlimited.start(number=2, total=4, deadline=NO_DEADLINE, whole=NO_DEADLINE)
+    now = 230.0
+    unlimited.start(number=3, total=4, deadline=NO_DEADLINE, whole=NO_DEADLINE)
+    assert unlimited.problem() is None
+    assert unlimited.run().text == "2 of 4 done, about 1:00 left"
+
+
+@pytest.mark.parametrize(("term", "live"), [("xterm", True), ("dumb", False), (None, False)])
+def test_only_a_terminal_that_can_be_redrawn_gets_bars(
+    term: str | None, live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a log of CI that takes colours is still a log
+    monkeypatch.setenv("TERM", term or "xterm")
+    ends = os.openpty() if term else os.pipe()
+    with os.fdopen(ends[1], "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        view = console.progress_view()
+        assert isinstance(view, console.LiveView) is live
+        with view:
+            view(Note(text="something"))
+    written = os.read(ends[0], 10_000)
+    os.close(ends[0])
+    assert b"something" in written and (b"\x1b" in written) is live
 
 
 @pytest.mark.parametrize(

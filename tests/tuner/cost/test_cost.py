@@ -34,6 +34,7 @@ from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.store.models import utc_now
 from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
+from tests.json_documents import documented
 from tests.results import Bench
 
 PROBLEM = Problem(op="forward", H=4, HV=8, K=64, V=64, dtype="fp32", tokens=512, sequences=1)
@@ -222,8 +223,10 @@ def test_predicted_winners_serve_a_gpu_until_one_is_measured(
     problem = '{"H": 1, "HV": 1, "K": 64, "V": 64, "dtype": "bf16", "sequences": 4, "op": "decode"}'
     workload.write_text(f"[{problem}]")
     command = ["predict", str(workload), "--target", "b200", "--db", str(db)]
-    assert run(command) == 0
+    assert run([*command, "--json"]) == 0
     assert not db.exists()  # nothing is stored unasked
+    (predicted,) = documented(capsys.readouterr().out)["predictions"]
+    assert predicted["variants"][0]["predicted_seconds"] > 0
     assert run([*command, "--store"]) == 0
     out, err = capsys.readouterr()
     assert "recurrent" in out and "Stored 1 of 1" in out
@@ -248,8 +251,10 @@ def test_bench_model_judges_every_stored_problem(
         db.record(trial(variant, BT * 1e-3).key, outcome(BT * 1e-3), variant=variant)
     db.store.database.close()
     command = ["bench", "--cost-model", "--db", str(tmp_path / "rows.db")]
-    assert run(command) == 0
-    out = capsys.readouterr().out
-    assert "4 variants of 1 problems: mean rank correlation" in out and PROBLEM.id() in out
+    assert run([*command, "--json"]) == 0
+    out, told = capsys.readouterr()
+    (judgement,) = documented(out)["judgements"]
+    assert judgement["variants"] == 4
+    assert "4 variants of 1 problems: mean rank correlation" in told and PROBLEM.id() in told
     assert run(["bench", *command[2:]]) == 2  # a database without --model
     assert run(["bench", "--cost-model", "--db", str(tmp_path / "none.db")]) == 1

@@ -12,6 +12,7 @@ from gdn_ops.tuner.replay import kernel_tuner_cache
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
 from gdn_ops.tuner.replay.replay import CHECKPOINTS, fractions, score, winners_elsewhere
 from gdn_ops.tuner.replay.table import ALL, Entry, with_means
+from tests.json_documents import documented
 from tests.tuner.replay.recorded_file import kernel_tuner, t4
 
 
@@ -63,12 +64,12 @@ def test_the_command_prints_and_writes_the_scores(
     paths = [tmp_path / "toy_a.json", tmp_path / "toy_b.json"]
     for path, content in zip(paths, (kernel_tuner(), t4()), strict=True):
         path.write_text(json.dumps(content))
-    files = [*map(str, paths), "--json", str(tmp_path / "s.json")]
+    files = [*map(str, paths), "--json"]
     options = ["--strategies", "enumeration", "--seeds", "2", "--plot", str(tmp_path / "s.svg")]
     assert run(["replay", *files, *options, "--transfer"]) == 0
-    shown = capsys.readouterr().out
+    out, shown = capsys.readouterr()
     assert "toy_a" in shown and "1.000 (1.000 .. 1.000)" in shown and ALL in shown
-    written = json.loads((tmp_path / "s.json").read_text())
+    written = documented(out)
     assert written["evaluations"] == list(CHECKPOINTS) and written["transfer"] is True
     assert [len(result["fractions"]) for result in written["results"]] == [2, 2, 2]
     assert (tmp_path / "s.svg").read_text().count("<polyline") == 1
@@ -80,7 +81,7 @@ def test_the_command_prints_and_writes_the_scores(
         (["--strategies", "tpa"], "did you mean 'tpe'"),
         (["--strategies", ","], "names none"),
         (["--seeds", "0"], "--seeds is 0; it must be >= 1"),
-        (["--json", "no/such/folder.json"], "no/such/folder.json"),
+        (["--plot", "no/such/folder.svg"], "no/such/folder.svg"),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_any_search(

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files
-from math import inf, isfinite, nan
+from math import inf, nan
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.tuner.check.outcome import CheckRow, Difference, Outcome, Times
 from gdn_ops.tuner.check.reports.summary import geometric_mean, verdict
 from gdn_ops.tuner.check.states import State
+from gdn_ops.tuner.report.json_document import plain
 
 TO_FILE = True
 SCHEMA_VERSION = 1
@@ -23,14 +24,18 @@ _DERIVED = ("schema_version", "verdict", "exit_code", "geometric_mean")
 
 def render(outcome: Outcome) -> str:
     """The outcome, with its verdict, exit code and geometric mean."""
-    document = {
+    return json.dumps(fields(outcome), indent=1, allow_nan=False) + "\n"
+
+
+def fields(outcome: Outcome) -> dict[str, Any]:
+    """The fields of the report."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict(outcome),
         "exit_code": outcome.exit_code(),
         "geometric_mean": geometric_mean(outcome),
-        **_finite(asdict(outcome)),
+        **plain(asdict(outcome)),
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def read(text: str) -> Outcome:
@@ -97,12 +102,3 @@ def _times(values: Mapping[str, Any]) -> Times:
             "high": inf if high is None else high,
         }
     )
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
