@@ -51,7 +51,9 @@ def databases() -> tuple[Path, ...]:
     if rendered_folder() is not None:
         return (shipped_database(),)
     found = (user_database(), shipped_database())
-    return found[:1] if found[0].resolve() == found[1].resolve() else found
+    # os.path.realpath, because Path.resolve raises on a loop of links
+    same = os.path.realpath(found[0]) == os.path.realpath(found[1])
+    return found[:1] if same else found
 
 
 def cache_folder() -> Path:

@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
-from gdn_ops.dispatch.results_file import exists, read_only, schema_version
+from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
+from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version, slow
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
+
+Key = TypeVar("Key", bound=Hashable)
 
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
     "reference", "provenance", "trial_id", "device", "torch", "triton", "created",
 )  # fmt: skip
-LATER = {"sources": 2, "driver": 4, "ptxas": 4}
-"""Columns that older views do not have, and the first schema version whose view has them."""
+SOURCES = "sources"
+"""The column that is read apart, because it is of the trials."""
+MOST_WINNERS, MOST_BYTES = 100_000, 1 << 26
+"""Winners of one database, and bytes of their texts, that are read at most."""
 
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
@@ -57,7 +61,6 @@ class Winner:
         reference: seconds of the reference implementation in the same run; None if predicted.
         provenance: ``measured`` or ``predicted``.
         trial_id: the row of ``trials`` that measured it, in ``database``.
-        sources: the hash of each stage's source at that time; None if unknown.
         device, driver, torch, triton, ptxas: the device and the versions it was measured with;
             None if unknown or if the device has none.
         created: when, ISO 8601, UTC.
@@ -79,7 +82,6 @@ class Winner:
     device: str | None
     torch: str | None
     triton: str | None
-    sources: Mapping[str, Any] | None
     created: str
     database: Path
     driver: str | None = None
@@ -89,6 +91,24 @@ class Winner:
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
+
+    @cached_property
+    def sources(self) -> Mapping[str, Any] | None:
+        """The hash of each stage's source when it was measured; None if unknown.
+
+        They are read from the database at the first access. A call does not need them, and they
+        are in the table of trials, which may be too large to be read in a call.
+        """
+        return _sources_then(self)
+
+    @cached_property
+    def kernels(self) -> Hashable:
+        """Equal for problems that may share a winner."""
+        return shared_facts(self.facts)
+
+    @cached_property
+    def place(self) -> Place:
+        return Place.of(self.facts)
 
     @cached_property
     def stale(self) -> str:
@@ -140,20 +160,39 @@ class WinnerTable:
     skipped: tuple[SkippedRow, ...] = ()
     faults: tuple[ResultsError, ...] = ()
 
+    @cached_property
+    def _by_problem(self) -> dict[str, list[Winner]]:
+        return _grouped(self.winners, lambda winner: winner.problem_id)
+
+    @cached_property
+    def _by_kernels(self) -> dict[Hashable, list[Winner]]:
+        return _grouped(self.winners, lambda winner: winner.kernels)
+
     def candidates(
         self, problem_id: str, facts: Mapping[str, Any], target: Target
-    ) -> list[tuple[Winner, str]]:
-        """Return the winners that may serve a problem on a target, the best fit first.
+    ) -> Iterator[tuple[Winner, str]]:
+        """Yield the winners that may serve a problem on a target, the best fit first.
+
+        Those of the bucket itself come without a look at the others, of which there may be many.
 
         The order is: the same bucket on this target, the nearest buckets on it, measured winners of
         other targets of the same architecture, then of kindred architectures, predictions. In a
         tie the database read first wins.
 
-        Returns:
+        Yields:
             Pairs of a winner and how it fits, one of ``HOW``.
         """
-        fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target))]
-        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=lambda pair: pair[0])]
+        same = _fits(self._by_problem.get(problem_id, ()), problem_id, facts, target)
+        exact = [pair for pair in same if pair[1] == HOW[0]]
+        yield from exact
+        kernels = shared_facts(facts)
+        others = self._by_kernels.get(kernels, [])
+        if any(winner.kernels != kernels for winner, _ in same):
+            # facts of another version may disagree with today's of the same bucket
+            others = list({id(w): w for w in (*self._by_problem[problem_id], *others)}.values())
+        seen = {id(winner) for winner, _ in exact}
+        left = [winner for winner in others if id(winner) not in seen]
+        yield from _fits(left, problem_id, facts, target)
 
 
 def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
@@ -190,46 +229,92 @@ def read_winners(path: Path) -> WinnerTable:
         version = schema_version(connection, path)
         if version == 0:
             return WinnerTable(())
-        later = (n if version >= since else f"NULL AS {n}" for n, since in LATER.items())
+        later = (
+            name if version >= since else f"NULL AS {name}"
+            for name, since in LATER.items() if name != SOURCES
+        )  # fmt: skip
         columns = (*COLUMNS, *later)
-        rows = connection.execute(f"SELECT {', '.join(columns)} FROM winners ORDER BY trial_id")
+        # not ordered by SQLite, which would have to read all rows first, however many there are
+        rows = connection.execute(
+            f"SELECT {', '.join(columns)} FROM winners LIMIT {MOST_WINNERS + 1}"
+        )
         rows.row_factory = sqlite3.Row
-        for row in rows:
+        size, parsed = 0, _Parsed()
+        for number, row in enumerate(rows):
+            size += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if number == MOST_WINNERS or size > MOST_BYTES:
+                raise slow(path, f"has more than {MOST_WINNERS} winners or {MOST_BYTES} bytes")
             try:
-                winners.append(_winner(row, path))
+                winners.append(_winner(row, path, parsed))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
+    winners.sort(key=lambda winner: winner.trial_id or 0)
     return WinnerTable(tuple(winners), tuple(skipped))
 
 
-def _fit(
-    winner: Winner, problem_id: str, facts: Mapping[str, Any], target: Target
-) -> tuple[int, bool, float, bool] | None:
-    """Return the sort key of a winner, None if it does not fit.
+def _grouped(winners: Iterable[Winner], key: Callable[[Winner], Key]) -> dict[Key, list[Winner]]:
+    groups: dict[Key, list[Winner]] = {}
+    for winner in winners:
+        groups.setdefault(key(winner), []).append(winner)
+    return groups
 
-    It is the rank in ``HOW``, whether it is of another target, the distance, and whether it is
-    stored under another name of the target.
+
+def _fits(
+    winners: Iterable[Winner], problem_id: str, facts: Mapping[str, Any], target: Target
+) -> list[tuple[Winner, str]]:
+    """The winners that fit, each with how it does, the best fit first.
+
+    Winners are sorted by how they fit, whether they are of another target, their distance, and
+    whether they are stored under another name of the target.
     """
-    exact = winner.problem_id == problem_id
-    if not (exact or can_share(winner.facts, facts)):
-        return None
-    same_target = same_device(winner.target, target)
-    same_arch = same_target or winner.arch == target.arch
-    predicted = winner.provenance == "predicted"
-    if not same_arch and (predicted or not kindred(winner.arch, target.arch)):
-        return None
-    apart = 0.0 if exact else distance(winner.facts, facts)
-    if predicted:
-        how = "predicted"
-    elif same_target:
-        how = "exact" if exact else "nearest"
-    else:
-        how = "same arch" if same_arch else "kindred arch"
-    return HOW.index(how), not same_target, apart, winner.target != target.name
+    kernels, place = shared_facts(facts), Place.of(facts)
+    near: dict[tuple[str, str], tuple[str, bool] | None] = {}
+    fits = []
+    for winner in winners:
+        device = winner.target, winner.arch
+        if device not in near:
+            near[device] = _nearness(*device, target)
+        nearness = near[device]
+        if nearness is None:
+            continue
+        how, other_target = nearness
+        exact = winner.problem_id == problem_id
+        if not exact and winner.kernels != kernels:
+            continue
+        if winner.provenance == "predicted":
+            if how == "kindred arch":
+                continue
+            how = "predicted"
+        elif how == "nearest" and exact:
+            how = "exact"
+        apart = 0.0 if exact else winner.place.distance(place)
+        order = (HOW.index(how), other_target, apart, winner.target != target.name)
+        fits.append((order, winner, how))
+    return [(winner, how) for _, winner, how in sorted(fits, key=lambda fit: fit[0])]
 
 
-def _winner(row: sqlite3.Row, path: Path) -> Winner:
-    facts, variant = _object(row, "facts"), _object(row, "variant")
+def _nearness(name: str, arch: str, target: Target) -> tuple[str, bool] | None:
+    """How a measured winner of a target fits, and whether that is another target than this one."""
+    if same_device(name, target):
+        return "nearest", False
+    if arch == target.arch:
+        return "same arch", True
+    return ("kindred arch", True) if kindred(arch, target.arch) else None
+
+
+class _Parsed(dict[str, dict[str, Any]]):
+    """JSON objects by their texts, of which many rows have the same; they are not changed."""
+
+    def object(self, row: sqlite3.Row, key: str) -> dict[str, Any]:
+        text = row[key]
+        found = self.get(text) if isinstance(text, str) else None
+        if found is None:
+            found = self[text] = _object(row, key)
+        return found
+
+
+def _winner(row: sqlite3.Row, path: Path, parsed: _Parsed) -> Winner:
+    facts, variant = parsed.object(row, "facts"), parsed.object(row, "variant")
     for key in SIZE_FACTS:
         if type(facts.get(key)) is not int or facts[key] < 1:
             raise ValueError(f"fact {key} is {facts.get(key)!r}, not an integer >= 1")
@@ -246,7 +331,6 @@ def _winner(row: sqlite3.Row, path: Path) -> Winner:
         reference=None if row["reference"] is None else _seconds(row, "reference"),
         provenance=row["provenance"],
         trial_id=row["trial_id"],
-        sources=None if row["sources"] is None else _object(row, "sources"),
         database=path,
         device=_text_or_none(row, "device"),
         torch=_text_or_none(row, "torch"),
@@ -278,6 +362,24 @@ def _changes(winner: Winner) -> Iterator[str]:
 def _release(version: str) -> str:
     """A version without the build, such as ``+cpu``."""
     return version.partition("+")[0]
+
+
+def _sources_then(winner: Winner) -> dict[str, Any] | None:
+    query = (
+        f"SELECT {SOURCES} FROM winners WHERE problem_id = ? AND target = ? AND trial_id = ? "
+        "LIMIT 1"
+    )
+    key = winner.problem_id, winner.target, winner.trial_id
+    try:
+        with read_only(winner.database, in_a_call=True) as connection:
+            if schema_version(connection, winner.database) < LATER[SOURCES]:
+                return None
+            rows = connection.execute(query, key)
+            rows.row_factory = sqlite3.Row
+            row = rows.fetchone()
+            return None if row is None or row[SOURCES] is None else _object(row, SOURCES)
+    except (ResultsError, ValueError, RecursionError):
+        return None
 
 
 def _sources_today(winner: Winner) -> dict[str, str] | None:

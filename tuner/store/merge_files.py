@@ -80,7 +80,7 @@ def _merge_new(sources: Sequence[Path], destination: Path) -> Merged:
 
 def _distinct(sources: Sequence[Path], destination: Path) -> list[Path]:
     """The sources without repetitions, none of them the destination."""
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     if _same(destination, shipped_database()):
         raise InvalidInput(
             f"{destination} ships with gdn-ops and must not be written; merge into your own "
@@ -92,13 +92,13 @@ def _distinct(sources: Sequence[Path], destination: Path) -> list[Path]:
                 f"{source} is both a source and the destination; leave it out, or name another "
                 "destination with --into."
             )
-        found.setdefault(source.resolve(), source)
+        found.setdefault(os.path.realpath(source), source)
     return list(found.values())
 
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two paths are one file, also through links."""
     try:
-        return one.resolve() == other.resolve() or one.samefile(other)
+        return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
     except OSError:  # one of both does not exist
         return False

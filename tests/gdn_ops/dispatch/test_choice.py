@@ -32,7 +32,7 @@ def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change
         "problem_id": problem.bucket().id(), "facts": problem.bucket().facts(), "target": target,
         "arch": arch, "variant_id": variant.id, "variant": variant.to_json(), "median": 1e-3,
         "low": 9e-4, "high": 1.1e-3, "reference": 5e-3, "provenance": "measured", "trial_id": 7,
-        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "sources": None,
+        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1",
         "created": "2026-01-01T00:00:00", "database": Path("results.db"),
     }  # fmt: skip
     return Winner(**(facts | change))
