@@ -13,6 +13,7 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.dispatch.results_file import COMMAND_SECONDS
 from gdn_ops.dispatch.winners import Winner, load_winners
 from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.seconds import seconds_text
@@ -130,7 +131,7 @@ def tune(request: Request, view: View) -> Result:
 
 def _stale(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:
     """The stale winners of the target, those of the requested problems if there are any."""
-    table = load_winners(dict.fromkeys((request.database, *databases())))
+    table = load_winners(dict.fromkeys((request.database, *databases())), seconds=COMMAND_SECONDS)
     found = stale_winners(table, target.name, driver)
     wanted = {problem.id() for problem in request.problems} or set(found)
     return {name: winner for name, winner in found.items() if name in wanted}
@@ -146,7 +147,7 @@ def _shared_time(
     """The problems in the order in which they are tuned, and the share of each if they differ."""
     if request.counts is None:
         return request.problems, None
-    table = load_winners(dict.fromkeys((request.database, *databases())))
+    table = load_winners(dict.fromkeys((request.database, *databases())), seconds=COMMAND_SECONDS)
     found = time_shares(request.problems, request.counts, target, table)
     for each in found:
         how = "measured" if each.measured else "about"

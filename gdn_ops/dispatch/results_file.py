@@ -25,8 +25,8 @@ the last Alembic revision in ``tuner/store/migrations``."""
 LOCK_SECONDS = 10.0
 """How long a reader waits for a lock; only databases that are not in WAL mode make it wait."""
 
-CALL_SECONDS = 1.0
-"""How long a call may read a database before it goes on without it."""
+CALL_SECONDS, COMMAND_SECONDS = 1.0, 30.0
+"""How long a call, and a command of ``gdn``, may read a database before it goes on without it."""
 LARGEST_VALUE = 1 << 20
 """Bytes of a value that a call reads, at most."""
 LARGEST_COPY = 1 << 26
@@ -41,7 +41,7 @@ ELSEWHERE = f"set {RESULTS_VARIABLE} to another path"
 _FAULTS = (
     (
         "interrupted",
-        f"reading {{path}} takes longer than {CALL_SECONDS:g} s",
+        "reading {path} takes longer than the time for it",
         "hand on a smaller file with `gdn export winners`, or {instead}",
     ),
     (
@@ -139,14 +139,14 @@ def exists(path: Path, *, instead: str = ELSEWHERE) -> bool:
 
 @contextmanager
 def read_only(
-    path: Path, *, instead: str = ELSEWHERE, in_a_call: bool = False
+    path: Path, *, instead: str = ELSEWHERE, seconds: float | None = None
 ) -> Iterator[sqlite3.Connection]:
     """Open a database to read, also on read-only media. It creates no files next to it.
 
     Args:
         instead: what a user can do if the file cannot be read, for the error message.
-        in_a_call: whether a call of an operator waits for it, so that time and sizes are limited,
-            by ``CALL_SECONDS`` and ``LARGEST_VALUE``.
+        seconds: how long opening and reading may take together, e.g. ``CALL_SECONDS``; sizes are
+            limited then, too, by ``LARGEST_VALUE`` and ``LARGEST_COPY``. None for no limits.
 
     Raises:
         ResultsError: the file does not exist, or SQLite cannot read it within the limits.
@@ -157,15 +157,15 @@ def read_only(
     if not real.is_file():
         kind = "a folder" if real.is_dir() else "a device or a pipe"
         raise ResultsError(f"{path} is {kind}, not a results database; {instead}.")
-    end = monotonic() + CALL_SECONDS
+    start = monotonic()
     try:
         with ExitStack() as stack:
-            if in_a_call:
-                # half of the time, so that some is left to read once the lock is free
-                connection = _connect(real, stack, CALL_SECONDS / 2, most=LARGEST_COPY)
-                _limit(connection, end)
-            else:
+            if seconds is None:
                 connection = _connect(real, stack, LOCK_SECONDS)
+            else:
+                # half of the time, so that some is left to read once the lock is free
+                connection = _connect(real, stack, seconds / 2, most=LARGEST_COPY)
+                _limit(connection, start + seconds)
             connection.execute("PRAGMA trusted_schema = OFF")
             # An invalid text must cost one row, not the whole read.
             connection.text_factory = lambda text: text.decode("utf-8", "replace")

@@ -20,6 +20,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import results_file
 from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
 from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version, slow
 from gdn_ops.results_path import databases as database_paths
@@ -195,18 +196,21 @@ class WinnerTable:
         yield from _fits(left, problem_id, facts, target)
 
 
-def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
+def load_winners(
+    databases: Iterable[Path] | None = None, *, seconds: float | None = None
+) -> WinnerTable:
     """Read the databases (by default the user's, then the shipped one), and keep the errors.
 
     Args:
         databases: the files to read.
+        seconds: the time limit of each; None: ``CALL_SECONDS``.
     """
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
     for path in database_paths() if databases is None else databases:
         try:
-            table = read_winners(path)
+            table = read_winners(path, seconds=seconds)
         except ResultsError as fault:
             faults.append(fault)
         else:
@@ -215,8 +219,11 @@ def load_winners(databases: Iterable[Path] | None = None) -> WinnerTable:
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(path: Path) -> WinnerTable:
+def read_winners(path: Path, *, seconds: float | None = None) -> WinnerTable:
     """Read the winners of one database; it has none if it is empty or does not exist.
+
+    Args:
+        seconds: the time limit; None: ``CALL_SECONDS``.
 
     Raises:
         ResultsError: the file is not a results database, corrupt, or of a newer version.
@@ -225,7 +232,8 @@ def read_winners(path: Path) -> WinnerTable:
         return WinnerTable(())
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
-    with read_only(path, in_a_call=True) as connection:
+    seconds = results_file.CALL_SECONDS if seconds is None else seconds
+    with read_only(path, seconds=seconds) as connection:
         version = schema_version(connection, path)
         if version == 0:
             return WinnerTable(())
@@ -371,7 +379,7 @@ def _sources_then(winner: Winner) -> dict[str, Any] | None:
     )
     key = winner.problem_id, winner.target, winner.trial_id
     try:
-        with read_only(winner.database, in_a_call=True) as connection:
+        with read_only(winner.database, seconds=results_file.CALL_SECONDS) as connection:
             if schema_version(connection, winner.database) < LATER[SOURCES]:
                 return None
             rows = connection.execute(query, key)

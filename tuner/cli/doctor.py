@@ -82,7 +82,7 @@ def _targets() -> Iterator[tuple[str, str, str]]:
 
 def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.codegen.errors import ResultsError
-    from gdn_ops.dispatch.results_file import exists
+    from gdn_ops.dispatch.results_file import COMMAND_SECONDS, exists
     from gdn_ops.dispatch.winners import read_winners
     from gdn_ops.results_path import cache_folder, shipped_database, user_database, verified_file
     from gdn_ops.tuner.report.counted import counted
@@ -93,7 +93,11 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             yield name, str(path), "does not exist yet; `gdn tune` creates it"
             continue
         try:
-            yield name, str(path), counted(len(read_winners(path).winners), "winner")
+            yield (
+                name,
+                str(path),
+                counted(len(read_winners(path, seconds=COMMAND_SECONDS).winners), "winner"),
+            )
         except ResultsError as error:
             faults.append(str(error))
             yield name, str(path), "broken"

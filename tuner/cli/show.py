@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.tuner.cli.numbers import not_negative
 
 
 def show(
@@ -21,6 +23,10 @@ def show(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only the stale winners, each with what has changed.")
     ] = False,
+    problem: Annotated[
+        str | None, typer.Option(help="Only problems with this text in their name, e.g. decode.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Most rows to print; 0: all.")] = 100,
 ) -> int:
     """List the stored winners.
 
@@ -38,8 +44,10 @@ def show(
         gdn show --target h200
 
         gdn show --stale
+
+        gdn show --problem K128-V128 --limit 0
     """
-    from gdn_ops.dispatch.results_file import exists
+    from gdn_ops.dispatch.results_file import COMMAND_SECONDS, exists
     from gdn_ops.dispatch.winners import load_winners, read_winners
     from gdn_ops.results_path import databases, expanded
     from gdn_ops.tuner.report import console
@@ -48,18 +56,23 @@ def show(
         db = expanded(db, "--db")
         if not exists(db):
             raise_missing(db)
-        table = read_winners(db)
+        table = read_winners(db, seconds=COMMAND_SECONDS)
     else:
-        table = load_winners()
-    winners = [w for w in table.winners if target in (None, w.target)]
+        table = load_winners(seconds=COMMAND_SECONDS)
+    limit = int(not_negative("--limit", limit))
+    winners = [
+        w for w in table.winners
+        if target in (None, w.target) and (problem or "") in w.problem_id
+    ]  # fmt: skip
     for fault in table.faults:
         console.fail(str(fault))
-    if target is not None and not winners:
+    if target is not None and not any(w.target == target for w in table.winners):
         _check_target(target, {w.target for w in table.winners})
     if not winners:
         where = ", ".join(str(path) for path in ([db] if db else databases()))
         on = f" for target {target}" if target else ""
-        console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
+        of = f" of problems with {problem!r} in their name" if problem else ""
+        console.say(f"no winners{on}{of} in {where}; run `gdn tune` to find some.")
         return 1 if table.faults else 0
     if stale:
         return _show_stale(winners, table)
@@ -67,12 +80,27 @@ def show(
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
         "device",
     )  # fmt: skip
-    console.table(columns, [_row(w) for w in winners])
-    for path in dict.fromkeys(w.database for w in winners):
+    databases_read = list(dict.fromkeys(w.database for w in winners))
+    winners.sort(key=lambda w: (databases_read.index(w.database), w.target, in_order(w.problem_id)))
+    shown = winners[: limit or None]
+    console.table(columns, [_row(w) for w in shown])
+    if len(shown) < len(winners):
+        console.say(
+            f"the first {len(shown)} of {len(winners)} winners; --target and --problem choose "
+            "among them, --limit 0 prints all."
+        )
+    for path in databases_read:
         console.say(f"read from {path}")
     for skipped in table.skipped:
         console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
     return 1 if table.faults else 0
+
+
+def in_order(problem_id: str) -> tuple[str | int, ...]:
+    """A sort key of problem ids, in which 512 tokens come before 2048."""
+    parts = re.split(r"(\d+)", problem_id)
+    # every other part is a number, so that no number is compared with a text
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _show_stale(winners: list[Winner], table: WinnerTable) -> int:

@@ -14,7 +14,7 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.results_file import exists
+from gdn_ops.dispatch.results_file import COMMAND_SECONDS, exists
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.toolchain import ptxas_version, triton_version
@@ -49,7 +49,7 @@ def described(
     """
     given = database_paths() if databases is None else databases
     paths = tuple(path for path in given if exists(path))
-    table = load_winners(paths)
+    table = load_winners(paths, seconds=COMMAND_SECONDS)
     if table.faults:
         raise table.faults[0]
     wanted = None if problems is None else frozenset(problem.id() for problem in problems)
