@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,21 @@ def test_a_worker_that_died_idle_is_replaced(pool: WorkerPool) -> None:
 
 
 @linux
+@pytest.mark.parametrize("end", ["hang", "abort", "return"])
+def test_what_left_the_group_of_a_worker_ends_with_it(end: str, tmp_path: Path) -> None:
+    """Also what holds the stream of the answers: an abort is no timeout then."""
+    path = tmp_path / "pid"
+    with WorkerPool(1, module=MODULE) as pool:
+        timeout = 2.0 if end == "hang" else 60.0
+        result = pool.one(job("escape", timeout=timeout, path=str(path), end=end))
+        expected = {"hang": "timeout", "abort": "crash", "return": "ok"}[end]
+        assert result.status == expected
+        if end == "return":
+            pool.close()
+        assert gone([int(path.read_text())])
+
+
+@linux
 def test_jobs_under_way_end_with_the_iterator(tmp_path: Path) -> None:
     with WorkerPool(2, module=MODULE) as pool:
         results = pool.run([job("hang", path=str(tmp_path / "pids")), job("echo")])
@@ -226,9 +241,10 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
     try:
         parent.kill()
         parent.wait()
-        assert gone([worker])
+        assert gone([worker, child])
     finally:
-        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_the_environment_is_the_pools() -> None:
