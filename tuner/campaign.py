@@ -64,6 +64,7 @@ def run_campaign(
         stale: winners whose top variants are timed again, by the ids of their problems.
     """
     whole = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
+    context.harness.end_by(whole)
     deadline = whole if options.cover is None else whole.portion(1 - SHARE_OF_TIME)
     result = Result({problem.id(): problem for problem in problems})
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]

@@ -62,7 +62,14 @@ def no_room(payload: Payload) -> Payload:
     raise wrapper("no") from full
 
 
+def sleep(payload: Payload) -> Payload:
+    time.sleep(600)
+    raise AssertionError
+
+
 def killed(payload: Payload) -> Payload:
+    if "path" in payload:
+        Path(payload["path"]).write_text(payload["text"])
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -134,8 +141,8 @@ def garble(payload: Payload) -> Payload:
 
 
 KINDS = (
-    echo, variables, modules, chatter, raising, memory, refused, no_room, killed, abort, segfault,
-    leave, hang, escape, linger, fork, garble,
+    echo, variables, modules, chatter, raising, memory, refused, no_room, sleep, killed, abort,
+    segfault, leave, hang, escape, linger, fork, garble,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,30 @@ def test_a_kill_from_outside_is_a_fault_of_the_environment(pool: WorkerPool) -> 
     assert result.status == "fault"
     assert "when memory runs out" in result.message
     assert still_works(pool)
+
+
+@linux
+def test_a_kill_because_memory_ran_out_is_the_jobs_own(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each run would try the config again, until Linux kills something else."""
+    counters = tmp_path / "vmstat"
+    counters.write_text("pgfault 8\noom_kill 1\n")
+    monkeypatch.setattr("gdn_ops.workers.worker_pool.VMSTAT", counters)
+    result = pool.one(job("killed", path=str(counters), text="oom_kill 2\n"))
+    assert (result.status, "memory ran out" in result.message) == ("oom", True)
+    assert pool.one(job("killed")).status == "fault", "nothing was counted meanwhile"
+
+
+def test_jobs_end_when_the_time_for_all_is_over(pool: WorkerPool) -> None:
+    """That says nothing about a job, so that it is tried again in the next run."""
+    assert still_works(pool)
+    soon = time.monotonic() + 0.3
+    jobs = [replace(job("sleep"), until=soon), replace(job("echo"), until=soon), job("echo")]
+    under_way, late, other = pool.run(jobs)
+    assert (under_way.status, "time for all is over" in under_way.message) == ("fault", True)
+    assert (late.status, "not started" in late.message) == ("fault", True)
+    assert other.ok
 
 
 def test_a_hang_at_the_end_is_the_jobs_own(
