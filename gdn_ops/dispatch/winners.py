@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -22,7 +23,14 @@ from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import results_file
 from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
-from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version, slow
+from gdn_ops.dispatch.results_file import (
+    COMMAND_SECONDS,
+    LATER,
+    exists,
+    read_only,
+    schema_version,
+    slow,
+)
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
@@ -100,7 +108,8 @@ class Winner:
         They are read from the database at the first access. A call does not need them, and they
         are in the table of trials, which may be too large to be read in a call.
         """
-        return _sources_then(self)
+        ((_, sources),) = _sources_then(self.database, [self])
+        return sources
 
     @cached_property
     def kernels(self) -> Hashable:
@@ -372,22 +381,34 @@ def _release(version: str) -> str:
     return version.partition("+")[0]
 
 
-def _sources_then(winner: Winner) -> dict[str, Any] | None:
+def read_sources(winners: Iterable[Winner]) -> None:
+    """Read the sources of many winners together, which is quicker than one by one."""
+    for path, group in _grouped(winners, lambda winner: winner.database).items():
+        for winner, sources in _sources_then(path, group):
+            winner.__dict__[SOURCES] = sources  # where the cached property keeps it
+
+
+def _sources_then(
+    path: Path, winners: Iterable[Winner]
+) -> Iterator[tuple[Winner, dict[str, Any] | None]]:
+    """Each winner of a database with its sources; with None from where they cannot be read."""
     query = (
         f"SELECT {SOURCES} FROM winners WHERE problem_id = ? AND target = ? AND trial_id = ? "
         "LIMIT 1"
     )
-    key = winner.problem_id, winner.target, winner.trial_id
-    try:
-        with read_only(winner.database, seconds=results_file.CALL_SECONDS) as connection:
-            if schema_version(connection, winner.database) < LATER[SOURCES]:
-                return None
-            rows = connection.execute(query, key)
-            rows.row_factory = sqlite3.Row
-            row = rows.fetchone()
-            return None if row is None or row[SOURCES] is None else _object(row, SOURCES)
-    except (ResultsError, ValueError, RecursionError):
-        return None
+    left = iter(winners)
+    with suppress(ResultsError), read_only(path, seconds=COMMAND_SECONDS) as connection:
+        if schema_version(connection, path) >= LATER[SOURCES]:
+            connection.row_factory = sqlite3.Row
+            for winner in left:
+                key = winner.problem_id, winner.target, winner.trial_id
+                row = connection.execute(query, key).fetchone()
+                sources = None
+                with suppress(ValueError, RecursionError):
+                    sources = None if row is None else _object(row, SOURCES)
+                yield winner, sources
+    for winner in left:
+        yield winner, None
 
 
 def _sources_today(winner: Winner) -> dict[str, str] | None:

@@ -48,7 +48,7 @@ def show(
         gdn show --problem K128-V128 --limit 0
     """
     from gdn_ops.dispatch.results_file import COMMAND_SECONDS, exists
-    from gdn_ops.dispatch.winners import load_winners, read_winners
+    from gdn_ops.dispatch.winners import load_winners, read_sources, read_winners
     from gdn_ops.results_path import databases, expanded
     from gdn_ops.tuner.report import console
 
@@ -75,6 +75,7 @@ def show(
         console.say(f"no winners{on}{of} in {where}; run `gdn tune` to find some.")
         return 1 if table.faults else 0
     if stale:
+        read_sources(winners)
         return _show_stale(winners, table)
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
@@ -83,6 +84,7 @@ def show(
     databases_read = list(dict.fromkeys(w.database for w in winners))
     winners.sort(key=lambda w: (databases_read.index(w.database), w.target, in_order(w.problem_id)))
     shown = winners[: limit or None]
+    read_sources(shown)
     console.table(columns, [_row(w) for w in shown])
     if len(shown) < len(winners):
         console.say(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from gdn_ops.tuner.store.models import (
 )
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
 from gdn_ops.tuner.store.rows import RowReader, Warn
+from gdn_ops.tuner.store.standing import Repetition, current_winners
 
 
 class Store:
@@ -279,6 +280,17 @@ class Store:
             query = query.where(WinnerRow.superseded.is_(None))
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), StoredWinner.of))
+
+    def current_winners(
+        self, problem_ids: Sequence[str], *, target: str, environment_id: int
+    ) -> Iterator[tuple[StoredWinner, list[Repetition]]]:
+        """The current winners of many problems with the trials of their variants, the newest last.
+
+        Only those that were measured in the environment.
+        """
+        return current_winners(
+            self.database, self._rows, problem_ids, target=target, environment=environment_id
+        )
 
     def merge(self, other: Path | str) -> Merged:
         """Copy what another database has into this one, e.g. one tuned on another machine.
