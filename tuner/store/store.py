@@ -27,7 +27,7 @@ from gdn_ops.tuner.store.models import (
 )
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
 from gdn_ops.tuner.store.rows import RowReader, Warn
-from gdn_ops.tuner.store.standing import Repetition, current_winners
+from gdn_ops.tuner.store.standing import AT_ONCE, Repetition, current_winners
 
 
 class Store:
@@ -197,6 +197,29 @@ class Store:
                 query = query.where(column == value)
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), Trial.of))
+
+    def trials_of_variants(
+        self,
+        problem_ids: Sequence[str],
+        *,
+        target: str,
+        environment_id: int,
+        statuses: Sequence[str],
+    ) -> dict[str, list[int]]:
+        """The rows of the trials with some statuses, by variant, in the order they were made."""
+        found: dict[str, list[int]] = {}
+        query = (
+            select(TrialRow.variant_id, TrialRow.id)
+            .where(TrialRow.target == target, TrialRow.environment_id == environment_id)
+            .where(TrialRow.status.in_(statuses), TrialRow.variant_id.is_not(None))
+            .order_by(TrialRow.created, TrialRow.id)
+        )
+        with self.database.read() as session:
+            for start in range(0, len(problem_ids), AT_ONCE):
+                some = problem_ids[start : start + AT_ONCE]
+                for variant, row in session.execute(query.where(TrialRow.problem_id.in_(some))):
+                    found.setdefault(str(variant), []).append(row)
+        return found
 
     def tried(self) -> list[tuple[str, str]]:
         """Targets and problems that have trials."""
