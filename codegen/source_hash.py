@@ -30,8 +30,9 @@ def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
     Raises:
         TemplateError: a stage does not render.
     """
+    sizeless = problem.without_sizes()  # so that all sizes of a problem are rendered once
     return {
-        name: _source_hash(name, problem, _shaping(name, variant)) for name, _ in variant.stages
+        name: _source_hash(name, sizeless, _shaping(name, variant)) for name, _ in variant.stages
     }
 
 

@@ -67,7 +67,8 @@ def databases() -> tuple[Location, ...]:
     if rendered_folder() is not None:
         return (shipped,)
     mine = user_database()
-    same = isinstance(mine, Path) and mine.resolve() == shipped.resolve()
+    # os.path.realpath, because Path.resolve raises on a loop of links
+    same = isinstance(mine, Path) and os.path.realpath(mine) == os.path.realpath(shipped)
     return (mine,) if same else (mine, shipped)
 
 

@@ -12,14 +12,11 @@ from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
 from gdn_ops.tuner.search.covering import SHARE_OF_TIME, Covered, cover
+from gdn_ops.tuner.search.finished import finished_winners
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.retiming import retime
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.standing_winner import (
-    is_finished,
-    standing_winner,
-    winner_without_finals,
-)
+from gdn_ops.tuner.search.standing_winner import winner_without_finals
 from gdn_ops.tuner.search.trial_runner import Context, TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner
 
@@ -64,14 +61,17 @@ def run_campaign(
         stale: winners whose top variants are timed again, by the ids of their problems.
     """
     whole = NO_DEADLINE if minutes is None else Deadline.after(60 * minutes)
+    context.harness.end_by(whole)
     deadline = whole if options.cover is None else whole.portion(1 - SHARE_OF_TIME)
     result = Result({problem.id(): problem for problem in problems})
+    finished = {} if options.again else finished_winners(context, problems)
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
-        runner = TrialRunner(context, problem)
-        if is_finished(runner) and not options.again:
-            _skip(runner, result)
+        winner = finished.get(problem.id())
+        if winner is not None:
+            _skip(context, winner, result)
             continue
+        runner = TrialRunner(context, problem)
         until = deadline.portion(weights[number - 1] / sum(weights[number - 1 :]))
         context.report(
             ProblemStarted(
@@ -137,12 +137,11 @@ def _cover(
     result.winners |= {each.problem_id: each.winner for each in result.covered}
 
 
-def _skip(runner: TrialRunner, result: Result) -> None:
-    winner = standing_winner(runner)
-    problem_id = runner.problem.id()
+def _skip(context: Context, winner: StoredWinner, result: Result) -> None:
+    problem_id = winner.problem_id
     result.add(problem_id, winner, "")
     text = f"{problem_id}: tuned already, --again tunes it further"
-    runner.context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
+    context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
 
 
 def _settle(runner: TrialRunner, result: Result) -> None:

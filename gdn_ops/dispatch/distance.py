@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from math import log2
+from operator import sub
 from typing import Any
 
 SAME_FACTS = ("op", "gate", "delta", "dtype", "K", "V", "grad")
@@ -19,7 +21,13 @@ def can_share(facts: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     Args:
         facts, other: as ``Problem.facts()`` gives them, today or in an older version.
     """
-    return not any(_differ(facts, other, key) for key in SAME_FACTS)
+    return shared_facts(facts) == shared_facts(other)
+
+
+def shared_facts(facts: Mapping[str, Any]) -> tuple[Hashable, ...]:
+    """A key that is equal for problems that may share a winner, and only for those."""
+    # a flag that only one of two versions knows is off in the other
+    return tuple(_hashable(facts.get(key) or False) for key in SAME_FACTS)
 
 
 def has_sizes(facts: Mapping[str, Any]) -> bool:
@@ -41,11 +49,35 @@ def distance(facts: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     Args:
         facts, other: as ``Problem.facts()`` gives them; both must have ``has_sizes``.
     """
-    sizes: float = sum(abs(log2(facts[key]) - log2(other[key])) for key in SIZE_FACTS)
-    flags = (facts.keys() | other.keys()) - {*SIZE_FACTS}
-    return sizes + FLAG_DISTANCE * sum(_differ(facts, other, flag) for flag in flags)
+    return Place.of(facts).distance(Place.of(other))
 
 
-def _differ(facts: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
-    # a flag that only one of two versions knows is off in the other
-    return bool((facts.get(key) or False) != (other.get(key) or False))
+@dataclass(frozen=True)
+class Place:
+    """Where a problem is among others, to measure many distances from it.
+
+    Args:
+        sizes: logarithms of its sizes.
+        flags: its other facts that are not off.
+    """
+
+    sizes: tuple[float, ...]
+    flags: frozenset[tuple[str, Hashable]]
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Place:
+        """The place of a problem; its facts must have ``has_sizes``."""
+        # a flag that only one of two versions knows is off in the other
+        flags = {(name, _hashable(x)) for name, x in facts.items() if x and name not in SIZE_FACTS}
+        return cls(tuple(log2(facts[key]) for key in SIZE_FACTS), frozenset(flags))
+
+    def distance(self, other: Place) -> float:
+        """As the function of the same name."""
+        sizes: float = sum(map(abs, map(sub, self.sizes, other.sizes)))
+        differing = self.flags ^ other.flags
+        return sizes + FLAG_DISTANCE * len({name for name, _ in differing}) if differing else sizes
+
+
+def _hashable(fact: Any) -> Hashable:
+    """A fact, which a database may hold as a list or an object, as part of a key."""
+    return fact if isinstance(fact, Hashable) else repr(fact)

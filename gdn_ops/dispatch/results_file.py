@@ -25,17 +25,21 @@ the last Alembic revision in ``tuner/store/migrations``."""
 LOCK_SECONDS = 10.0
 """How long a reader waits for a lock; only databases that are not in WAL mode make it wait."""
 
-CALL_SECONDS = 1.0
-"""How long a call may read a database before it goes on without it."""
+CALL_SECONDS, COMMAND_SECONDS = 1.0, 30.0
+"""How long a call, and a command of ``gdn``, may read a database before it goes on without it."""
 LARGEST_VALUE = 1 << 20
 """Bytes of a value that a call reads, at most."""
+LARGEST_COPY = 1 << 26
+"""Bytes that a call copies, at most, to read a database whose log needs a folder to write in."""
+LATER = {"sources": 2, "driver": 4, "ptxas": 4}
+"""Columns that older views ``winners`` do not have, and the first schema version that has them."""
 _STEPS = 10_000
 """Instructions of SQLite between two looks at the clock."""
 
 _FAULTS = (
     (
         "interrupted",
-        f"reading {{path}} takes longer than {CALL_SECONDS:g} s",
+        "reading {path} takes longer than the time for it",
         "hand on a smaller file with `gdn export winners`, or {instead}",
     ),
     (
@@ -122,6 +126,14 @@ def results_error(path: Path, error: BaseException, *, instead: str | None = Non
     )
 
 
+def slow(path: Path, why: str, *, instead: str | None = None) -> ResultsError:
+    """Return the error for a database that a call cannot read in time."""
+    return ResultsError(
+        f"{path} {why}, too much for a call to read; hand on a smaller file with "
+        f"`gdn export winners`, or {instead or elsewhere(path)}."
+    )
+
+
 def missing(path: Path, *, instead: str | None = None) -> ResultsError:
     """Return the error for a requested database that does not exist."""
     return ResultsError(
@@ -140,21 +152,24 @@ def exists(path: Path, *, instead: str | None = None) -> bool:
         ResultsError: the operating system does not allow to look.
     """
     try:
-        return path.exists()
+        path.stat()  # Path.exists takes a loop of links for a missing file
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise results_error(path, error, instead=instead) from error
+    return True
 
 
 @contextmanager
 def read_only(
-    path: Path, *, instead: str | None = None, in_a_call: bool = False
+    path: Path, *, instead: str | None = None, seconds: float | None = None
 ) -> Iterator[sqlite3.Connection]:
     """Open a database to read, also on read-only media. It leaves no files next to it.
 
     Args:
         instead: what a user can do if the file cannot be read, for the error message.
-        in_a_call: whether a call of an operator waits for it, so that time and sizes are limited,
-            by ``CALL_SECONDS`` and ``LARGEST_VALUE``.
+        seconds: how long opening and reading may take together, e.g. ``CALL_SECONDS``; sizes are
+            limited then, too, by ``LARGEST_VALUE`` and ``LARGEST_COPY``. None for no limits.
 
     Raises:
         ResultsError: the file does not exist, or SQLite cannot read it within the limits.
@@ -167,11 +182,15 @@ def read_only(
         raise ResultsError(
             f"{path} is {kind}, not a results database; {instead or elsewhere(path)}."
         )
+    start = monotonic()
     try:
         with ExitStack() as stack:
-            connection = _connect(real, stack, CALL_SECONDS if in_a_call else LOCK_SECONDS)
-            if in_a_call:
-                _limit(connection)
+            if seconds is None:
+                connection = _connect(real, stack, LOCK_SECONDS)
+            else:
+                # half of the time, so that some is left to read once the lock is free
+                connection = _connect(real, stack, seconds / 2, most=LARGEST_COPY)
+                _limit(connection, start + seconds)
             connection.execute("PRAGMA trusted_schema = OFF")
             # An invalid text must cost one row, not the whole read.
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -210,30 +229,60 @@ def schema_version(
             f"{path} has schema version {version}; this version of gdn-ops reads versions up to "
             f"{SCHEMA_VERSION}. Upgrade gdn-ops or {instead}."
         )
+    _require_tables_of(version, connection, path, instead=instead)
     return version
 
 
-def _limit(connection: sqlite3.Connection) -> None:
-    end = monotonic() + CALL_SECONDS
+def _require_tables_of(
+    version: int, connection: sqlite3.Connection, path: Path, *, instead: str
+) -> None:
+    """Refuse a file whose view is of a newer schema version than the file says it has."""
+    found = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info('winners')")}
+    for name, since in LATER.items():
+        if name in found and since > version:
+            raise ResultsError(
+                f"{path} says that it has schema version {version}, and its view of winners has "
+                f"the column {name}, which came with version {since}: its version was changed by "
+                f"hand. Restore a copy or {instead}."
+            )
+
+
+def _limit(connection: sqlite3.Connection, end: float) -> None:
+    """Interrupt what a connection does at a moment of the monotonic clock; limit its values."""
     connection.set_progress_handler(lambda: monotonic() > end, _STEPS)
     if sys.version_info >= (3, 11):
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
 
 
-def _connect(real: Path, stack: ExitStack, patience: float) -> sqlite3.Connection:
-    """Open a file; ``patience`` is how many seconds to wait for a lock."""
+def _connect(
+    real: Path, stack: ExitStack, patience: float, *, most: int | None = None
+) -> sqlite3.Connection:
+    """Open a file.
+
+    Args:
+        patience: how many seconds to wait for a lock.
+        most: bytes of the file and its logs, above which they are not copied.
+    """
     try:
         return _opened(f"{real.as_uri()}?mode={reading_mode(real)}", stack, patience)
-    except sqlite3.OperationalError:
-        if not os.access(real, os.R_OK):
+    except sqlite3.OperationalError as error:
+        # what another process is writing must not be read past its lock
+        if "locked" in str(error) or not os.access(real, os.R_OK):
             raise
     # A database in WAL mode needs a -shm file, which cannot be created on read-only media.
     logs = _logs(real)
     if not logs:
         return _opened(f"{real.as_uri()}?mode=ro&immutable=1", stack, patience)
     # `immutable` would ignore what a killed writer left in its log, so read a copy instead.
+    files = (real, *logs)
+    size = sum(file.stat().st_size for file in files)
+    if most is not None and size > most:
+        raise ResultsError(
+            f"{real} and its log have {size} bytes, and reading them here needs a copy, which may "
+            f"have {most}; open the file once where its folder is writable, or {elsewhere(real)}."
+        )
     folder = Path(stack.enter_context(TemporaryDirectory()))
-    for file in (real, *logs):
+    for file in files:
         shutil.copyfile(file, folder / file.name)
     return _opened((folder / real.name).as_uri(), stack, patience)
 
@@ -264,5 +313,6 @@ def _opened(uri: str, stack: ExitStack, patience: float) -> sqlite3.Connection:
 
 
 def _bytes_free(path: Path) -> int | str:
-    folder = next((p for p in path.resolve().parents if p.is_dir()), None)
+    parents = Path(os.path.realpath(path)).parents
+    folder = next((p for p in parents if p.is_dir()), None)
     return shutil.disk_usage(folder).free if folder is not None else "unknown"

@@ -8,31 +8,44 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
-from gdn_ops.dispatch.results_file import exists, read_only, schema_version
+from gdn_ops.dispatch import results_file
+from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
+from gdn_ops.dispatch.results_file import (
+    COMMAND_SECONDS,
+    LATER,
+    exists,
+    read_only,
+    schema_version,
+    slow,
+)
 from gdn_ops.results_path import RESULTS_VARIABLE
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
 
+Key = TypeVar("Key", bound=Hashable)
+
 COLUMNS = (
     "problem_id", "facts", "target", "arch", "variant_id", "variant", "median", "low", "high",
     "reference", "provenance", "trial_id", "device", "torch", "triton", "created",
 )  # fmt: skip
-LATER = {"sources": 2, "driver": 4, "ptxas": 4}
-"""Columns that older views do not have, and the first schema version whose view has them."""
+SOURCES = "sources"
+"""The column that is read apart, because it is of the trials."""
+MOST_WINNERS, MOST_BYTES = 100_000, 1 << 26
+"""Winners of one database, and bytes of their texts, that are read at most."""
 
 Row = sqlite3.Row | Mapping[str, Any]
 
@@ -60,7 +73,6 @@ class Winner:
         reference: seconds of the reference implementation in the same run; None if predicted.
         provenance: ``measured`` or ``predicted``.
         trial_id: the row of ``trials`` that measured it, in ``database``.
-        sources: the hash of each stage's source at that time; None if unknown.
         device, driver, torch, triton, ptxas: the device and the versions it was measured with;
             None if unknown or if the device has none.
         created: when, ISO 8601, UTC.
@@ -82,7 +94,6 @@ class Winner:
     device: str | None
     torch: str | None
     triton: str | None
-    sources: Mapping[str, Any] | None
     created: str
     database: Location
     driver: str | None = None
@@ -92,6 +103,25 @@ class Winner:
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
+
+    @cached_property
+    def sources(self) -> Mapping[str, Any] | None:
+        """The hash of each stage's source when it was measured; None if unknown.
+
+        They are read from the file at the first access, and from a server with the winner. A call
+        does not need them, and they are in the table of trials, which may be too large for a call.
+        """
+        ((_, sources),) = _sources_then(self.database, [self])
+        return sources
+
+    @cached_property
+    def kernels(self) -> Hashable:
+        """Equal for problems that may share a winner."""
+        return shared_facts(self.facts)
+
+    @cached_property
+    def place(self) -> Place:
+        return Place.of(self.facts)
 
     @cached_property
     def stale(self) -> str:
@@ -143,27 +173,52 @@ class WinnerTable:
     skipped: tuple[SkippedRow, ...] = ()
     faults: tuple[ResultsError, ...] = ()
 
+    @cached_property
+    def _database_order(self) -> dict[Location, int]:
+        return {name: i for i, name in enumerate(dict.fromkeys(w.database for w in self.winners))}
+
+    @cached_property
+    def _by_problem(self) -> dict[str, list[Winner]]:
+        return _grouped(self.winners, lambda winner: winner.problem_id)
+
+    @cached_property
+    def _by_kernels(self) -> dict[Hashable, list[Winner]]:
+        return _grouped(self.winners, lambda winner: winner.kernels)
+
     def candidates(
         self, problem_id: str, facts: Mapping[str, Any], target: Target
-    ) -> list[tuple[Winner, str]]:
-        """Return the winners that may serve a problem on a target, the best fit first.
+    ) -> Iterator[tuple[Winner, str]]:
+        """Yield the winners that may serve a problem on a target, the best fit first.
+
+        Those of the bucket itself come without a look at the others, of which there may be many.
 
         The order is: the same bucket on this target, the nearest buckets on it, measured winners of
         other targets of the same architecture, then of kindred architectures, predictions. In a
         tie the database read first wins, and within it the first by name of problem and target.
 
-        Returns:
+        Yields:
             Pairs of a winner and how it fits, one of ``HOW``.
         """
-        fits = [(fit, w) for w in self.winners if (fit := _fit(w, problem_id, facts, target))]
-        order = list(dict.fromkeys(w.database for w in self.winners))
+        same = self._fits(self._by_problem.get(problem_id, ()), problem_id, facts, target)
+        exact = [pair for pair in same if pair[1] == HOW[0]]
+        yield from exact
+        kernels = shared_facts(facts)
+        others = self._by_kernels.get(kernels, [])
+        if any(winner.kernels != kernels for winner, _ in same):
+            # facts of another version may disagree with today's of the same bucket
+            others = list({id(w): w for w in (*self._by_problem[problem_id], *others)}.values())
+        seen = {id(winner) for winner, _ in exact}
+        left = [winner for winner in others if id(winner) not in seen]
+        yield from self._fits(left, problem_id, facts, target)
 
-        def rank(pair: tuple[tuple[int, bool, float, bool], Winner]) -> tuple[object, ...]:
-            # not by the order of rows, which differs between copies of a database
-            fit, w = pair
-            return fit, order.index(w.database), w.problem_id, w.target
-
-        return [(winner, HOW[fit[0]]) for fit, winner in sorted(fits, key=rank)]
+    def _fits(
+        self,
+        winners: Iterable[Winner],
+        problem_id: str,
+        facts: Mapping[str, Any],
+        target: Target,
+    ) -> list[tuple[Winner, str]]:
+        return _fits(winners, problem_id, facts, target, self._database_order)
 
 
 def load_winners(
@@ -190,8 +245,11 @@ def load_winners(
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(database: Location) -> WinnerTable:
+def read_winners(database: Location, *, seconds: float | None = None) -> WinnerTable:
     """Read the winners of one database; it has none if it is empty or does not exist.
+
+    Args:
+        seconds: the time limit; None: ``CALL_SECONDS``.
 
     Raises:
         ResultsError: the file is not a results database, corrupt, or of a newer version; or the
@@ -207,55 +265,114 @@ def read_winners(database: Location) -> WinnerTable:
         return WinnerTable(())
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
-    with read_only(path, in_a_call=True) as connection:
+    seconds = results_file.CALL_SECONDS if seconds is None else seconds
+    with read_only(path, seconds=seconds) as connection:
         version = schema_version(connection, path)
         if version == 0:
             return WinnerTable(())
-        later = (n if version >= since else f"NULL AS {n}" for n, since in LATER.items())
+        later = (
+            name if version >= since else f"NULL AS {name}"
+            for name, since in LATER.items() if name != SOURCES
+        )  # fmt: skip
         columns = (*COLUMNS, *later)
-        rows = connection.execute(f"SELECT {', '.join(columns)} FROM winners ORDER BY trial_id")
+        # not ordered by SQLite, which would have to read all rows first, however many there are
+        rows = connection.execute(
+            f"SELECT {', '.join(columns)} FROM winners LIMIT {MOST_WINNERS + 1}"
+        )
         rows.row_factory = sqlite3.Row
-        for row in rows:
+        size, parsed = 0, _Parsed()
+        for number, row in enumerate(rows):
+            size += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if number == MOST_WINNERS or size > MOST_BYTES:
+                raise slow(path, f"has more than {MOST_WINNERS} winners or {MOST_BYTES} bytes")
             try:
-                winners.append(winner_of(row, path))
+                winners.append(winner_of(row, path, parsed))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
+    winners.sort(key=lambda winner: winner.trial_id or 0)
     return WinnerTable(tuple(winners), tuple(skipped))
 
 
-def _fit(
-    winner: Winner, problem_id: str, facts: Mapping[str, Any], target: Target
-) -> tuple[int, bool, float, bool] | None:
-    """Return the sort key of a winner, None if it does not fit.
+def _grouped(winners: Iterable[Winner], key: Callable[[Winner], Key]) -> dict[Key, list[Winner]]:
+    groups: dict[Key, list[Winner]] = {}
+    for winner in winners:
+        groups.setdefault(key(winner), []).append(winner)
+    return groups
 
-    It is the rank in ``HOW``, whether it is of another target, the distance, and whether it is
-    stored under another name of the target.
+
+def _fits(
+    winners: Iterable[Winner],
+    problem_id: str,
+    facts: Mapping[str, Any],
+    target: Target,
+    database_order: Mapping[Location, int],
+) -> list[tuple[Winner, str]]:
+    """The winners that fit, each with how it does, the best fit first.
+
+    Winners are sorted by how they fit, whether they are of another target, their distance, and
+    whether they are stored under another name of the target; then by database and by name.
     """
-    exact = winner.problem_id == problem_id
-    if not (exact or can_share(winner.facts, facts)):
-        return None
-    same_target = same_device(winner.target, target)
-    same_arch = same_target or winner.arch == target.arch
-    predicted = winner.provenance == "predicted"
-    if not same_arch and (predicted or not kindred(winner.arch, target.arch)):
-        return None
-    apart = 0.0 if exact else distance(winner.facts, facts)
-    if predicted:
-        how = "predicted"
-    elif same_target:
-        how = "exact" if exact else "nearest"
-    else:
-        how = "same arch" if same_arch else "kindred arch"
-    return HOW.index(how), not same_target, apart, winner.target != target.name
+    kernels, place = shared_facts(facts), Place.of(facts)
+    near: dict[tuple[str, str], tuple[str, bool] | None] = {}
+    fits = []
+    for winner in winners:
+        device = winner.target, winner.arch
+        if device not in near:
+            near[device] = _nearness(*device, target)
+        nearness = near[device]
+        if nearness is None:
+            continue
+        how, other_target = nearness
+        exact = winner.problem_id == problem_id
+        if not exact and winner.kernels != kernels:
+            continue
+        if winner.provenance == "predicted":
+            if how == "kindred arch":
+                continue
+            how = "predicted"
+        elif how == "nearest" and exact:
+            how = "exact"
+        apart = 0.0 if exact else winner.place.distance(place)
+        # not by the order of rows, which differs between copies of a database
+        order = (
+            HOW.index(how), other_target, apart, winner.target != target.name,
+            database_order[winner.database], winner.problem_id, winner.target,
+        )  # fmt: skip
+        fits.append((order, winner, how))
+    return [(winner, how) for _, winner, how in sorted(fits, key=lambda fit: fit[0])]
 
 
-def winner_of(row: Row, database: Location) -> Winner:
+def _nearness(name: str, arch: str, target: Target) -> tuple[str, bool] | None:
+    """How a measured winner of a target fits, and whether that is another target than this one."""
+    if same_device(name, target):
+        return "nearest", False
+    if arch == target.arch:
+        return "same arch", True
+    return ("kindred arch", True) if kindred(arch, target.arch) else None
+
+
+class _Parsed(dict[str, dict[str, Any]]):
+    """JSON objects by their texts, of which many rows have the same; they are not changed."""
+
+    def object(self, row: Row, key: str) -> dict[str, Any]:
+        text = row[key]
+        found = self.get(text) if isinstance(text, str) else None
+        if found is None:
+            found = self[text] = _object(row, key)
+        return found
+
+
+def winner_of(row: Row, database: Location, parsed: _Parsed | None = None) -> Winner:
     """The winner of a row of the view ``winners``; JSON columns are text.
+
+    Args:
+        parsed: remembers what was parsed, for many rows of one database.
 
     Raises:
         ValueError, RecursionError: the row is malformed.
     """
-    facts, variant = _object(row, "facts"), _object(row, "variant")
+    parsed = _Parsed() if parsed is None else parsed
+    facts, variant = parsed.object(row, "facts"), parsed.object(row, "variant")
     for key in SIZE_FACTS:
         if type(facts.get(key)) is not int or facts[key] < 1:
             raise ValueError(f"fact {key} is {facts.get(key)!r}, not an integer >= 1")
@@ -272,7 +389,6 @@ def winner_of(row: Row, database: Location) -> Winner:
         reference=None if row["reference"] is None else _seconds(row, "reference"),
         provenance=row["provenance"],
         trial_id=row["trial_id"],
-        sources=None if row["sources"] is None else _object(row, "sources"),
         database=database,
         device=_text_or_none(row, "device"),
         torch=_text_or_none(row, "torch"),
@@ -306,12 +422,59 @@ def _release(version: str) -> str:
     return version.partition("+")[0]
 
 
+def read_sources(winners: Iterable[Winner]) -> None:
+    """Read the sources of many winners together, which is quicker than one by one."""
+    unread = [winner for winner in winners if SOURCES not in winner.__dict__]
+    for database, group in _grouped(unread, lambda winner: winner.database).items():
+        for winner, sources in _sources_then(database, group):
+            keep_sources(winner, sources)
+
+
+def keep_sources(winner: Winner, sources: Mapping[str, Any] | None) -> None:
+    """Give a winner the sources that were read, where its cached property keeps them."""
+    winner.__dict__[SOURCES] = sources
+
+
+def _sources_then(
+    database: Location, winners: Iterable[Winner]
+) -> Iterator[tuple[Winner, dict[str, Any] | None]]:
+    """Each winner of a database with its sources; with None from where they cannot be read."""
+    query = (
+        f"SELECT {SOURCES} FROM winners WHERE problem_id = ? AND target = ? AND trial_id = ? "
+        "LIMIT 1"
+    )
+    left = iter(winners)
+    if isinstance(database, ResultsUrl):
+        raise ValueError(f"the sources of winners on {database} are read with the winners")
+    with suppress(ResultsError), read_only(database, seconds=COMMAND_SECONDS) as connection:
+        if schema_version(connection, database) >= LATER[SOURCES]:
+            connection.row_factory = sqlite3.Row
+            for winner in left:
+                key = winner.problem_id, winner.target, winner.trial_id
+                row = connection.execute(query, key).fetchone()
+                sources = None
+                with suppress(ValueError, RecursionError):
+                    sources = None if row is None else sources_of_row(row)
+                yield winner, sources
+    for winner in left:
+        yield winner, None
+
+
 def _sources_today(winner: Winner) -> dict[str, str] | None:
     try:
         problem = Problem.from_facts(winner.facts)
         return origin().hashes(problem, Variant.from_json(winner.variant, problem))
     except (GdnError, KeyError, TypeError):  # facts, axes or templates that no longer exist
         return None
+
+
+def sources_of_row(row: Row) -> dict[str, Any] | None:
+    """The sources of a row of the view ``winners``; None if unknown.
+
+    Raises:
+        ValueError, RecursionError: they are malformed.
+    """
+    return None if row[SOURCES] is None else _object(row, SOURCES)
 
 
 def _object(row: Row, key: str) -> dict[str, Any]:

@@ -9,19 +9,18 @@ It reads one JSON object per line and answers each with one::
     {"status": "ok", "payload": {...}, "message": "", "seconds": 0.8}
 
 The lines are sent over private copies of standard input and output. What a library prints goes to
-standard error, so it cannot corrupt them. The process ends when its parent ends.
+standard error, so it cannot corrupt them. The process ends when its parent ends, and with it every
+process that its jobs have started (see ``gdn_ops.workers.keeper``).
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import gc
 import importlib
 import json
 import os
 import re
-import signal
 import sys
 import time
 import traceback
@@ -36,11 +35,10 @@ from gdn_ops.codegen.errors import (
     TemplateError,
     UnsupportedProblem,
 )
+from gdn_ops.workers.keeper import keep
 
 REFUSALS = (InvalidConfig, LaunchError, TemplateError, UnsupportedProblem)
 """Errors that say that the job itself cannot be done as asked."""
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(jobs: Mapping[str, str]) -> None:
@@ -49,7 +47,7 @@ def main(jobs: Mapping[str, str]) -> None:
     Args:
         jobs: ``module:function`` of each kind; the function takes and returns a JSON object.
     """
-    _die_with_parent(int(sys.argv[1]))
+    keep(int(sys.argv[1]))
     inbox, outbox = _private_streams()
     own = os.getpid()
     for line in inbox:
@@ -131,12 +129,3 @@ def _private_streams() -> tuple[TextIO, TextIO]:
     os.close(nothing)
     os.dup2(2, 1)
     return os.fdopen(inbox), os.fdopen(outbox, "w")
-
-
-def _die_with_parent(parent: int) -> None:
-    """On Linux, get SIGKILL when the parent ends; elsewhere the end of standard input must do."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent ended before the worker started")

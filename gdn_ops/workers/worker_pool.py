@@ -6,7 +6,9 @@ import re
 import select
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,12 +26,15 @@ class Job:
         kind: a name that the worker's module gives to a job.
         payload: the argument of its function, a JSON object.
         timeout: seconds after which it is killed; the start of a new worker counts too.
+        until: moment of the monotonic clock at which it is killed, or not started, in any case.
+            That says nothing about the job, so its status is ``fault``.
         tag: anything that the caller wants to find on the result; it is not sent to the worker.
     """
 
     kind: str
     payload: Mapping[str, Any]
     timeout: float = 60.0
+    until: float = inf
     tag: Any = None
 
 
@@ -66,6 +71,7 @@ class _Slot:
     process: WorkerProcess | None = None
     job: Job | None = None
     start: float = field(default=0.0)
+    memory_kills: int = 0
 
 
 class WorkerPool:
@@ -95,6 +101,7 @@ class WorkerPool:
         module: str = "",
         command: Sequence[str] | None = None,
     ) -> None:
+        self._late: list[Job] = []
         self._command = ("-m", module) if command is None else tuple(command)
         self._slots = [
             _Slot(
@@ -163,10 +170,13 @@ class WorkerPool:
 
     def _results(self, waiting: Iterator[Job]) -> Iterator[JobResult]:
         try:
+            yield from self._too_late()
             while self._busy():
                 yield from self._finished()
                 self._fill(waiting)
+                yield from self._too_late()
         finally:
+            self._late.clear()
             for slot in self._busy():
                 _kill(slot)
 
@@ -177,16 +187,26 @@ class WorkerPool:
         for slot in self._slots:
             if slot.job is None:
                 job = next(waiting, None)
+                while job is not None and job.until <= time.monotonic():
+                    self._late.append(job)
+                    job = next(waiting, None)
                 if job is None:
                     return
                 self._start(slot, job)
+
+    def _too_late(self) -> Iterator[JobResult]:
+        """The results of the jobs that were not started, because it was too late."""
+        while self._late:
+            job = self._late.pop(0)
+            message = f"this {job.kind} job was not started: the time for all jobs is over"
+            yield JobResult(job=job, status="fault", message=message)
 
     def _start(self, slot: _Slot, job: Job) -> None:
         if slot.process is not None and not slot.process.alive:
             _kill(slot)
         if slot.process is None:
             slot.process = WorkerProcess(self._command, slot.env)
-        slot.job, slot.start = job, time.monotonic()
+        slot.job, slot.start, slot.memory_kills = job, time.monotonic(), memory_kills()
         slot.process.send(job.kind, job.payload)
 
     def _finished(self) -> list[JobResult]:
@@ -210,7 +230,7 @@ class WorkerPool:
 
 def _deadline(slot: _Slot) -> float:
     assert slot.job is not None
-    return slot.start + slot.job.timeout
+    return min(slot.start + slot.job.timeout, slot.job.until)
 
 
 def _answer(slot: _Slot) -> JobResult | None:
@@ -221,7 +241,9 @@ def _answer(slot: _Slot) -> JobResult | None:
         answer = process.receive()
     except EOFError:
         seconds, stderr = time.monotonic() - slot.start, process.stderr()
-        status, message = _cause_of_death(process.wait_for_exit(), stderr)
+        death = process.wait_for_exit()
+        short = death == "SIGKILL" and memory_kills() > slot.memory_kills
+        status, message = SHORT_OF_MEMORY if short else _cause_of_death(death, stderr)
         slot.process = slot.job = None
         return JobResult(job=job, status=status, message=message, stderr=stderr, seconds=seconds)
     except GarbledAnswer as error:
@@ -245,6 +267,9 @@ def _timeout(slot: _Slot) -> JobResult:
     assert slot.process is not None and slot.job is not None
     job, seconds, stderr = slot.job, time.monotonic() - slot.start, slot.process.stderr()
     _kill(slot)
+    if seconds < job.timeout:
+        message = f"this {job.kind} job was ended after {seconds:.0f} s: the time for all is over"
+        return JobResult(job=job, status="fault", message=message, stderr=stderr, seconds=seconds)
     message = f"killed after {job.timeout:g} seconds, the time limit of this {job.kind} job"
     return JobResult(job=job, status="timeout", message=message, stderr=stderr, seconds=seconds)
 
@@ -260,6 +285,18 @@ def _cause_of_death(death: str, stderr: str) -> tuple[str, str]:
     last = (telling or words or ["it printed nothing"])[-1]
     return "crash", f"the worker died of {death}: {last}"
 
+
+def memory_kills() -> int:
+    """How many processes Linux has killed since its start because memory ran out; 0 if unknown."""
+    with suppress(OSError, ValueError):
+        for line in VMSTAT.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+VMSTAT = Path("/proc/vmstat")
+SHORT_OF_MEMORY = ("oom", "Linux killed the worker because memory ran out")
 
 FROM_OUTSIDE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU")
 """Signals that a user, a shell or a scheduler sends to every process of a job."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ class GarbledAnswer(Exception):
 
 
 class WorkerProcess:
-    """One worker. It has a process group of its own, so that Ctrl-C only reaches the parent.
+    """One worker and its keeper, in a session of their own: Ctrl-C only reaches the parent.
 
     Args:
         command: arguments of Python that run ``gdn_ops.workers.worker.main`` or what has the same
@@ -94,24 +95,24 @@ class WorkerProcess:
 
     def wait_for_exit(self) -> str:
         """Wait for a child that has closed its stream; return how it ended, as ``kill`` does."""
-        try:
-            self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return f"a hang at its exit, after {EXIT_SECONDS:g} seconds"
-        return self.kill()
+        if self._ended():
+            return self.kill()
+        self.kill()
+        return f"a hang at its exit, after {EXIT_SECONDS:g} seconds"
 
     def kill(self) -> str:
         """Kill the child and all processes it started; return the signal or exit code of its end.
 
         This object cannot be used afterwards.
         """
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        try:
-            code: int | None = self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = None  # the kernel holds it, e.g. because its GPU is gone
+        if self._process.returncode is None:
+            # its keeper kills all, also those that have left the group
+            self._process.terminate()
+            self._ended()
+            # not reaped yet, so that no other group can have its number
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        code = self._process.wait() if self._ended() else None
         for stream in (self._process.stdin, self._process.stdout, self._log):
             assert stream is not None
             with suppress(BrokenPipeError):
@@ -119,6 +120,23 @@ class WorkerProcess:
         if code is None:
             return f"a hang, even after SIGKILL, of {EXIT_SECONDS:g} seconds"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def _ended(self) -> bool:
+        """Wait for the child to end, without reaping it; False if it takes too long.
+
+        The kernel may hold it even after SIGKILL, e.g. because its GPU is gone.
+        """
+        late = time.monotonic() + EXIT_SECONDS
+        pause = 0.001
+        while self._process.returncode is None:
+            flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+            if os.waitid(os.P_PID, self.pid, flags) is not None:
+                break
+            if time.monotonic() > late:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return True
 
     def stderr(self) -> str:
         """What the child printed since its job started; if it is long, without its middle."""

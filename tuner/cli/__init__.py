@@ -19,12 +19,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code.
+
+    It is 0 if who reads standard output leaves early, as in ``gdn show | head``.
+    """
     try:
-        return _run(arguments or sys.argv[1:] or ["--help"])
+        code = _run(arguments or sys.argv[1:] or ["--help"])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _write_no_more()
+        return 0
+    except SystemExit as error:
+        # what click makes of a closed pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _write_no_more()
+        return 0
     except KeyboardInterrupt:  # while modules are imported, of which any may be unfinished
         sys.stderr.write("gdn: interrupted before anything was done.\n")
         return INTERRUPTED
+
+
+def _write_no_more() -> None:
+    """Let what is still buffered go nowhere, so that Python finds no closed pipe at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -57,9 +76,8 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (Interrupted, KeyboardInterrupt, typer.Abort):
         return ended("interrupted; what was stored is kept.", INTERRUPTED)
-    except console.ReaderLeft:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except console.ReaderLeft as error:
+        raise BrokenPipeError from error
     except Exception as error:
         # a wrong command line: its errors have this method in every version of typer and click
         if not hasattr(error, "format_message"):

@@ -96,7 +96,11 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             yield name, str(path), "does not exist yet; `gdn tune` creates it"
             continue
         try:
-            yield name, str(path), counted(len(read_winners(path).winners), "winner")
+            yield (
+                name,
+                str(path),
+                counted(len(read_winners(path).winners), "winner"),
+            )
         except ResultsError as error:
             faults.append(str(error))
             yield name, str(path), "broken"

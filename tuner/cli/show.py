@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from gdn_ops.dispatch.winners import Winner
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.json_fields import of_winner
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
+from gdn_ops.tuner.cli.numbers import not_negative
 
 if TYPE_CHECKING:
     from gdn_ops.results_url import Location
@@ -30,6 +32,10 @@ def show(
     stale: Annotated[
         bool, typer.Option("--stale", help="Only the stale winners, each with what has changed.")
     ] = False,
+    problem: Annotated[
+        str | None, typer.Option(help="Only problems with this text in their name, e.g. decode.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Most rows to print; 0: all.")] = 100,
 ) -> Answer:
     """List the stored winners.
 
@@ -47,7 +53,10 @@ def show(
         gdn show --target h200
 
         gdn show --stale
+
+        gdn show --problem K128-V128 --limit 0
     """
+    from gdn_ops.dispatch.winners import read_sources
     from gdn_ops.results_path import databases
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.store.winner_tables import exists, load_winners, read_winners
@@ -59,7 +68,11 @@ def show(
         table = read_winners(given)
     else:
         table = load_winners()
-    winners = [w for w in table.winners if target in (None, w.target)]
+    limit = int(not_negative("--limit", limit))
+    winners = [
+        w for w in table.winners
+        if target in (None, w.target) and (problem or "") in w.problem_id
+    ]  # fmt: skip
     for fault in table.faults:
         console.fail(str(fault))
     results = {
@@ -68,26 +81,44 @@ def show(
         "faults": [str(fault) for fault in table.faults],
     }
     answer = Answer(1 if table.faults else 0, results)
-    if target is not None and not winners:
+    if target is not None and not any(w.target == target for w in table.winners):
         _check_target(target, {w.target for w in table.winners})
     if not winners:
         where = ", ".join(str(path) for path in ([given] if given else databases()))
         on = f" for target {target}" if target else ""
-        console.say(f"no winners{on} in {where}; run `gdn tune` to find some.")
+        of = f" of problems with {problem!r} in their name" if problem else ""
+        console.say(f"no winners{on}{of} in {where}; run `gdn tune` to find some.")
         return answer
     if stale:
+        read_sources(winners)
         found = [{**of_winner(w), "stale": why} for w, why in _show_stale(winners)]
         return Answer(answer.code, {**results, "winners": found})
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
         "device",
     )  # fmt: skip
-    console.table(columns, [_row(w) for w in winners])
-    for path in dict.fromkeys(w.database for w in winners):
+    databases_read = list(dict.fromkeys(w.database for w in winners))
+    winners.sort(key=lambda w: (databases_read.index(w.database), w.target, in_order(w.problem_id)))
+    shown = winners[: limit or None]
+    read_sources(shown)
+    console.table(columns, [_row(w) for w in shown])
+    if len(shown) < len(winners):
+        console.say(
+            f"the first {len(shown)} of {len(winners)} winners; --target and --problem choose "
+            "among them, --limit 0 prints all."
+        )
+    for path in databases_read:
         console.say(f"read from {path}")
     for skipped in table.skipped:
         console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
     return answer
+
+
+def in_order(problem_id: str) -> tuple[str | int, ...]:
+    """A sort key of problem ids, in which 512 tokens come before 2048."""
+    parts = re.split(r"(\d+)", problem_id)
+    # every other part is a number, so that no number is compared with a text
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:

@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.printable import printable
-from gdn_ops.tuner.store.records import StoredWinner, Trial
+
+if TYPE_CHECKING:
+    # imports SQLAlchemy, which takes a third of a second, and commands that only read do without
+    from gdn_ops.tuner.store.records import StoredWinner, Trial
 
 KNOWN_TRIALS_SECONDS = 5.0
 """Seconds between two lines about known trials, of which there may be hundreds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.dispatch.winners import Winner, WinnerTable, read_sources
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import tied
 from gdn_ops.tuner.report.progress import Note
@@ -32,6 +32,7 @@ def stale_winners(table: WinnerTable, target: str, driver: str | None) -> dict[s
     for winner in table.winners:
         if winner.target == target and winner.provenance == "measured":
             found.setdefault(winner.problem_id, winner)
+    read_sources(found.values())
     return {name: winner for name, winner in found.items() if why_stale(winner, driver)}
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.spaces.sources import sources_of
@@ -47,18 +50,26 @@ class VerdictCache:
     def __init__(
         self, harness: Harness, store: Store, problem: Problem, *, target: str, environment: int
     ) -> None:
-        self._harness, self._problem = harness, problem
+        self._harness, self._store, self._problem = harness, store, problem
+        self._target, self._environment = target, environment
         self._verdicts: dict[Identity, Verdict] = {}
-        facts = _without_sizes(problem.facts())
-        same = {name for name, f in store.problems().items() if _without_sizes(f) == facts}
-        for problem_id in sorted(same):
-            for trial in store.trials(
-                target=target, problem_id=problem_id, environment_id=environment
-            ):
-                self._learn(trial)
+
+    @cached_property
+    def _trials(self) -> dict[str, list[int]]:
+        """The trials of all sizes that have a verdict, by variant; they are read when needed."""
+        facts = _without_sizes(self._problem.facts())
+        problems = self._store.problems()
+        same = sorted(name for name, other in problems.items() if _without_sizes(other) == facts)
+        return self._store.trials_of_variants(
+            same, target=self._target, environment_id=self._environment,
+            statuses=("ok", *FAILURES_AT_ANY_SIZE),
+        )  # fmt: skip
 
     def verdict(self, variant: Variant) -> Verdict:
         """Whether a variant is right, as a variant must be before it is timed."""
+        for trial in self._trials.pop(variant.id, ()):
+            with suppress(ResultsError):  # a malformed row counts as missing
+                self._learn(self._store.trial(trial))
         identity = self._identity(variant)
         if identity not in self._verdicts:
             verdict = self._harness.verify(self._problem, variant, repeats=REPEATS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,7 +171,7 @@ def _upgrade(path: Path) -> None:
 
 
 def _refuse_shipped(path: Path) -> None:
-    if path.resolve() == shipped_database().resolve():
+    if os.path.realpath(path) == os.path.realpath(shipped_database()):
         raise ResultsError(
             f"{path} ships with gdn-ops and must not be written; use your own database, "
             f"{user_database()}, or name another file."
@@ -193,7 +194,7 @@ def _connector(path: Path, *, writes: bool = True, foreign_keys: bool = True) ->
     def connect() -> sqlite3.Connection:
         mode = "rwc" if writes else reading_mode(path.resolve())
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}",
+            f"{Path(os.path.realpath(path)).as_uri()}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             check_same_thread=False,

@@ -101,7 +101,7 @@ def _merge_new(sources: Sequence[Source], destination: Path) -> Merged:
 
 def _distinct(sources: Sequence[Source], destination: Location) -> list[Source]:
     """The sources without repetitions, none of them the destination."""
-    found: dict[Source, Source] = {}
+    found: dict[Source | str, Source] = {}
     if _same(destination, shipped_database()):
         raise InvalidInput(
             f"{destination} ships with gdn-ops and must not be written; merge into your own "
@@ -113,7 +113,8 @@ def _distinct(sources: Sequence[Source], destination: Location) -> list[Source]:
                 f"{source} is both a source and the destination; leave it out, or name another "
                 "destination with --into."
             )
-        found.setdefault(source.resolve() if isinstance(source, Path) else source, source)
+        key = os.path.realpath(source) if isinstance(source, Path) else source
+        found.setdefault(key, source)
     return list(found.values())
 
 
@@ -122,6 +123,6 @@ def _same(one: Source, other: Location) -> bool:
     if not (isinstance(one, Path) and isinstance(other, Path)):
         return one == other
     try:
-        return one.resolve() == other.resolve() or one.samefile(other)
+        return os.path.realpath(one) == os.path.realpath(other) or one.samefile(other)
     except OSError:  # one of both does not exist
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
@@ -67,7 +68,7 @@ def copy_of(path: Path, copy: Path) -> None:
     Raises:
         ResultsError: the file is missing, unreadable, not a results database or of a newer schema.
     """
-    if not _copied_at_rest(path.resolve(), copy):
+    if not _copied_at_rest(Path(os.path.realpath(path)), copy):
         copy.unlink(missing_ok=True)
         with read_only(path, instead=INSTEAD) as connection:
             schema_version(connection, path, instead=INSTEAD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from gdn_ops.tuner.store.models import (
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Run, StoredWinner, Trial, TrialKey
 from gdn_ops.tuner.store.retry import patiently
 from gdn_ops.tuner.store.rows import RowReader, Warn
+from gdn_ops.tuner.store.standing import AT_ONCE, Repetition, current_winners
 
 Numbered = TypeVar("Numbered", RunRow, TrialRow, WinnerRow)
 
@@ -218,6 +219,29 @@ class Store:
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), Trial.of))
 
+    def trials_of_variants(
+        self,
+        problem_ids: Sequence[str],
+        *,
+        target: str,
+        environment_id: int,
+        statuses: Sequence[str],
+    ) -> dict[str, list[int]]:
+        """The rows of the trials with some statuses, by variant, in the order they were made."""
+        found: dict[str, list[int]] = {}
+        query = (
+            select(TrialRow.variant_id, TrialRow.id)
+            .where(TrialRow.target == target, TrialRow.environment_id == environment_id)
+            .where(TrialRow.status.in_(statuses), TrialRow.variant_id.is_not(None))
+            .order_by(TrialRow.created, TrialRow.id)
+        )
+        with self.database.read() as session:
+            for start in range(0, len(problem_ids), AT_ONCE):
+                some = problem_ids[start : start + AT_ONCE]
+                for variant, row in session.execute(query.where(TrialRow.problem_id.in_(some))):
+                    found.setdefault(str(variant), []).append(row)
+        return found
+
     @patiently
     def tried(self) -> list[tuple[str, str]]:
         """Targets and problems that have trials."""
@@ -326,6 +350,17 @@ class Store:
             query = query.where(WinnerRow.superseded.is_(None))
         with self.database.read() as session:
             return list(self._rows.read(session.scalars(query), StoredWinner.of))
+
+    def current_winners(
+        self, problem_ids: Sequence[str], *, target: str, environment_id: int
+    ) -> Iterator[tuple[StoredWinner, list[Repetition]]]:
+        """The current winners of many problems with the trials of their variants, the newest last.
+
+        Only those that were measured in the environment.
+        """
+        return current_winners(
+            self.database, self._rows, problem_ids, target=target, environment=environment_id
+        )
 
     def merge(self, other: Path | str) -> Merged:
         """Copy what another database has into this one, e.g. one tuned on another machine.

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from sqlalchemy import text
 
 from gdn_ops.dispatch import results_file, winners
-from gdn_ops.dispatch.winners import COLUMNS, LATER, SkippedRow, Winner, WinnerTable, winner_of
+from gdn_ops.dispatch.results_file import COMMAND_SECONDS, LATER
+from gdn_ops.dispatch.winners import (
+    COLUMNS,
+    SkippedRow,
+    Winner,
+    WinnerTable,
+    keep_sources,
+    sources_of_row,
+    winner_of,
+)
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.tuner.store.db import open_database
 
@@ -27,13 +36,15 @@ def read_winners(database: Location) -> WinnerTable:
             cannot be reached.
     """
     if not isinstance(database, ResultsUrl):
-        return winners.read_winners(database)
+        return winners.read_winners(database, seconds=COMMAND_SECONDS)
     found: list[Winner] = []
     skipped: list[SkippedRow] = []
     with open_database(database, create=False, writable=False) as opened, opened.read() as session:
         for row in session.execute(_QUERY).mappings():
             try:
-                found.append(winner_of(dict(row), database))
+                winner = winner_of(dict(row), database)
+                keep_sources(winner, sources_of_row(dict(row)))
+                found.append(winner)
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(database, str(row["problem_id"]), str(error)))
     return WinnerTable(tuple(found), tuple(skipped))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import KERNELS
@@ -36,6 +38,7 @@ class Compilers:
         self._target, self._interruption = target, interruption
         self._pool = WorkerPool(size, threads=1)
         self._under_way: PendingRows | None = None
+        self._until = inf
 
     def start(self, problem: Problem, work: Work) -> PendingRows:
         """Start to compile; the returned function waits for the results."""
@@ -48,11 +51,20 @@ class Compilers:
 
         def rows() -> list[CompileRow | None]:
             with self._interruption.waiting():
-                known.update(_rows(results))
+                found = [self._alone(result) for result in list(results)]
+            known.update({id(result.job): row_of(result) for result in found})
             return [None if job is None else known[id(job)] for job in jobs]
 
         self._under_way = rows
         return rows
+
+    def end_by(self, moment: float) -> None:
+        """End the jobs of later requests at a moment of the monotonic clock."""
+        self._until = moment
+
+    def _alone(self, result: JobResult) -> JobResult:
+        """A job for which the memory did not suffice is run again without others beside it."""
+        return self._pool.one(result.job) if result.status == "oom" else result
 
     def close(self) -> None:
         """Kill the child processes."""
@@ -62,9 +74,10 @@ class Compilers:
     def _job(self, problem: Problem, plan: str, stage: str, config: Config) -> Job | None:
         if not KERNELS[stage].compiled:
             return None
-        return compile_job(
+        job = compile_job(
             plan, stage, config, problem=problem, target=self._target, timeout=COMPILE_SECONDS
         )
+        return replace(job, until=self._until)
 
     def _gate_variations(self, problem: Problem, work: Work) -> Iterator[Job]:
         """Jobs for the kernels that only the gate launches, so that it need not wait for them."""
@@ -79,7 +92,3 @@ class Compilers:
                 if source not in sources and job is not None:
                     sources.add(source)
                     yield job
-
-
-def _rows(results: Iterator[JobResult]) -> dict[int, CompileRow]:
-    return {id(result.job): row_of(result) for result in results}

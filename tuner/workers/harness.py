@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.store.models import TRIAL_STATUSES
 from gdn_ops.tuner.workers.compilers import Compilers, Work
@@ -16,6 +18,8 @@ from gdn_ops.tuner.workers.offline import CompileRow
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 
 VERIFY_SECONDS = 180.0
+LAST_JOB_SECONDS = 30.0
+"""A job that is under way at the deadline of the run is ended this much after it."""
 MEASURE_OVERHEAD_SECONDS = 90.0
 """Time limit of a measuring job for what is not measured: imports, inputs, a slow first call."""
 
@@ -101,6 +105,9 @@ PendingVerdicts = Callable[[], list[Verdict]]
 class Harness(Protocol):
     """Compiles, verifies and measures variants; every failure is a status, not an exception."""
 
+    def end_by(self, deadline: Deadline) -> None:
+        """Set when the run should be over; a job that is ended for that is a ``fault``."""
+
     def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         """Start to compile stages side by side; a stage that needs no compiler is ok."""
 
@@ -136,8 +143,15 @@ class WorkerHarness:
     ) -> None:
         self._target, self._device, self._threads = target, device, threads
         self._interruption = interruption
+        self._until = inf
         self._one = WorkerPool(1, threads=threads)
         self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
+
+    def end_by(self, deadline: Deadline) -> None:
+        """End jobs ``LAST_JOB_SECONDS`` after the deadline, and start none from then on."""
+        self._until = deadline.moment + LAST_JOB_SECONDS
+        if self._compilers is not None:
+            self._compilers.end_by(self._until)
 
     def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         """Start to compile the Triton stages; a config that cannot be launched is ``invalid``."""
@@ -217,7 +231,8 @@ class WorkerHarness:
 
     def _run(self, kind: str, payload: Mapping[str, Any], *, timeout: float) -> JobResult:
         with self._interruption.waiting():
-            return self._one.one(Job(kind=kind, payload=payload, timeout=timeout))
+            job = Job(kind=kind, payload=payload, timeout=timeout, until=self._until)
+            return self._one.one(job)
 
 
 def _status(result: JobResult) -> str:

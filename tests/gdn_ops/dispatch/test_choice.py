@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,25 @@ from tests.problems import DECODE, FORWARD
 H200, H100, A100 = (target_named(name) for name in ("h200", "h100", "a100"))
 
 
-def winner(problem: Problem, target: str = "h200", arch: str = "sm_90", **change: Any) -> Winner:
+def winner(
+    problem: Problem,
+    target: str = "h200",
+    arch: str = "sm_90",
+    *,
+    sources: Mapping[str, str] | None = None,
+    **change: Any,
+) -> Winner:
     variant = Variant.of("split", problem, {"BT": 32})
     facts: dict[str, Any] = {
         "problem_id": problem.bucket().id(), "facts": problem.bucket().facts(), "target": target,
         "arch": arch, "variant_id": variant.id, "variant": variant.to_json(), "median": 1e-3,
         "low": 9e-4, "high": 1.1e-3, "reference": 5e-3, "provenance": "measured", "trial_id": 7,
-        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1", "sources": None,
+        "device": "NVIDIA H200", "torch": "2.13.0", "triton": "3.7.1",
         "created": "2026-01-01T00:00:00", "database": Path("results.db"),
     }  # fmt: skip
-    return Winner(**(facts | change))
+    found = Winner(**(facts | change))
+    found.__dict__["sources"] = sources  # they are read from the database otherwise
+    return found
 
 
 def test_the_order_ends_with_defaults_and_plan_torch() -> None:

@@ -22,8 +22,8 @@ from gdn_ops.codegen.targets import measured_target, target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.distance import can_share, distance
-from gdn_ops.dispatch.results_file import read_only
-from gdn_ops.dispatch.winners import COLUMNS, LATER, Winner, load_winners, read_winners
+from gdn_ops.dispatch.results_file import LATER, read_only
+from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
 from gdn_ops.tuner.store.db import open_database
 from tests.first_schema import first_schema
@@ -373,6 +373,29 @@ def negative(path: Path) -> None:
         connection.execute("PRAGMA user_version = -5")
 
 
+def older(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+
+def many(path: Path) -> None:
+    """Rows without an end, each of which comes at once."""
+    with closing(sqlite3.connect(path)) as connection:
+        columns = ", ".join(f"w.{name}" for name in (*COLUMNS, *LATER))
+        (view,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'winners'")
+        select = view[0].partition(" AS\n")[2]
+        connection.executescript(
+            "DROP VIEW winners; CREATE VIEW winners AS WITH RECURSIVE n(x) AS "
+            f"(SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT {columns} "
+            f"FROM n CROSS JOIN ({select}) AS w"
+        )
+
+
+def loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -381,9 +404,12 @@ def pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (endless, "takes longer than 1 s"),
+        (endless, "takes longer than the time"),
         (huge, "a value of more than 1048576 bytes"),
         (negative, "schema version -5, which no version of gdn-ops writes"),
+        (older, "view of winners has the column sources, which came with version 2"),
+        (many, "has more than 100 winners"),
+        (loop, "symbolic links"),
         (pipe, "is a device or a pipe"),
     ],
 )
@@ -394,15 +420,24 @@ def test_a_call_does_not_wait_for_a_hostile_file(
     says: str,
 ) -> None:
     monkeypatch.setattr("gdn_ops.dispatch.results_file.CALL_SECONDS", 0.1)
+    monkeypatch.setattr(module, "MOST_WINNERS", 100)
+    monkeypatch.setenv("GDN_RESULTS_DB", str(path))
     write(path, FORWARD)
     spoil(path)
-    (fault,) = load_winners([path]).faults
+    (fault,) = load_winners().faults
     assert says in str(fault)
 
 
-def test_a_link_to_itself_is_no_database(path: Path) -> None:
-    path.symlink_to(path.name)
-    assert load_winners([path]).winners == ()
+def test_a_call_does_not_read_what_another_process_is_writing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdn_ops.dispatch.results_file.CALL_SECONDS", 0.1)
+    write(path, FORWARD)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = DELETE")
+        writer.execute("BEGIN EXCLUSIVE")
+        (fault,) = load_winners([path]).faults
+    assert "another process has locked" in str(fault)
 
 
 def test_a_winner_without_a_reference_has_no_speedup(path: Path) -> None:

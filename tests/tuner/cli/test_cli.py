@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.explanation import _explanation
 from gdn_ops.dispatch.winners import read_winners
-from gdn_ops.results_path import expanded, shipped_database
+from gdn_ops.results_path import expanded
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cli.doctor import _writable
 from gdn_ops.tuner.cli.render import _remedy
@@ -220,12 +221,14 @@ def test_a_home_folder_is_resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert expanded(Path("~/r.db"), "--db") == tmp_path / "r.db"
 
 
-def test_a_reader_that_leaves_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["show", "--help", "render"])
+def test_a_reader_that_leaves_is_no_failure(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in ``gdn show | head``."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        assert run(["show", "--db", str(shipped_database())]) == 0
+        assert run([command]) == 0
 
 
 def test_an_interruption_while_modules_are_imported_is_one_line(monkeypatch, capsys):
@@ -247,3 +250,22 @@ def test_an_interruption_of_a_command_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr("gdn_ops.tuner.export.selection.described", interrupted)
     assert run(["export", "wheel", "-o", "nowhere"]) == 130
     assert capsys.readouterr().err == "gdn: interrupted; what was stored is kept.\n"
+
+
+def test_show_sorts_sizes_as_numbers_and_says_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(tmp_path / "r.db")
+    for tokens in (2048, 512, 65536, 1024):
+        bench.win(replace(FORWARD, tokens=tokens))
+    path = str(bench.close())
+    assert run(["show", "--db", path]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"-L(\d+)-", shown) == ["512", "1024", "2048", "65536"]
+    assert "--limit" not in shown
+    assert run(["show", "--db", path, "--limit", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"-L(\d+)-", shown) == ["512", "1024"]
+    assert "the first 2 of 4 winners" in shown
+    assert run(["show", "--db", path, "--problem", "L2048"]) == 0
+    assert re.findall(r"-L(\d+)-", capsys.readouterr().out) == ["2048"]

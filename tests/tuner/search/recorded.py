@@ -19,6 +19,7 @@ from gdn_ops.codegen.source_hash import _source_hash
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.report.progress import Event
 from gdn_ops.tuner.search.trial_runner import Context
@@ -146,6 +147,9 @@ class RecordedHarness:
     measured: list[tuple[str, str | None]] = field(default_factory=list)
     compiled: list[int] = field(default_factory=list)
     efforts: list[Effort] = field(default_factory=list)
+
+    def end_by(self, deadline: Deadline) -> None:
+        pass
 
     def compile(self, problem: Problem, work: Work) -> PendingVerdicts:
         self.compiled.append(len(work))

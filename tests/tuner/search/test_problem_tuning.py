@@ -13,6 +13,7 @@ from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.search.finished import finished_winners
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.standing_winner import is_finished, winner_without_finals
@@ -56,6 +57,7 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
     with bench(tmp_path / "r.db", RecordedHarness()) as b:
         runner = TrialRunner(b.context, PROBLEM)
         assert not is_finished(runner)
+        assert not finished_winners(runner.context, [runner.problem])
         winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.trial_id is not None
         assert winner.provenance == "measured"
@@ -63,6 +65,7 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
         assert winner.low <= winner.median <= winner.high
         assert b.store.trial(winner.trial_id).outcome.resources[REPEATS_PASSED] == 30
         assert is_finished(runner)
+        assert finished_winners(runner.context, [runner.problem])
 
 
 def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single: Space) -> None:
@@ -180,8 +183,10 @@ def test_a_proof_holds_for_every_size_but_each_size_has_its_own_finals(
         search(space, runner, options=ALL, deadline=NO_DEADLINE)
         assert winner_without_finals(runner) is not None
         assert not is_finished(runner), "right and measured, but not in finals"
+        assert not finished_winners(runner.context, [runner.problem])
         second = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert is_finished(runner)
+        assert finished_winners(runner.context, [runner.problem])
         assert first is not None and second is not None
         assert first.variant_id == second.variant_id
         assert len(b.harness.verified) == count
@@ -195,6 +200,8 @@ def test_when_time_is_up_the_best_trial_is_kept_and_the_next_run_goes_on(
         winner = tune_problem(runner, options=ALL, deadline=Deadline.after(-1))
         assert winner is not None and len(b.store.trials()) == 1
         assert not is_finished(runner)
+        assert not finished_winners(runner.context, [runner.problem])
         winner = tune_problem(runner, options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.median == pytest.approx(0.8e-3)
         assert is_finished(runner)
+        assert finished_winners(runner.context, [runner.problem])

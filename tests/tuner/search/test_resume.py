@@ -14,6 +14,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.deadline import NO_DEADLINE
 from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.search.finished import finished_winners
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.standing_winner import is_finished, standing_winner, winner_without_finals
@@ -77,6 +78,7 @@ def test_another_template_leaves_what_is_known(path: Path, single: Space) -> Non
         bench(path, RecordedHarness()) as b,
     ):
         assert is_finished(TrialRunner(b.context, PROBLEM))
+        assert list(finished_winners(b.context, [PROBLEM])) == [PROBLEM.id()]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -115,6 +117,7 @@ def test_a_winner_of_another_source_does_not_stand(path: Path, single: Space) ->
         runner = TrialRunner(b.context, PROBLEM)
         assert standing_winner(runner) is None
         assert not is_finished(runner)
+        assert not finished_winners(b.context, [PROBLEM])
         assert runner.reference == 1.0, "the reference has no template"
         assert winner_without_finals(runner) is None, "nor does any trial"
         assert len(b.store.winners()) == 1, "it is dispatched to until a better one is known"

@@ -62,7 +62,14 @@ def no_room(payload: Payload) -> Payload:
     raise wrapper("no") from full
 
 
+def sleep(payload: Payload) -> Payload:
+    time.sleep(600)
+    raise AssertionError
+
+
 def killed(payload: Payload) -> Payload:
+    if "path" in payload:
+        Path(payload["path"]).write_text(payload["text"])
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -91,6 +98,25 @@ def hang(payload: Payload) -> Payload:
     raise AssertionError
 
 
+def escape(payload: Payload) -> Payload:
+    """Leave a copy of this process, with its open files, in a session of its own; then end."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            path = Path(payload["path"])
+            path.with_suffix(".tmp").write_text(str(os.getpid()))
+            path.with_suffix(".tmp").rename(path)
+            time.sleep(600)
+        os._exit(0)
+    while not Path(payload["path"]).exists():
+        time.sleep(0.01)
+    if payload["end"] == "hang":
+        time.sleep(600)
+    if payload["end"] == "abort":
+        os.abort()
+    return {}
+
+
 def linger(payload: Payload) -> Payload:
     """Close every stream, and hang."""
     os.closerange(3, 64)
@@ -115,8 +141,8 @@ def garble(payload: Payload) -> Payload:
 
 
 KINDS = (
-    echo, variables, modules, chatter, raising, memory, refused, no_room, killed, abort, segfault,
-    leave, hang, linger, fork, garble,
+    echo, variables, modules, chatter, raising, memory, refused, no_room, sleep, killed, abort,
+    segfault, leave, hang, escape, linger, fork, garble,
 )  # fmt: skip
 
 if __name__ == "__main__":

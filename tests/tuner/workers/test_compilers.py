@@ -83,3 +83,22 @@ def test_a_request_waits_for_the_one_before_it(begun: list[list[Job]]) -> None:
     assert [row and row.stage for row in (*second(), *first(), *first())] == [
         "solve", "gate_cumsum", "gate_cumsum",
     ]  # fmt: skip
+
+
+def test_a_config_is_compiled_alone_if_the_memory_did_not_suffice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone: list[Job] = []
+
+    def start(self: WorkerPool, jobs: list[Job]) -> Iterator[JobResult]:
+        return iter([JobResult(job=job, status="oom") for job in jobs])
+
+    def one(self: WorkerPool, job: Job) -> JobResult:
+        alone.append(job)
+        return JobResult(job=job, status="oom" if len(alone) == 1 else "crash")
+
+    monkeypatch.setattr(WorkerPool, "start", start)
+    monkeypatch.setattr(WorkerPool, "one", one)
+    rows = compilers().start(prefill(tokens=8192), work(prefill(tokens=8192), "recurrent"))()
+    assert [row.status for row in rows if row] == ["oom"]
+    assert len({id(job) for job in alone}) == len(alone) > 1

@@ -10,7 +10,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,30 @@ def test_a_kill_from_outside_is_a_fault_of_the_environment(pool: WorkerPool) -> 
     assert still_works(pool)
 
 
+@linux
+def test_a_kill_because_memory_ran_out_is_the_jobs_own(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each run would try the config again, until Linux kills something else."""
+    counters = tmp_path / "vmstat"
+    counters.write_text("pgfault 8\noom_kill 1\n")
+    monkeypatch.setattr("gdn_ops.workers.worker_pool.VMSTAT", counters)
+    result = pool.one(job("killed", path=str(counters), text="oom_kill 2\n"))
+    assert (result.status, "memory ran out" in result.message) == ("oom", True)
+    assert pool.one(job("killed")).status == "fault", "nothing was counted meanwhile"
+
+
+def test_jobs_end_when_the_time_for_all_is_over(pool: WorkerPool) -> None:
+    """That says nothing about a job, so that it is tried again in the next run."""
+    assert still_works(pool)
+    soon = time.monotonic() + 0.3
+    jobs = [replace(job("sleep"), until=soon), replace(job("echo"), until=soon), job("echo")]
+    under_way, late, other = pool.run(jobs)
+    assert (under_way.status, "time for all is over" in under_way.message) == ("fault", True)
+    assert (late.status, "not started" in late.message) == ("fault", True)
+    assert other.ok
+
+
 def test_a_hang_at_the_end_is_the_jobs_own(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +213,21 @@ def test_a_worker_that_died_idle_is_replaced(pool: WorkerPool) -> None:
 
 
 @linux
+@pytest.mark.parametrize("end", ["hang", "abort", "return"])
+def test_what_left_the_group_of_a_worker_ends_with_it(end: str, tmp_path: Path) -> None:
+    """Also what holds the stream of the answers: an abort is no timeout then."""
+    path = tmp_path / "pid"
+    with WorkerPool(1, module=MODULE) as pool:
+        timeout = 2.0 if end == "hang" else 60.0
+        result = pool.one(job("escape", timeout=timeout, path=str(path), end=end))
+        expected = {"hang": "timeout", "abort": "crash", "return": "ok"}[end]
+        assert result.status == expected
+        if end == "return":
+            pool.close()
+        assert gone([int(path.read_text())])
+
+
+@linux
 def test_jobs_under_way_end_with_the_iterator(tmp_path: Path) -> None:
     with WorkerPool(2, module=MODULE) as pool:
         results = pool.run([job("hang", path=str(tmp_path / "pids")), job("echo")])
@@ -226,9 +266,10 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
     try:
         parent.kill()
         parent.wait()
-        assert gone([worker])
+        assert gone([worker, child])
     finally:
-        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_the_environment_is_the_pools() -> None:

@@ -1,0 +1,149 @@
+"""``python -m bench.store``: makes a large results database and times what reads and writes it.
+
+Times of commands are of whole processes. The machine should be idle: all are wall-clock times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from bench.rows import Row, markdown
+from bench.store.filling import fill, problems
+from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.device import target_of
+from gdn_ops.dispatch.results_file import COMMAND_SECONDS
+from gdn_ops.dispatch.winners import load_winners
+from gdn_ops.tuner.measure.fingerprint import fingerprint
+from gdn_ops.tuner.spaces.space import plan_key
+from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.records import Outcome
+from gdn_ops.tuner.store.store import Store
+
+ROUNDS = 5
+INSERTED = 500
+FINISHED = 100
+"""Problems of the tuning run in which all are finished."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.store", description=__doc__)
+    parser.add_argument("--trials", type=int, default=1_000_000)
+    parser.add_argument("--problems", type=int, default=2000)
+    parser.add_argument("--db", type=Path, help="Made if it does not exist; kept. Default: made.")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gdn-store-") as folder:
+        path = given.db or Path(folder) / "results.db"
+        if not path.exists():
+            begin = time.perf_counter()
+            fill(path, trials=given.trials, problem_count=given.problems)
+            seconds = time.perf_counter() - begin
+            print(f"{path}: {path.stat().st_size / 1e6:.0f} MB, made in {seconds:.0f} s")
+        print(
+            markdown([*_lookups(path, given.problems), *_inserts(path), *_commands(path, folder)])
+        )
+
+
+def _lookups(path: Path, count: int) -> list[Row]:
+    target = target_of(torch.device("cpu"))
+    begin = time.perf_counter()
+    # not limited as in a call, so that a load that is too slow there is seen here
+    table = load_winners([path], seconds=COMMAND_SECONDS)
+    loading = time.perf_counter() - begin
+    for fault in table.faults:
+        raise SystemExit(str(fault))
+    stored = problems(count)[:: max(1, count // 50)]
+    next(table.candidates(stored[0].id(), stored[0].facts(), target))  # makes the groups
+    near = replace(stored[0], tokens=2**25)
+
+    def nearest() -> object:
+        return next(table.candidates(near.id(), near.facts(), target))
+
+    with open_database(path, create=False) as database:
+        store = Store(database)
+        return [
+            Row("winners of all targets, read by the first call", 1e3 * loading, "ms", 1000,
+                most=True,
+                detail={"winners": len(table.winners)}),
+            Row("look-up of a winner in a call", 1e3 * _median(lambda: [
+                next(table.candidates(p.id(), p.facts(), target)) for p in stored
+            ]) / len(stored), "ms", 1, most=True),
+            Row("look-up of the nearest winner", 1e3 * _median(nearest), "ms", 1, most=True),
+            Row("look-up of a winner by the tuner", 1e3 * _median(lambda: [
+                store.winner(p.id(), target.name) for p in stored
+            ]) / len(stored), "ms", 1, most=True),
+        ]  # fmt: skip
+
+
+def _inserts(path: Path) -> list[Row]:
+    """Rows per second, one transaction per trial; the rows stay in the file."""
+    target = target_of(torch.device("cpu"))
+    (problem,) = problems(1)
+    variant = Variant.default("torch", problem)
+    key = plan_key(problem, target, variant)
+    outcome = Outcome(status="compile-error", message="bench.store")
+    with open_database(path, create=False) as database:
+        store = Store(database)
+        environment = store.add_environment(
+            replace(fingerprint("cpu", arch=target.arch), device=f"bench {uuid4().hex}")
+        )
+        run = store.start_run("bench", target.name, seed=0, options={})
+        begin = time.perf_counter()
+        for _ in range(INSERTED):
+            store.record_trial(key, outcome, run_id=run, environment_id=environment)
+        seconds = time.perf_counter() - begin
+        store.finish_run(run)
+    return [Row("trials recorded, one transaction each", INSERTED / seconds, "rows/s", 2000)]
+
+
+def _commands(path: Path, folder: str) -> list[Row]:
+    workload = Path(folder) / "finished.json"
+    facts = [problem.facts() for problem in problems(2000)[:FINISHED]]
+    workload.write_text(json.dumps({"problems": facts}))
+    finished = ("tune", str(workload), "--db", str(path), "--minutes", "1")
+    found = [
+        Row(f"gdn {' '.join(arguments)}", _median(lambda a=arguments: _gdn(path, *a)), "s", 1,
+            most=True)
+        for arguments in (
+            ("show",), ("show", "--target", "h200"), ("explain",), ("explain", "--target", "h200"),
+        )
+    ]  # fmt: skip
+    found.append(
+        Row(f"gdn tune of {FINISHED} finished problems", _median(lambda: _gdn(path, *finished)),
+            "s", 2, most=True)
+    )  # fmt: skip
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    return [*found, Row("memory of the largest of these", memory, "MB", 500, most=True)]
+
+
+def _gdn(path: Path, *arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "gdn_ops.tuner.cli", *arguments],
+        env=os.environ | {"GDN_RESULTS_DB": str(path)}, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _median(function: Callable[[], object]) -> float:
+    samples = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        function()
+        samples.append(time.perf_counter() - begin)
+    return statistics.median(samples)
+
+
+if __name__ == "__main__":
+    main()
