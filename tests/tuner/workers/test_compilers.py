@@ -35,7 +35,7 @@ def work(problem: Problem, plan: str) -> list[tuple[str, str, dict[str, object]]
 
 
 def compilers() -> Compilers:
-    return Compilers(TARGETS["h200"], 2, Interruption())
+    return Compilers(TARGETS["h200"], WorkerPool(2, threads=1), Interruption())
 
 
 @pytest.mark.parametrize(
