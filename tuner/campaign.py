@@ -69,7 +69,7 @@ def run_campaign(
     for number, problem in enumerate(problems, start=1):
         winner = finished.get(problem.id())
         if winner is not None:
-            _skip(context, winner, result)
+            skip_finished(context, winner, result)
             continue
         runner = TrialRunner(context, problem)
         until = deadline.portion(weights[number - 1] / sum(weights[number - 1 :]))
@@ -85,17 +85,17 @@ def run_campaign(
         try:
             interruption.check()
             before = None if stale is None else stale.get(problem.id())
-            _tune(runner, result, before, options=options, deadline=until)
+            tune_one(runner, result, before, options=options, deadline=until)
         except Interrupted:
-            _settle(runner, result)
+            settle(runner, result)
             break
     if options.cover is not None and not result.interrupted:
-        _cover(problems, context, result, share=options.cover, deadline=whole)
+        cover_problems(problems, context, result, share=options.cover, deadline=whole)
     context.store.finish_run(context.run, "interrupted" if result.interrupted else "finished")
     return result
 
 
-def _tune(
+def tune_one(
     runner: TrialRunner,
     result: Result,
     stale: Winner | None,
@@ -103,6 +103,11 @@ def _tune(
     options: Options,
     deadline: Deadline,
 ) -> None:
+    """Tune the problem of a runner; add its winner to the result, or why it has none.
+
+    Args:
+        stale: a winner whose top variants are timed again, instead of a search.
+    """
     problem_id = runner.problem.id()
     why = (
         "no variant is correct and timed; the stored trials say why. --minutes gives them more time"
@@ -120,7 +125,7 @@ def _tune(
         runner.context.report(ProblemEnded(problem_id=problem_id, outcome=why, ok=False))
 
 
-def _cover(
+def cover_problems(
     problems: Sequence[Problem],
     context: Context,
     result: Result,
@@ -137,14 +142,16 @@ def _cover(
     result.winners |= {each.problem_id: each.winner for each in result.covered}
 
 
-def _skip(context: Context, winner: StoredWinner, result: Result) -> None:
+def skip_finished(context: Context, winner: StoredWinner, result: Result) -> None:
+    """Add the winner of a problem that is finished to the result."""
     problem_id = winner.problem_id
     result.add(problem_id, winner, "")
     text = f"{problem_id}: tuned already, --again tunes it further"
     context.report(ProblemEnded(problem_id=problem_id, outcome=text, ok=True))
 
 
-def _settle(runner: TrialRunner, result: Result) -> None:
+def settle(runner: TrialRunner, result: Result) -> None:
+    """Add what a problem has after an interruption to the result."""
     result.interrupted = True
     runner.context.report(Note(text="interrupted: the best trial so far is kept"))
     winner = winner_without_finals(runner)

@@ -95,11 +95,14 @@ def tune(request: Request, view: View) -> Result:
     ):
         store = Store(database, warn=lambda text: view(Note(text=text)))
         environment = fingerprint(device, arch=target.arch)
-        stale = _stale(request, target, environment.driver) if request.stale else None
+        stale = stale_problems(request, target, environment.driver) if request.stale else None
         if stale is not None:
-            request = replace(request, problems=_problems_of(stale), counts=None)
+            request = replace(request, problems=problems_of(stale), counts=None)
         run = store.start_run(
-            request.workload, target.name, seed=request.options.seed, options=_recorded(request)
+            request.workload,
+            target.name,
+            seed=request.options.seed,
+            options=recorded_options(request),
         )
         harness = WorkerHarness(
             target, device, threads=threads, compilers=cores(), interruption=interruption
@@ -120,7 +123,7 @@ def tune(request: Request, view: View) -> Result:
         )
         try:
             with view:
-                problems, shares = _shared_time(request, target, view)
+                problems, shares = shared_time(request, target, view)
                 return run_campaign(
                     problems,
                     context,
@@ -134,7 +137,7 @@ def tune(request: Request, view: View) -> Result:
             harness.close()
 
 
-def _stale(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:
+def stale_problems(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:
     """The stale winners of the target, those of the requested problems if there are any."""
     table = load_winners(dict.fromkeys((request.database, *databases())))
     found = stale_winners(table, target.name, driver)
@@ -142,11 +145,12 @@ def _stale(request: Request, target: Target, driver: str | None) -> dict[str, Wi
     return {name: winner for name, winner in found.items() if name in wanted}
 
 
-def _problems_of(winners: Mapping[str, Winner]) -> list[Problem]:
+def problems_of(winners: Mapping[str, Winner]) -> list[Problem]:
+    """The problems that winners were tuned for."""
     return [Problem.from_facts(winner.facts) for winner in winners.values()]
 
 
-def _shared_time(
+def shared_time(
     request: Request, target: Target, view: View
 ) -> tuple[Sequence[Problem], dict[str, float] | None]:
     """The problems in the order in which they are tuned, and the share of each if they differ."""
@@ -219,7 +223,7 @@ def _target(device: str) -> Target:
     return target_of(torch.device(device))
 
 
-def _recorded(request: Request) -> dict[str, Any]:
+def recorded_options(request: Request) -> dict[str, Any]:
     """The options as the run's row keeps them: JSON, and no path of this machine."""
     options = {
         k: v

@@ -70,6 +70,7 @@ class Compiled:
         seconds: time of compiling; the first call in a process includes the compiler's start.
         cached: whether Triton had it in its cache; ``seconds`` is then the look-up.
         needs: what its launch needs besides a grid, warps and shared memory.
+        entry: the folder of Triton's cache that holds it; it may be gone.
     """
 
     stage: str
@@ -82,6 +83,7 @@ class Compiled:
     seconds: float
     cached: bool
     needs: LaunchNeeds = field(default_factory=LaunchNeeds)
+    entry: Path | None = None
 
 
 def compile_stage(
@@ -247,4 +249,5 @@ def compiled_of(
         seconds=seconds,
         cached=cached,
         needs=LaunchNeeds.of(metadata),
+        entry=next((Path(path).parent for path in kernel.metadata_group.values()), None),
     )

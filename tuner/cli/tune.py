@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,6 @@ from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
-from gdn_ops.tuner.cli.json_fields import of_stored_winner
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
@@ -94,6 +92,16 @@ def tune(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; PyTorch's default if left out.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Tune on all GPUs of a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="With --ray: only devices of this target, e.g. h200.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     again: Again = False,
     stale: Stale = False,
@@ -115,6 +123,9 @@ def tune(
     shared by what the calls of each problem cost together: a quarter equally, the rest by count
     times time per call.
 
+    With --ray the nodes of a Ray cluster compile and measure, and this process searches and stores;
+    --device is then auto, cuda or cpu.
+
     The defaults of a single problem are those of Qwen3-Next: 16 query/key heads, 32 value heads,
     K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
 
@@ -127,6 +138,8 @@ def tune(
         gdn tune --model Qwen3.5-9B/config.json --lengths 2048,8192 --batches 1,32
 
         gdn tune calls.json --minutes 20
+
+        gdn tune qwen3.5 --ray auto --target h200
 
         gdn tune --H 16 --HV 32 --K 128 --dtype bf16 --tokens 4096 --final-state
 
@@ -148,6 +161,8 @@ def tune(
         minutes=limit or None,
         threads=threads,
         stale=stale,
+        ray=ray,
+        target=target,
     )
 
 
@@ -160,12 +175,16 @@ def _run(
     minutes: float | None,
     threads: int | None,
     stale: bool,
+    ray: str | None,
+    target: str | None,
 ) -> Answer:
     """Tune and print the results."""
     from gdn_ops.tuner import session
-    from gdn_ops.tuner.cli.tuning_result import print_result
+    from gdn_ops.tuner.cli.tuning_result import print_results, results_json
     from gdn_ops.tuner.report import console
 
+    if ray is None and target is not None:
+        raise InvalidInput(f"--target {shown(target)} chooses among nodes; give --ray too.")
     request = session.Request(
         workload=chosen.name,
         problems=buckets(chosen.problems),
@@ -177,8 +196,12 @@ def _run(
         stale=stale,
         options=options,
     )
+    if ray is not None:
+        from gdn_ops.tuner.cli.tune_on_ray import tune_on_ray
+
+        return tune_on_ray(request, ray, target)
     result = session.tune(request, console.progress_view())
-    print_result(result, request.database)
+    print_results({"": result}, request.database)
     kernels: list[Checked] = []
     if result.interrupted:
         code = INTERRUPTED
@@ -186,23 +209,7 @@ def _run(
         code = 0 if result.winners or not result.failures else 1
         if chosen.check_kernels and session.device_named(device) == "cpu":
             kernels = _check_kernels(chosen.problems)
-    results = {
-        "database": request.database,
-        "interrupted": result.interrupted,
-        "winners": [of_stored_winner(winner) for winner in result.winners.values()],
-        "failures": [{"problem_id": name, "reason": why} for name, why in result.failures.items()],
-        "covered": [
-            {
-                "problem_id": c.problem_id,
-                "variant_text": c.variant,
-                "median_seconds": c.seconds,
-                "fastest_seconds": c.best,
-            }
-            for c in result.covered
-        ],
-        "kernels": [asdict(checked) for checked in kernels],
-    }
-    return Answer(code, results)
+    return Answer(code, results_json([result], request.database, kernels))
 
 
 def _workload(name: str | None, facts: dict[str, Any], model: ModelOptions) -> Workload:

@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result
+from gdn_ops.tuner.cli.json_fields import of_stored_winner
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.counted import counted
+from gdn_ops.tuner.workers.kernel_check import Checked
 
 
-def print_result(result: Result, database: Location) -> None:
-    """Print the winners as a table, the failures and what to do next."""
+def print_results(results: Mapping[str, Result], database: Location) -> None:
+    """Print the winners as a table, the failures and what to do next.
 
-    rows = []
-    for problem_id, winner in result.winners.items():
-        variant = Variant.from_json(winner.variant, result.problems[problem_id])
-        rows.append(
-            (
-                problem_id,
-                str(variant),
-                seconds_text(winner.median),
-                f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
-                seconds_text(winner.reference),
-                "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
-            )
-        )
+    Args:
+        results: by target; its name is shown if there are several.
+    """
+    several = len(results) > 1
+    rows = [
+        (*([target] if several else []), *row)
+        for target, result in results.items()
+        for row in _winner_rows(result)
+    ]
     if rows:
         columns = ("problem", "winner", "median>", "95 % interval>", "reference>", "speed-up>")
-        console.table(columns, rows)
-    _print_cover(result)
-    for problem_id, why in result.failures.items():
-        console.fail(f"{problem_id}: {why}")
-    if result.problems:
+        console.table((*(["target"] if several else []), *columns), rows)
+    for target, result in results.items():
+        _print_cover(result)
+        for problem_id, why in result.failures.items():
+            console.fail(f"{problem_id}{f' on {target}' if several else ''}: {why}")
+    problems = any(result.problems for result in results.values())
+    if problems:
         console.say(f"Stored in {database}")
-    if result.interrupted:
+    if any(result.interrupted for result in results.values()):
         console.say("Interrupted; the same command continues from here.")
-    elif not result.problems:
+    elif not problems:
         console.say("No winner of this device is stale; nothing was measured.")
     elif rows and isinstance(database, ResultsUrl):
         console.say(f"Next: `gdn pull {database}` on each machine brings the winners there.")
     elif rows:
         console.say(
             "Next: `gdn show` lists the winners, `gdn explain` says which one a problem runs on."
+        )
+
+
+def results_json(
+    results: Sequence[Result], database: Location, kernels: Sequence[Checked] = ()
+) -> dict[str, Any]:
+    """The results, one per target, as ``docs/json.md`` describes them."""
+    return {
+        "database": database,
+        "interrupted": any(result.interrupted for result in results),
+        "winners": [of_stored_winner(w) for result in results for w in result.winners.values()],
+        "failures": [
+            {"problem_id": name, "reason": why}
+            for result in results
+            for name, why in result.failures.items()
+        ],
+        "covered": [
+            {
+                "problem_id": c.problem_id,
+                "variant_text": c.variant,
+                "median_seconds": c.seconds,
+                "fastest_seconds": c.best,
+            }
+            for result in results
+            for c in result.covered
+        ],
+        "kernels": [asdict(checked) for checked in kernels],
+    }
+
+
+def _winner_rows(result: Result) -> Iterator[tuple[str, ...]]:
+    for problem_id, winner in result.winners.items():
+        variant = Variant.from_json(winner.variant, result.problems[problem_id])
+        yield (
+            problem_id,
+            str(variant),
+            seconds_text(winner.median),
+            f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
+            seconds_text(winner.reference),
+            "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
         )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 STAT = Path("/proc/stat")
 CALM_CORES = 0.2
@@ -60,6 +62,11 @@ def wait_until_calm(seconds: float) -> bool:
             return True
         if time.monotonic() >= end:
             return False
+
+
+def run(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker does to wait until its machine is calm; the job has ``seconds``."""
+    return {"calm": wait_until_calm(job["seconds"])}
 
 
 def _busy_seconds(stat: Path) -> float | None:

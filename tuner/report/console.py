@@ -185,6 +185,11 @@ def progress_view() -> View:
     return LiveView(console) if live else LinesView(stream)
 
 
+def progress_stream() -> TextIO:
+    """Where lines about the progress go."""
+    return _stream()
+
+
 class LiveView:
     """Bars with the time that is left, and a table of the current problem's searches.
 

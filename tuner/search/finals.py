@@ -14,7 +14,6 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
-from gdn_ops.tuner.measure.machine_load import wait_until_calm
 from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note
 from gdn_ops.tuner.search.standing_winner import (
@@ -104,7 +103,7 @@ def measured_calmly(
         if attempt:
             text = f"  the finals' times vary by a factor of {spread(best):.1f}: measured again"
             runner.context.report(Note(text=text))
-            wait_until_calm(min(CALM_SECONDS, CALM_SHARE * deadline.remaining))
+            runner.harness.wait_until_calm(min(CALM_SECONDS, CALM_SHARE * deadline.remaining))
         measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
         if best is None or spread(measured) < spread(best):
             best = measured

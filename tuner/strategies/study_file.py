@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -76,13 +77,22 @@ def _claim(lock: Path) -> int | str | None:
     return descriptor
 
 
-@cache
+_OPENING = Lock()
+"""Searches that run side by side share one storage; two would both create its tables."""
+
+
 def storage_of(path: Path) -> RDBStorage:
     """Open a file of studies; it is created if it does not exist.
 
     Raises:
         ResultsError: the file is not an SQLite database, is locked or cannot be written.
     """
+    with _OPENING:
+        return _storage_of(path)
+
+
+@cache
+def _storage_of(path: Path) -> RDBStorage:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)

@@ -1,4 +1,4 @@
-"""Compilers: child processes that compile stages while another child process uses the GPU."""
+"""Compilers: compile stages in other processes while another process uses the GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from gdn_ops.codegen.render import render
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
-from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+from gdn_ops.tuner.workers.worker_pool import Job, JobResult
+from gdn_ops.tuner.workers.workers import Workers
 from gdn_ops.verify.other_states import with_other_states
 
 COMPILE_SECONDS = 120.0
@@ -31,12 +32,11 @@ class Compilers:
     One request runs at a time; a new one first waits for the rows of the one before it.
 
     Args:
-        size: number of child processes.
+        pool: where the jobs run: child processes, or nodes of a cluster.
     """
 
-    def __init__(self, target: Target, size: int, interruption: Interruption) -> None:
-        self._target, self._interruption = target, interruption
-        self._pool = WorkerPool(size, threads=1)
+    def __init__(self, target: Target, pool: Workers, interruption: Interruption) -> None:
+        self._target, self._pool, self._interruption = target, pool, interruption
         self._under_way: PendingRows | None = None
         self._until = inf
 
@@ -64,7 +64,7 @@ class Compilers:
 
     def _alone(self, result: JobResult) -> JobResult:
         """A job for which the memory did not suffice is run again without others beside it."""
-        return self._pool.one(result.job) if result.status == "oom" else result
+        return next(self._pool.start([result.job])) if result.status == "oom" else result
 
     def close(self) -> None:
         """Kill the child processes."""

@@ -16,6 +16,7 @@ from gdn_ops.tuner.store.models import TRIAL_STATUSES
 from gdn_ops.tuner.workers.compilers import Compilers, Work
 from gdn_ops.tuner.workers.offline import CompileRow
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+from gdn_ops.tuner.workers.workers import OneWorker
 
 VERIFY_SECONDS = 180.0
 LAST_JOB_SECONDS = 30.0
@@ -119,17 +120,21 @@ class Harness(Protocol):
     ) -> Measured:
         """Time variants in turn; with ``stage``, only that stage of each."""
 
+    def wait_until_calm(self, seconds: float) -> None:
+        """Wait at most so long until other processes leave the measuring machine alone."""
+
     def close(self) -> None:
         """End the child processes."""
 
 
-class WorkerHarness:
-    """The harness of a tuning run: one child process verifies and measures, others compile.
+class JobHarness:
+    """A harness that makes jobs of what it is asked, and verdicts of their results.
 
     Args:
-        device: torch device, ``cpu`` or ``cuda:0``.
-        threads: CPU threads of the child that verifies and measures.
-        compilers: number of child processes that compile; none on a CPU target.
+        device: the name of the torch device where the jobs run, ``cpu`` or ``cuda:0``.
+        threads: CPU threads of a measurement.
+        one: runs the jobs that verify and measure.
+        compilers: None on a CPU target.
     """
 
     def __init__(
@@ -138,14 +143,14 @@ class WorkerHarness:
         device: str,
         *,
         threads: int,
-        compilers: int,
+        one: OneWorker,
+        compilers: Compilers | None,
         interruption: Interruption,
     ) -> None:
         self._target, self._device, self._threads = target, device, threads
         self._interruption = interruption
         self._until = inf
-        self._one = WorkerPool(1, threads=threads)
-        self._compilers = Compilers(target, compilers, interruption) if target.gpu else None
+        self._one, self._compilers = one, compilers
 
     def end_by(self, deadline: Deadline) -> None:
         """End jobs ``LAST_JOB_SECONDS`` after the deadline, and start none from then on."""
@@ -161,15 +166,7 @@ class WorkerHarness:
         return lambda: [_compiled(row) for row in rows()]
 
     def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
-        """Run the accuracy gate on the device, unless the variant failed at its first use there."""
-        if self._target.gpu:
-            # imports PyTorch, which commands that only read do without
-            from gdn_ops.verify.first_use import Subject, known
-
-            found = known(Subject(problem, variant), self._target)
-            if found is not None and not found.ok:
-                message = f"at its first use on {found.created[:10]}: {found.message}"
-                return Verdict(status=found.status, message=message)
+        """Run the accuracy gate on the device."""
         result = self._run(
             "verify",
             {
@@ -223,6 +220,10 @@ class WorkerHarness:
             conditions=payload["conditions"],
         )
 
+    def wait_until_calm(self, seconds: float) -> None:
+        """Wait in the process that measures, whose machine need not be this one."""
+        self._run("calm", {"seconds": seconds}, timeout=MEASURE_OVERHEAD_SECONDS + seconds)
+
     def close(self) -> None:
         """Kill the child processes."""
         self._one.close()
@@ -233,6 +234,44 @@ class WorkerHarness:
         with self._interruption.waiting():
             job = Job(kind=kind, payload=payload, timeout=timeout, until=self._until)
             return self._one.one(job)
+
+
+class WorkerHarness(JobHarness):
+    """The harness of this machine: one child process verifies and measures, others compile.
+
+    Args:
+        device: torch device, ``cpu`` or ``cuda:0``.
+        threads: CPU threads of the child that verifies and measures.
+        compilers: number of child processes that compile; none on a CPU target.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        device: str,
+        *,
+        threads: int,
+        compilers: int,
+        interruption: Interruption,
+    ) -> None:
+        pool = WorkerPool(compilers, threads=1) if target.gpu else None
+        super().__init__(
+            target, device, threads=threads, one=WorkerPool(1, threads=threads),
+            compilers=None if pool is None else Compilers(target, pool, interruption),
+            interruption=interruption,
+        )  # fmt: skip
+
+    def verify(self, problem: Problem, variant: Variant, *, repeats: int) -> Verdict:
+        """Run the accuracy gate on the device, unless the variant failed at its first use there."""
+        if self._target.gpu:
+            # imports PyTorch, which commands that only read do without
+            from gdn_ops.verify.first_use import Subject, known
+
+            found = known(Subject(problem, variant), self._target)
+            if found is not None and not found.ok:
+                message = f"at its first use on {found.created[:10]}: {found.message}"
+                return Verdict(status=found.status, message=message)
+        return super().verify(problem, variant, repeats=repeats)
 
 
 def _status(result: JobResult) -> str:

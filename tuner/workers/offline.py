@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.axis import Config, defaults
@@ -25,11 +24,14 @@ from gdn_ops.results_path import cache_folder
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
 from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
+from gdn_ops.tuner.workers.workers import Workers
 
 RESOURCES_UNKNOWN = "unknown"
 """Key in a worker's answer: why it could not read the resources of the compiled code."""
 RACES = "races"
 """Under this name a worker lists the races of what it compiled."""
+ENTRY = "entry"
+"""Key in a worker's answer: the folder of Triton's cache that holds what it compiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def compile_variants(
     configs: str = "default",
     jobs: int | None = None,
     timeout: float = 60.0,
-    pool: WorkerPool | None = None,
+    pool: Workers | None = None,
 ) -> Iterator[CompileRow]:
     """Compile configs of a problem's stages in parallel; yield rows as they finish.
 
@@ -105,7 +107,6 @@ def compile_job(
         "problem": problem.facts(),
         "config": dict(config),
         "target": asdict(target),
-        "folder": str(cache_folder()),
     }
     return Job(kind="compile", payload=payload, timeout=timeout, tag=(plan, stage, config, target))
 
@@ -120,6 +121,7 @@ def row_of(result: JobResult) -> CompileRow:
     elif result.payload is not None:
         found = dict(result.payload)
         racing = tuple(found.pop(RACES))
+        found.pop(ENTRY)
         resources = Resources.from_json(found)
         reasons = tuple(resources.reasons(target)) + racing
         status = "unsound" if racing else "unlaunchable" if reasons else "ok"
@@ -154,14 +156,15 @@ def run(payload: Mapping[str, Any]) -> dict[str, Any]:
         Problem.from_facts(payload["problem"]),
         payload["config"],
         target=Target(**payload["target"]),
-        folder=Path(payload["folder"]),
+        folder=cache_folder(),
     )
     try:
         # partitions that run side by side are not followed; the interpreter finds their races
         found = [] if spec.language == "gluon" else [str(r) for r in races(compiled.asm["ttgir"])]
-        return {**resources_of(compiled).to_json(), RACES: found}
+        resources = {**resources_of(compiled).to_json(), RACES: found}
     except UnreadableCode as error:
-        return {RESOURCES_UNKNOWN: str(error)}  # it did compile
+        resources = {RESOURCES_UNKNOWN: str(error)}  # it did compile
+    return {**resources, ENTRY: None if compiled.entry is None else str(compiled.entry)}
 
 
 def _diagnosis(result: JobResult) -> list[str]:
@@ -222,7 +225,7 @@ def _jobs(
 
 def _rows(workers: Any, jobs: Iterator[Job], refused: list[CompileRow]) -> Iterator[CompileRow]:
     with workers as pool:
-        for result in pool.run(jobs):
+        for result in pool.start(jobs):
             while refused:
                 yield refused.pop(0)
             yield row_of(result)

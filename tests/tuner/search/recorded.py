@@ -179,6 +179,9 @@ class RecordedHarness:
             method="recorded",
         )
 
+    def wait_until_calm(self, seconds: float) -> None:
+        pass
+
     def timing(self, variant: Variant, stage: str | None) -> Timing:
         stages = [name for name, _ in variant.stages if stage in (None, name)]
         return timing(sum(self.seconds(name, variant.config(name)) for name in stages))

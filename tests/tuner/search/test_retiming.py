@@ -128,10 +128,7 @@ class Unsteady(RecordedHarness):
         return replace(measured, timings=wide)
 
 
-def test_finals_on_a_busy_machine_are_held_again(
-    path: Path, single: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finals, "wait_until_calm", lambda seconds: True)
+def test_finals_on_a_busy_machine_are_held_again(path: Path, single: Space) -> None:
     with bench(path, Unsteady()) as b:
         result = campaign(b)
     (winner,) = result.winners.values()
@@ -139,10 +136,7 @@ def test_finals_on_a_busy_machine_are_held_again(
     assert any("vary by a factor of 12.0: measured again" in str(event) for event in b.events)
 
 
-def test_what_stays_doubtful_is_said_to_be_and_not_finished(
-    path: Path, single: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finals, "wait_until_calm", lambda seconds: False)
+def test_what_stays_doubtful_is_said_to_be_and_not_finished(path: Path, single: Space) -> None:
     harness = Unsteady()
     harness.noisy = finals.MOST_MEASUREMENTS
     with bench(path, harness) as b:

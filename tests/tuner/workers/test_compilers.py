@@ -35,7 +35,7 @@ def work(problem: Problem, plan: str) -> list[tuple[str, str, dict[str, object]]
 
 
 def compilers() -> Compilers:
-    return Compilers(TARGETS["h200"], 2, Interruption())
+    return Compilers(TARGETS["h200"], WorkerPool(2, threads=1), Interruption())
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_a_request_waits_for_the_one_before_it(begun: list[list[Job]]) -> None:
 def test_a_config_is_compiled_alone_if_the_memory_did_not_suffice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alone: list[Job] = []
+    asked: list[list[Job]] = []
 
     def start(self: WorkerPool, jobs: list[Job]) -> Iterator[JobResult]:
-        return iter([JobResult(job=job, status="oom") for job in jobs])
-
-    def one(self: WorkerPool, job: Job) -> JobResult:
-        alone.append(job)
-        return JobResult(job=job, status="oom" if len(alone) == 1 else "crash")
+        asked.append(list(jobs))
+        # of the first request every job lacks memory, and then the first that is asked alone
+        status = "oom" if len(asked) <= 2 else "crash"
+        return iter([JobResult(job=job, status=status) for job in asked[-1]])
 
     monkeypatch.setattr(WorkerPool, "start", start)
-    monkeypatch.setattr(WorkerPool, "one", one)
     rows = compilers().start(prefill(tokens=8192), work(prefill(tokens=8192), "recurrent"))()
     assert [row.status for row in rows if row] == ["oom"]
-    assert len({id(job) for job in alone}) == len(alone) > 1
+    together, *alone = asked
+    assert len(together) == len(alone) > 1
+    assert all(len(jobs) == 1 for jobs in alone)

@@ -1,0 +1,1 @@
+"""Tuning on the GPUs and machines of a Ray cluster."""
