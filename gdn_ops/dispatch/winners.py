@@ -21,7 +21,7 @@ from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, can_share, distance
 from gdn_ops.dispatch.results_file import exists, read_only, schema_version
-from gdn_ops.results_path import RESULTS_VARIABLE
+from gdn_ops.results_path import RESULTS_VARIABLE, rendered_folder, shipped_database
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.sources import origin
@@ -34,8 +34,8 @@ COLUMNS = (
 LATER = {"sources": 2, "driver": 4, "ptxas": 4}
 """Columns that older views do not have, and the first schema version whose view has them."""
 
+FOR_ARCH = " WHERE provenance <> 'predicted' OR arch = ?"
 Row = sqlite3.Row | Mapping[str, Any]
-
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
 """How a winner fits a problem, from the best fit to the worst."""
@@ -92,6 +92,15 @@ class Winner:
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
+
+    @property
+    def ships_unmeasured(self) -> bool:
+        """Whether it is a prediction that ships with gdn-ops, so nobody here asked for it.
+
+        What ships in an exported library was asked for by the one who exported it.
+        """
+        shipped = self.provenance == "predicted" and self.database == shipped_database()
+        return shipped and rendered_folder() is None
 
     @cached_property
     def stale(self) -> str:
@@ -169,19 +178,22 @@ class WinnerTable:
 def load_winners(
     databases: Iterable[Location] | None = None,
     read: Callable[[Location], WinnerTable] | None = None,
+    *,
+    target: Target | None = None,
 ) -> WinnerTable:
     """Read the databases (by default the user's, then the shipped one), and keep the errors.
 
     Args:
         databases: the files to read.
         read: how one is read; the tuner also reads servers. Default: ``read_winners``.
+        target: leave out predictions that are not for this target; see ``read_winners``.
     """
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
     for database in database_paths() if databases is None else databases:
         try:
-            table = (read or read_winners)(database)
+            table = read_winners(database, target=target) if read is None else read(database)
         except ResultsError as fault:
             faults.append(fault)
         else:
@@ -190,8 +202,12 @@ def load_winners(
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(database: Location) -> WinnerTable:
+def read_winners(database: Location, *, target: Target | None = None) -> WinnerTable:
     """Read the winners of one database; it has none if it is empty or does not exist.
+
+    Args:
+        target: leave out predictions that are not for this target. If there are none for the
+            target itself, those of its architecture are for it.
 
     Raises:
         ResultsError: the file is not a results database, corrupt, or of a newer version; or the
@@ -213,14 +229,38 @@ def read_winners(database: Location) -> WinnerTable:
             return WinnerTable(())
         later = (n if version >= since else f"NULL AS {n}" for n, since in LATER.items())
         columns = (*COLUMNS, *later)
-        rows = connection.execute(f"SELECT {', '.join(columns)} FROM winners ORDER BY trial_id")
+        query = f"SELECT {', '.join(columns)} FROM winners{FOR_ARCH if target else ''}"
+        rows = connection.execute(f"{query} ORDER BY trial_id", (target.arch,) if target else ())
         rows.row_factory = sqlite3.Row
-        for row in rows:
+        for row in rows if target is None else _for_target(rows, target):
             try:
                 winners.append(winner_of(row, path))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
     return WinnerTable(tuple(winners), tuple(skipped))
+
+
+def _for_target(rows: Iterable[sqlite3.Row], target: Target) -> Iterator[sqlite3.Row]:
+    """The rows without predictions for other devices: many ship, and to parse them takes time.
+
+    If there are none for the target itself, those of its architecture are for it.
+    """
+    same: dict[str, bool] = {}
+    others: list[sqlite3.Row] = []
+    own = False
+    for row in rows:
+        name = str(row["target"])
+        if name not in same:
+            same[name] = same_device(name, target)
+        if row["provenance"] != "predicted":
+            yield row
+        elif same[name]:
+            own = True
+            yield row
+        else:
+            others.append(row)
+    if not own:
+        yield from others
 
 
 def _fit(
