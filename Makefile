@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.docs-ready
 # tests start many processes, which start faster from bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help tune test test-all suite exhaustive lint types bench docs clean
+.PHONY: help tune test test-all suite exhaustive lint types bench predictions docs clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,10 @@ types: $(STAMP)  ## mypy --strict
 
 bench: $(STAMP)  ## ratios against transformers on this machine
 	$(BIN)/python -m bench
+
+predictions: $(STAMP)  ## predict the common problems for each GPU into results.db (compiles; see CONTRIBUTING)
+	$(BIN)/python -m bench.predictions
+	$(BIN)/python -m bench.choices
 
 docs: $(DOCS_STAMP)  ## build the documentation site into site/ (needs Python 3.11)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -10,6 +10,8 @@ from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Trial, TrialKey
@@ -124,3 +126,8 @@ class Bench:
         self.store.finish_run(self.run_id)
         self.store.database.close()
         return self.path
+
+
+def measured_winners() -> list[Winner]:
+    """The winners that ship, without the predictions."""
+    return [w for w in read_winners(shipped_database()).winners if w.provenance == "measured"]

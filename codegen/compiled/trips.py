@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gdn_ops.codegen.compiled.loops import Loop
 
@@ -41,6 +42,11 @@ def source_loops(source: str, bounds: Mapping[str, int]) -> tuple[SourceLoop, ..
         bounds: the values of run-time numbers by their names, e.g. T; see
             ``KernelSpec.loop_bounds``.
     """
+    return _source_loops(source, tuple(bounds.items()))
+
+
+@lru_cache(maxsize=16384)  # the cost model asks for the same kernels for every GPU
+def _source_loops(source: str, bounds: tuple[tuple[str, int], ...]) -> tuple[SourceLoop, ...]:
     tree = ast.parse(source)
     names: dict[str, float] = dict(bounds)
     for node in tree.body:

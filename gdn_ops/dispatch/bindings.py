@@ -15,8 +15,8 @@ from gdn_ops.dispatch.choice import (
     Choice,
     choose,
     choose_forced,
+    forget_winners,
     interpreter_target,
-    stored_winners,
     warn_of_fallback,
 )
 from gdn_ops.dispatch.device import target_of
@@ -205,5 +205,5 @@ def refresh() -> None:
         raise InvalidInput("choices are frozen; call gdn_ops.unfreeze() before refresh().")
     BOUND.clear()
     _LAUNCHERS.clear()
-    stored_winners.cache_clear()
+    forget_winners()
     forget()

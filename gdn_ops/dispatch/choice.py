@@ -98,7 +98,7 @@ def choose(
     Raises:
         UnsupportedProblem: no plan can run the problem; the message lists every reason.
     """
-    table = stored_winners() if table is None else table
+    table = stored_winners(target) if table is None else table
     # Defaults may depend on sizes: all problems of a bucket share a launcher, so also a variant.
     bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
@@ -218,23 +218,38 @@ _GIVEN: list[WinnerTable] = []
 def choosing_from(table: WinnerTable) -> Iterator[None]:
     """Context manager: choose from these winners instead of those of the databases."""
     _GIVEN.append(table)
-    stored_winners.cache_clear()
     try:
         yield
     finally:
         _GIVEN.pop()
-        stored_winners.cache_clear()
+
+
+def stored_winners(target: Target) -> WinnerTable:
+    """Return the winners of all databases, without predictions for other devices than a target.
+
+    They are read once per process, and again after ``forget_winners``.
+    """
+    return _GIVEN[-1] if _GIVEN else _stored_winners(target)
 
 
 @cache
-def stored_winners() -> WinnerTable:
-    """Return the winners of all databases; read once per process, and again after ``refresh``."""
-    if _GIVEN:
-        return _GIVEN[-1]
-    table = load_winners()
+def _stored_winners(target: Target) -> WinnerTable:
+    table = load_winners(target=target)
     for fault in table.faults:
-        warnings.warn(f"{fault} This database is ignored.", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{fault} This database is ignored.", RuntimeWarning, stacklevel=3)
     return table
+
+
+@cache
+def winners_state() -> object:
+    """Return an object that is another one after the winners were read again."""
+    return object()
+
+
+def forget_winners() -> None:
+    """Read the databases again at the next choice."""
+    _stored_winners.cache_clear()
+    winners_state.cache_clear()
 
 
 def interpreter_target() -> Target | None:

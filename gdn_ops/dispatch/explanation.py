@@ -242,7 +242,7 @@ def _explanation(choice: Choice, forward: Choice | None = None) -> Explanation:
         forward.variant, forward.problem, choice.variant, choice.problem, choice.target,
         fixed=isinstance(mode.forced, Variant),
     )  # fmt: skip
-    skipped = stored_winners().skipped
+    skipped = stored_winners(choice.target).skipped
     verified = standing(choice).text if choice.here else ""
     return Explanation(
         choice.problem, choice, others=others, skipped=skipped, kept=kept, keep=mode.keep,
@@ -254,7 +254,8 @@ def _plan_reasons(name: str, choice: Choice) -> tuple[str, ...]:
     reasons = Variant.default(name, choice.problem).reasons(choice.problem, choice.target)
     if reasons:
         return tuple(reasons)
-    if choice.winner is None and (why := unverified(name, choice.target)):
+    measured = choice.winner is not None and choice.winner.provenance == "measured"
+    if not measured and (why := unverified(name, choice.target)):
         return tuple(why)
     if choice.how == "default":
         return ("nothing was measured, and the chosen plan's default comes first",)

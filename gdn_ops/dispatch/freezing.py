@@ -102,7 +102,7 @@ def freeze(device: torch.device | str | None = None) -> Frozen:
         raise InvalidInput("choices are frozen already; call gdn_ops.unfreeze() first.")
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     target = target_of(local_device(usual if device is None else device))
-    facts = Pinned(stored_winners(), failed_checks())
+    facts = Pinned(stored_winners(target), failed_checks())
     parts = {
         "code": _code(),
         "winners": _digest(_winners(facts.winners)),

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gdn_ops.codegen.errors import GdnError, ResultsError
@@ -30,7 +31,7 @@ from gdn_ops.dispatch.results_file import (
     schema_version,
     slow,
 )
-from gdn_ops.results_path import RESULTS_VARIABLE
+from gdn_ops.results_path import RESULTS_VARIABLE, rendered_folder, shipped_database
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.sources import origin
@@ -47,8 +48,8 @@ SOURCES = "sources"
 MOST_WINNERS, MOST_BYTES = 100_000, 1 << 26
 """Winners of one database, and bytes of their texts, that are read at most."""
 
+FOR_ARCH = " WHERE provenance <> 'predicted' OR arch = ?"
 Row = sqlite3.Row | Mapping[str, Any]
-
 PROVENANCES = ("measured", "predicted")
 HOW = ("exact", "nearest", "same arch", "kindred arch", "predicted")
 """How a winner fits a problem, from the best fit to the worst."""
@@ -103,6 +104,15 @@ class Winner:
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
+
+    @property
+    def ships_unmeasured(self) -> bool:
+        """Whether it is a prediction that ships with gdn-ops, so nobody here asked for it.
+
+        What ships in an exported library was asked for by the one who exported it.
+        """
+        shipped = self.provenance == "predicted" and self.database == shipped_database()
+        return shipped and rendered_folder() is None
 
     @cached_property
     def sources(self) -> Mapping[str, Any] | None:
@@ -224,19 +234,22 @@ class WinnerTable:
 def load_winners(
     databases: Iterable[Location] | None = None,
     read: Callable[[Location], WinnerTable] | None = None,
+    *,
+    target: Target | None = None,
 ) -> WinnerTable:
     """Read the databases (by default the user's, then the shipped one), and keep the errors.
 
     Args:
         databases: the files to read.
         read: how one is read; the tuner also reads servers. Default: ``read_winners``.
+        target: leave out predictions that are not for this target; see ``read_winners``.
     """
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
     for database in database_paths() if databases is None else databases:
         try:
-            table = (read or read_winners)(database)
+            table = read_winners(database, target=target) if read is None else read(database)
         except ResultsError as fault:
             faults.append(fault)
         else:
@@ -245,10 +258,14 @@ def load_winners(
     return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
 
 
-def read_winners(database: Location, *, seconds: float | None = None) -> WinnerTable:
+def read_winners(
+    database: Location, *, target: Target | None = None, seconds: float | None = None
+) -> WinnerTable:
     """Read the winners of one database; it has none if it is empty or does not exist.
 
     Args:
+        target: leave out predictions that are not for this target. If there are none for the
+            target itself, those of its architecture are for it.
         seconds: the time limit; None: ``CALL_SECONDS``.
 
     Raises:
@@ -276,21 +293,51 @@ def read_winners(database: Location, *, seconds: float | None = None) -> WinnerT
         )  # fmt: skip
         columns = (*COLUMNS, *later)
         # not ordered by SQLite, which would have to read all rows first, however many there are
-        rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM winners LIMIT {MOST_WINNERS + 1}"
-        )
+        where = FOR_ARCH if target else ""
+        query = f"SELECT {', '.join(columns)} FROM winners{where} LIMIT {MOST_WINNERS + 1}"
+        rows = connection.execute(query, (target.arch,) if target else ())
         rows.row_factory = sqlite3.Row
-        size, parsed = 0, _Parsed()
-        for number, row in enumerate(rows):
-            size += sum(len(value) for value in row if isinstance(value, str | bytes))
-            if number == MOST_WINNERS or size > MOST_BYTES:
-                raise slow(path, f"has more than {MOST_WINNERS} winners or {MOST_BYTES} bytes")
+        limited, parsed = _limited(rows, path), _Parsed()
+        for row in limited if target is None else _for_target(limited, target):
             try:
                 winners.append(winner_of(row, path, parsed))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
     winners.sort(key=lambda winner: winner.trial_id or 0)
     return WinnerTable(tuple(winners), tuple(skipped))
+
+
+def _limited(rows: Iterable[sqlite3.Row], path: Path) -> Iterator[sqlite3.Row]:
+    """The rows of a file, unless they are more than a call can read."""
+    size = 0
+    for number, row in enumerate(rows):
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if number == MOST_WINNERS or size > MOST_BYTES:
+            raise slow(path, f"has more than {MOST_WINNERS} winners or {MOST_BYTES} bytes")
+        yield row
+
+
+def _for_target(rows: Iterable[sqlite3.Row], target: Target) -> Iterator[sqlite3.Row]:
+    """The rows without predictions for other devices: many ship, and to parse them takes time.
+
+    If there are none for the target itself, those of its architecture are for it.
+    """
+    same: dict[str, bool] = {}
+    others: list[sqlite3.Row] = []
+    own = False
+    for row in rows:
+        name = str(row["target"])
+        if name not in same:
+            same[name] = same_device(name, target)
+        if row["provenance"] != "predicted":
+            yield row
+        elif same[name]:
+            own = True
+            yield row
+        else:
+            others.append(row)
+    if not own:
+        yield from others
 
 
 def _grouped(winners: Iterable[Winner], key: Callable[[Winner], Key]) -> dict[Key, list[Winner]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gdn_ops.dispatch.bindings import choice_for
-from gdn_ops.dispatch.choice import stored_winners
+from gdn_ops.dispatch.choice import Choice, winners_state
 from gdn_ops.dispatch.first_use import failures
 from gdn_ops.dispatch.mode import MODE
 from gdn_ops.dispatch.posed import posed_by
@@ -33,10 +33,11 @@ class Refusals:
     def reason(self, arguments: dict[str, Any]) -> str | None:
         """Return why gdn_ops would not run a call, or None if it would.
 
-        No variant is run. On a GPU a call without a stored winner is refused too: the other
-        library's kernels, which it tunes itself, are faster than defaults.
+        No variant is run. On a GPU a call without a stored winner is refused too, and one that only
+        a shipped prediction fits: the other library's kernels, which it tunes itself, are faster
+        than defaults, and nobody has measured the predictions.
         """
-        state = (stored_winners(), failures())
+        state = (winners_state(), failures())
         if state[0] is not self._state[0] or state[1] != self._state[1]:
             # New winners, and a winner that was found to be wrong here, may answer differently.
             self._known.clear()
@@ -61,7 +62,7 @@ class Refusals:
                 problems.append(posed.problem.backward(final_state=posed.problem.final_state))
             for each in problems:
                 choice = choice_for(each, posed.device)
-                if choice.how in ("default", "fallback") and choice.target.gpu:
+                if choice.target.gpu and not _tuned(choice):
                     return (
                         f"no tuned kernel for {each.bucket().id()} on {choice.target.name}; run "
                         "`gdn tune`, or `gdn predict`"
@@ -69,6 +70,13 @@ class Refusals:
         except (InvalidInput, UnsupportedProblem, TypeError) as error:
             return str(error)
         return None
+
+
+def _tuned(choice: Choice) -> bool:
+    """Return whether the choice was measured, or its user asked for it or predicted it."""
+    if choice.winner is None:
+        return choice.how == "forced"
+    return not choice.winner.ships_unmeasured
 
 
 def _facts(item: tuple[str, Any]) -> Hashable:

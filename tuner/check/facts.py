@@ -23,7 +23,7 @@ class SideFacts:
     Args:
         device: the torch device, e.g. ``cuda:0``.
         environment: what times depend on besides the code, in words.
-        winners: facts of the problems that have winners for the target.
+        winners: facts of the problems that have measured winners for the target.
         faults: results databases that cannot be read, a sentence each.
     """
 

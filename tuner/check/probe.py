@@ -61,7 +61,7 @@ def ready(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def winners(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The side's device, environment and problems with winners.
+    """The side's device, environment and problems with measured winners.
 
     Args:
         job: device (``auto``, ``cpu`` or ``cuda:0``) and threads (None: PyTorch's default).
@@ -74,8 +74,8 @@ def winners(job: Mapping[str, Any]) -> dict[str, Any]:
 
     import gdn_ops
     from gdn_ops.codegen.errors import InvalidInput
-    from gdn_ops.dispatch.choice import stored_winners
     from gdn_ops.dispatch.device import target_of
+    from gdn_ops.dispatch.winners import load_winners
     from gdn_ops.tuner.measure.fingerprint import fingerprint
 
     # a base may be older than the file that thread_count is in now
@@ -90,14 +90,16 @@ def winners(job: Mapping[str, Any]) -> dict[str, Any]:
     target = target_of(torch.device(device))
     facts = fingerprint(device, arch=target.arch)
     environment = {name: str(value) for name, value in asdict(facts).items() if value is not None}
-    table = stored_winners()
+    table = load_winners()
+    # predictions ship for more problems than a check has time for
+    measured = [w for w in table.winners if w.provenance == "measured"]
     return {
         "root": str(Path(str(gdn_ops.__file__)).parent.parent.resolve()),
         "device": device,
         "threads": threads,
         "target": target.name,
         "environment": environment | _compiler(target.gpu),
-        "problems": [w.facts for w in table.winners if w.target == target.name],
+        "problems": [w.facts for w in measured if w.target == target.name],
         "faults": [str(fault) for fault in table.faults],
     }
 

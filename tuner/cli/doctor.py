@@ -96,11 +96,12 @@ def _storage(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             yield name, str(path), "does not exist yet; `gdn tune` creates it"
             continue
         try:
-            yield (
-                name,
-                str(path),
-                counted(len(read_winners(path).winners), "winner"),
+            found = read_winners(path).winners
+            predicted = sum(w.provenance == "predicted" for w in found)
+            note = counted(len(found), "winner") + (
+                f", {predicted} of them predicted" * (predicted > 0)
             )
+            yield name, str(path), note
         except ResultsError as error:
             faults.append(str(error))
             yield name, str(path), "broken"

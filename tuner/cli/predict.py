@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,11 +16,15 @@ from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
+    from gdn_ops.codegen.problem import Problem
+    from gdn_ops.codegen.target import Target
     from gdn_ops.results_url import Location
-    from gdn_ops.tuner.cost.prediction import Prediction
+    from gdn_ops.tuner.cost.many_targets import TargetPredictions
 
 
-DEFAULT_WORKLOAD = "prefill"
+DEFAULT_WORKLOAD, DEFAULT_TARGET = "prefill", "h200"
+EVERY = "all"
+"""The name that stands for every GPU that can be predicted."""
 
 
 @with_options(model=ModelOptions)
@@ -31,14 +36,22 @@ def predict(
             f"{DEFAULT_WORKLOAD}."
         ),
     ] = None,
-    target: Annotated[str, typer.Option(help="Name of a GPU: h200, a100, b200, ...")] = "h200",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of a GPU: h200, a100, b200, ...; may be given several times. all: every GPU "
+            f"that can be predicted. By default {DEFAULT_TARGET}."
+        ),
+    ] = None,
     configs: Annotated[
         str,
         typer.Option(
             help="Configs to compare for each stage: default, corners (each axis at its first and "
-            "last value), all, or search (step by step to a better value of one axis)."
+            "last value), all, search (step by step to a better value of one axis), or few (search "
+            "where a stage first occurs, and elsewhere compare what was found: for many problems). "
+            "By default few if there are several targets, else default."
         ),
-    ] = "default",
+    ] = "",
     store: Annotated[
         bool,
         typer.Option("--store", help="Store the predictions as winners until one is measured."),
@@ -63,100 +76,122 @@ def predict(
         gdn predict decode --target h100 --configs search --store
 
         gdn predict --model Qwen3.5-9B/config.json --target h200 --store
+
+        gdn predict common --target all --store
     """
-    from gdn_ops.codegen.targets import target_named
-    from gdn_ops.seconds import seconds_text
-    from gdn_ops.tuner.cores import cores
-    from gdn_ops.tuner.cost.model import CostModel
     from gdn_ops.tuner.cost.prediction import CHOICES
-    from gdn_ops.tuner.cost.prediction import predict as predicted
+    from gdn_ops.tuner.cost.shortlist import FEW
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.spaces.workloads import buckets
-    from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
-    row = target_named(target)
-    if not row.gpu:
-        raise InvalidInput(f"{target} is not a GPU; name a GPU, or measure with `gdn tune`.")
-    if row.vendor != "nvidia":
-        raise InvalidInput(
-            f"{target} is not predicted: the cost model counts NVIDIA instructions; name an NVIDIA "
-            "GPU, or measure with `gdn tune`."
-        )
-    if configs not in CHOICES:
-        raise UnknownName.of("configs", configs, CHOICES)
+    rows_of = _targets(target or [DEFAULT_TARGET])
+    configs = configs or (FEW if len(rows_of) > 1 else "default")
+    if configs not in (*CHOICES, FEW):
+        raise UnknownName.of("configs", configs, (*CHOICES, FEW))
     chosen = model.workload(workload, DEFAULT_WORKLOAD)
     assert chosen is not None
     problems = buckets(chosen.problems)
-    rows: list[tuple[str, ...]] = []
-    best: list[Prediction] = []
+    names, kept = ", ".join(row.name for row in rows_of), 0
+    database = database_to_write(db) if store else None
     found: list[dict[str, Any]] = []
-    left_out: Counter[tuple[str, str]] = Counter()
-    with WorkerPool(cores(), threads=1) as pool:
-        costs = CostModel(row, pool)
-        for problem in problems:
-            ranking = predicted(problem, costs, configs=configs)
-            ranked = ranking.predictions
-            left_out.update(ranking.left_out.items())
-            best.append(ranked[0])
-            found.append(
-                {
-                    "problem_id": problem.id(),
-                    "variants": [
-                        {**of_variant(p.variant), "predicted_seconds": p.seconds} for p in ranked
-                    ],
-                    "left_out": [
-                        {"plan": plan, "reason": why} for plan, why in ranking.left_out.items()
-                    ],
-                }
-            )
-            rows += [
-                (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
-                 f"{p.seconds / ranked[0].seconds:.2f}x")
-                for i, p in enumerate(ranked)
-            ]  # fmt: skip
-            console.say(f"{problem.id()}: {ranked[0].variant.plan}")
-    console.table(("problem", "variant", "predicted>", "vs best>"), rows)
-    for (plan, reason), count in left_out.items():
-        console.remark(
-            f"plan {plan} is not predicted for {count} of {len(problems)} problems: {reason}"
-        )
-    database, kept = None, 0
+    for each in _predicted(problems, rows_of, configs):
+        _show(each)
+        found += _entries(each)
+        if database is not None:
+            kept += _store(each, database)
     if store:
-        database = database_to_write(db)
-        kept = _store(best, row.name, row.arch, database)
         console.say(
-            f"Stored {kept} of {len(best)} predictions in {database}; no measured winner is "
+            f"Stored {kept} of {len(found)} predictions in {database}; no measured winner is "
             "replaced."
         )
     else:
         console.say("Nothing is stored; --store stores these as predicted winners.")
-    results = {"target": row.name, "predictions": found, "stored": kept, "database": database}
+    results = {"target": names, "predictions": found, "stored": kept, "database": database}
     return Answer(0, results)
 
 
-def _store(best: list[Prediction], target: str, arch: str, location: Location) -> int:
-    """Store the predictions for problems without a measured winner; returns how many."""
+def _targets(names: list[str]) -> list[Target]:
+    """The targets of some names, each once; refuses those that cannot be predicted."""
+    from gdn_ops.codegen.targets import target_named
+    from gdn_ops.tuner.cost.many_targets import predicted_targets, refusal
+
+    if EVERY in names:
+        return list(predicted_targets())
+    found = [target_named(name) for name in dict.fromkeys(names)]
+    for target in found:
+        if why := refusal(target):
+            raise InvalidInput(why)
+    return found
+
+
+def _predicted(
+    problems: tuple[Problem, ...], targets: list[Target], configs: str
+) -> Iterator[TargetPredictions]:
+    from gdn_ops.results_path import cache_folder
+    from gdn_ops.tuner.cores import cores
+    from gdn_ops.tuner.cost.compiled_file import CompiledFile
+    from gdn_ops.tuner.cost.many_targets import TargetPredictions, predict_targets
+    from gdn_ops.tuner.cost.model import CostModel
+    from gdn_ops.tuner.cost.prediction import predict as predicted
+    from gdn_ops.tuner.cost.shortlist import FEW
+    from gdn_ops.tuner.workers.worker_pool import WorkerPool
+
+    with WorkerPool(cores(), threads=1) as pool:
+        if configs == FEW:
+            file = CompiledFile(cache_folder() / "compiled.jsonl")
+            yield from predict_targets(problems, targets, pool, file=file)
+            return
+        for target in targets:
+            costs = CostModel(target, pool)
+            rankings = {problem: predicted(problem, costs, configs=configs) for problem in problems}
+            yield TargetPredictions(target=target, rankings=rankings, left_out={})
+
+
+def _show(found: TargetPredictions) -> None:
+    from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.report import console
+
+    rows: list[tuple[str, ...]] = []
+    left_out: Counter[tuple[str, str]] = Counter()
+    for problem, ranking in found.rankings.items():
+        ranked = ranking.predictions
+        left_out.update(ranking.left_out.items())
+        rows += [
+            (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
+             f"{p.seconds / ranked[0].seconds:.2f}x")
+            for i, p in enumerate(ranked)
+        ]  # fmt: skip
+    console.say(f"{found.target.name}:")
+    console.table(("problem", "variant", "predicted>", "vs best>"), rows)
+    for (plan, reason), count in left_out.items():
+        console.remark(
+            f"plan {plan} is not predicted for {count} of {len(found.rankings)} problems: {reason}"
+        )
+    for problem, reason in found.left_out.items():
+        console.remark(f"{problem.id()} is left out: {reason}")
+
+
+def _entries(found: TargetPredictions) -> list[dict[str, Any]]:
+    """What --json says of each problem."""
+    return [
+        {
+            "problem_id": problem.id(),
+            "variants": [
+                {**of_variant(p.variant), "predicted_seconds": p.seconds}
+                for p in ranking.predictions
+            ],
+            "left_out": [{"plan": plan, "reason": why} for plan, why in ranking.left_out.items()],
+        }
+        for problem, ranking in found.rankings.items()
+    ]
+
+
+def _store(found: TargetPredictions, location: Location) -> int:
+    """Store the best prediction of each problem; returns for how many."""
+    from gdn_ops.tuner.cost.stored_predictions import store_predictions
     from gdn_ops.tuner.store.db import open_database
-    from gdn_ops.tuner.store.records import NewWinner
     from gdn_ops.tuner.store.store import Store
 
-    kept = 0
+    best = [ranking.predictions[0] for ranking in found.rankings.values()]
     with open_database(location, create=True) as database:
-        known = Store(database)
-        for prediction in best:
-            problem = prediction.problem
-            current = known.winner(problem.id(), target)
-            if current is not None and current.provenance == "measured":
-                continue
-            known.add_problem(problem.id(), problem.facts())
-            seconds = prediction.seconds
-            known.set_winner(
-                NewWinner(
-                    problem_id=problem.id(), target=target, arch=arch,
-                    variant_id=prediction.variant.id, variant=prediction.variant.to_json(),
-                    median=seconds, low=seconds, high=seconds, reference=None,
-                    provenance="predicted", trial_id=None, environment_id=None,
-                )
-            )  # fmt: skip
-            kept += 1
-    return kept
+        return store_predictions(Store(database), found.target, best)

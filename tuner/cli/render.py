@@ -132,7 +132,7 @@ def _chosen(
 def _remedy(stage: str, problem: Problem) -> str:
     """The simplest options with which a plan has the stage."""
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.tuner.spaces.workloads import pool
+    from gdn_ops.tuner.spaces.problems import pool
 
     sizes = {name: getattr(problem, name) for name in ("H", "HV", "K", "V", "dtype")}
     for options, facts in FORMS:

@@ -45,6 +45,7 @@ def show(
     chunkwise form of the rule in plain PyTorch, timed in the same run. A stale winner was measured
     before its kernels' code, Triton, ptxas, PyTorch or the driver changed; `gdn tune --stale`
     measures it again. The time of a doubtful one varies by more than a factor of 2.
+    The predictions that ship with gdn-ops are listed only if --target names their GPU.
 
     Examples:
 
@@ -70,9 +71,12 @@ def show(
         table = load_winners()
     limit = int(not_negative("--limit", limit))
     winners = [
-        w for w in table.winners
-        if target in (None, w.target) and (problem or "") in w.problem_id
-    ]  # fmt: skip
+        w
+        for w in table.winners
+        if ((target is None and not w.ships_unmeasured) or target == w.target)
+        and (problem or "") in w.problem_id
+    ]
+    hidden = {w.target for w in table.winners if w.ships_unmeasured and target is None}
     for fault in table.faults:
         console.fail(str(fault))
     results = {
@@ -88,6 +92,7 @@ def show(
         on = f" for target {target}" if target else ""
         of = f" of problems with {problem!r} in their name" if problem else ""
         console.say(f"no winners{on}{of} in {where}; run `gdn tune` to find some.")
+        _say_hidden(hidden)
         return answer
     if stale:
         read_sources(winners)
@@ -109,6 +114,7 @@ def show(
         )
     for path in databases_read:
         console.say(f"read from {path}")
+    _say_hidden(hidden)
     for skipped in table.skipped:
         console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
     return answer
@@ -156,6 +162,18 @@ def _targets_here() -> set[str]:
     if torch.cuda.is_available():
         devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     return {target_of(device).name for device in devices}
+
+
+def _say_hidden(targets: set[str]) -> None:
+    """Say which shipped predictions are not listed."""
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.report.counted import counted
+
+    if targets:
+        console.say(
+            f"not listed: the shipped predictions for {counted(len(targets), 'GPU')}; "
+            f"`gdn show --target {min(targets)}` lists those of one"
+        )
 
 
 def _check_target(name: str, stored: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.tuner.spaces.space import Space
@@ -12,7 +12,7 @@ Descent = Generator[list[Config], list[float], Config]
 """Yields configs, is sent their seconds, and returns the fastest config."""
 
 
-def descend(space: Space, budget: int) -> Descent:
+def descend(space: Space, budget: int, axes: Sequence[Axis] | None = None) -> Descent:
     """Change one axis at a time, from the initial config, until no axis has a faster value.
 
     While an axis is changed, the others keep their best values so far. Among equally fast configs
@@ -22,6 +22,7 @@ def descend(space: Space, budget: int) -> Descent:
     Args:
         space: of the stage; it must have a valid config.
         budget: most configs that are yielded.
+        axes: those that are changed, with the values that are tried; default: all of the space.
 
     Yields:
         Valid configs of the stage's own axes, each at most once. Send their seconds, infinite for a
@@ -36,7 +37,7 @@ def descend(space: Space, budget: int) -> Descent:
     left_at: Config | None = None
     while left_at != best:
         left_at = best
-        for axis in space.axes:
+        for axis in space.axes if axes is None else axes:
             fresh = {space.point(c): c for c in neighbours(space, best, axis)}
             asked = [c for point, c in fresh.items() if point not in seen][: budget - len(seen)]
             if not asked:
@@ -59,7 +60,7 @@ def neighbours(space: Space, config: Config, axis: Axis) -> Iterator[Config]:
         if value == config[axis.name]:
             continue
         moved = {**config, axis.name: value}
-        others = (a.name for a in space.axes if a is not axis)
+        others = (a.name for a in space.axes if a.name != axis.name)
         back = ({**moved, name: space.default[name]} for name in others)
         valid = (each for each in (moved, *back) if not space.reasons(each))
         found = next(valid, None)

@@ -13,11 +13,12 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cost.compiled_file import FINAL, CompiledFile, compiled_key
 from gdn_ops.tuner.cost.kernel_time import kernel_time
 from gdn_ops.tuner.cost.rates import cpu_rates
 from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.workers.offline import compile_job, row_of
-from gdn_ops.tuner.workers.worker_pool import WorkerPool
+from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 
 
 class CostModel:
@@ -26,11 +27,36 @@ class CostModel:
     Args:
         target: a GPU, which need not be here, or the CPU.
         pool: workers that compile for the GPU.
+        spills: whether a stage whose registers spill is predicted; if not, it is an error.
+        file: keeps what was compiled for later processes.
+        compiled_for: a target whose code is counted instead of the target's own.
     """
 
-    def __init__(self, target: Target, pool: WorkerPool) -> None:
-        self.target, self.pool = target, pool
+    def __init__(
+        self,
+        target: Target,
+        pool: WorkerPool,
+        *,
+        spills: bool = True,
+        file: CompiledFile | None = None,
+        compiled_for: Target | None = None,
+    ) -> None:
+        self.target, self.pool, self.spills, self.file = target, pool, spills, file
+        self.compiled_for = compiled_for or target
         self._resources: dict[tuple[str, str, str], Resources | str] = {}
+        self._seconds: dict[tuple[str, str, str], float] = {}
+
+    def of(self, target: Target) -> CostModel:
+        """The model of another target, which counts the code that is compiled for this one.
+
+        For a target of the same architecture that is its own code. For another one it says which
+        plans and configs are promising, with the target's rates and limits.
+        """
+        other = CostModel(
+            target, self.pool, spills=self.spills, file=self.file, compiled_for=self.compiled_for
+        )
+        other._resources = self._resources
+        return other
 
     def seconds(self, problem: Problem, variant: Variant) -> float:
         """The seconds that a variant should take.
@@ -48,6 +74,12 @@ class CostModel:
 
     def stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
         """The seconds that one stage should take on a GPU; errors as of ``seconds``."""
+        key = stage, problem.id(), repr(sorted(config.items()))
+        if key not in self._seconds:
+            self._seconds[key] = self._stage_seconds(plan, stage, problem, config)
+        return self._seconds[key]
+
+    def _stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
         spec = KERNELS[stage]
         if spec.language == "gluon":
             raise UnsupportedProblem(
@@ -64,7 +96,13 @@ class CostModel:
         self.compile([(plan, stage, problem, config)])
         found = self._resources[self._key(stage, problem, config)]
         if isinstance(found, str):
-            raise CompileError(found)
+            raise CompileError(f"{stage} on {self.target.name}: {found}")
+        if reasons := found.reasons(self.target):
+            raise CompileError(f"{stage} on {self.target.name}: {'; '.join(reasons)}")
+        if found.stack and not self.spills:
+            raise CompileError(
+                f"{stage} on {self.target.name}: registers spill, {found.stack} bytes per thread"
+            )
         if not found.loops:
             raise UnsupportedProblem(
                 f"the cost model cannot read the loops of stage {stage} on {self.target.name}; "
@@ -78,21 +116,35 @@ class CostModel:
         Args:
             work: plan, stage, problem and config of each.
         """
-        jobs = {}
+        jobs: dict[str, Job] = {}
+        asked: dict[str, list[tuple[str, str, str]]] = {}
         for plan, stage, problem, config in work:
             key = self._key(stage, problem, config)
-            if key not in self._resources and KERNELS[stage].language == "triton":
-                jobs[key] = compile_job(plan, stage, config, problem=problem, target=self.target)
-        keys = {id(job): key for key, job in jobs.items()}
+            if key in self._resources or KERNELS[stage].language != "triton":
+                continue
+            # plans share stages, whose code is the same under different interfaces
+            name = compiled_key(stage, problem, config, self.compiled_for.arch)
+            known = None if self.file is None else self.file.known(name)
+            if known is not None:
+                self._resources[key] = known
+                continue
+            asked.setdefault(name, []).append(key)
+            if name not in jobs:
+                jobs[name] = compile_job(
+                    plan, stage, config, problem=problem, target=self.compiled_for
+                )
+        names = {id(job): name for name, job in jobs.items()}
         for result in self.pool.run(iter(jobs.values())):
-            row = row_of(result)
+            row, name = row_of(result), names[id(result.job)]
             usable = row.status == "ok" and row.resources is not None
-            self._resources[keys[id(result.job)]] = (
+            found = (
                 row.resources
                 if usable and row.resources is not None
-                else f"{row.stage} on {self.target.name}: {row.status} "
-                f"{'; '.join(row.reasons)}{row.message}"
+                else f"{row.status} {'; '.join(row.reasons)}{row.message}"
             )
+            self._resources |= dict.fromkeys(asked[name], found)
+            if self.file is not None and (usable or row.status in FINAL):
+                self.file.add(name, found)
 
     @staticmethod
     def _key(stage: str, problem: Problem, config: Config) -> tuple[str, str, str]:

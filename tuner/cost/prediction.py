@@ -24,6 +24,8 @@ SEARCH = "search"
 CHOICES = (*CONFIG_SETS, SEARCH)
 BUDGET = 40
 """Configs that a search compiles of a stage: about two passes over its axes."""
+UNVERIFIED = "its kernels have not run on a GPU yet; `gdn tune` checks and times it"
+"""Why a plan that has not run on a GPU is not predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)

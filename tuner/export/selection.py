@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
@@ -42,7 +42,8 @@ def described(
     Args:
         databases: the results databases; None: the user's own and the shipped one. If two have a
             winner of a problem on a target, that of the first is taken.
-        targets: names of targets; empty: every target with winners of the problems.
+        targets: names of targets; empty: every target with winners of the problems. The predictions
+            that ship with gdn-ops are exported for a target that is named and has no other winners.
         problems: buckets to export; None: all with winners.
         asked: what chose the problems, as a user types it after ``gdn tune``.
 
@@ -56,6 +57,7 @@ def described(
     table = load_winners(paths)
     if table.faults:
         raise table.faults[0]
+    table = _asked_for(table, targets)
     wanted = None if problems is None else frozenset(problem.id() for problem in problems)
     names = set(targets) or {w.target for w in table.winners if _among(w, wanted)}
     if not names:
@@ -64,6 +66,14 @@ def described(
         stores = _Stores(stack)
         found = [_description(name, table, wanted, asked, stores) for name in sorted(names)]
     return [replace(one, databases=paths, wanted=wanted) for one in found]
+
+
+def _asked_for(table: WinnerTable, targets: Collection[str]) -> WinnerTable:
+    """The winners without the predictions that ship and that nobody asks for."""
+    own = [w for w in table.winners if not w.ships_unmeasured]
+    others = set(targets) - {w.target for w in own}
+    shipped = [w for w in table.winners if w.ships_unmeasured and w.target in others]
+    return replace(table, winners=(*own, *shipped))
 
 
 def _among(winner: Winner, wanted: frozenset[str] | None) -> bool:

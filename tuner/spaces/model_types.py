@@ -119,6 +119,20 @@ MODEL_TYPES: dict[str, ModelType] = {
 }
 """By the ``model_type`` of a config, without the suffix ``_text`` of a language model's part."""
 
+_MAMBA_SSM = "its Mamba-2 layers call code of their own, which gdn_ops does not replace"
+UNSUPPORTED: dict[str, str] = {
+    "gated_deltaproduct": "it takes several delta steps per token, and a problem has one",
+    "nemotron_h": _MAMBA_SSM,
+    "bamba": _MAMBA_SSM,
+    "falcon_h1": _MAMBA_SSM,
+    "granitemoehybrid": _MAMBA_SSM,
+    "zamba2": _MAMBA_SSM,
+    "mamba": "its state is a vector per channel, and a problem has a matrix per head",
+    "falcon_mamba": "its state is a vector per channel, and a problem has a matrix per head",
+    "rwkv7": "it removes from the state along another vector than the key",
+}
+"""Types of recurrent models that are known and not supported, each with what is missing."""
+
 
 @dataclass(frozen=True)
 class ModelLayers:
@@ -154,6 +168,11 @@ def layers_of(fields: Fields, dtype: str | None = None) -> ModelLayers:
     """
     name = fields.model_type
     short = name.removesuffix("_text") if isinstance(name, str) else ""
+    if short in UNSUPPORTED:
+        raise InvalidInput(
+            f"the model_type {name} of {fields.path} is not supported, because "
+            f"{UNSUPPORTED[short]}; {INSTEAD}."
+        )
     if short not in MODEL_TYPES:
         has = "no model_type" if name is None else f"the unknown model_type {shown(name)}"
         raise InvalidInput(

@@ -82,7 +82,7 @@ def test_one_winner_serves_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         for problem, BT in zip(problems, (16, 32), strict=True)
     )  # fmt: skip
-    monkeypatch.setattr("gdn_ops.dispatch.choice.stored_winners", lambda: WinnerTable(rows))
+    monkeypatch.setattr("gdn_ops.dispatch.choice.stored_winners", lambda target: WinnerTable(rows))
     gdn_ops.refresh()
 
     def used() -> list[Variant]:

@@ -189,7 +189,7 @@ def test_the_error_lists_the_reasons_of_every_plan() -> None:
 
 def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     table = WinnerTable((winner(FORWARD),))
-    monkeypatch.setattr("gdn_ops.dispatch.choice.stored_winners", lambda: table)
+    monkeypatch.setattr("gdn_ops.dispatch.choice.stored_winners", lambda target: table)
     text = str(gdn_ops.explain(FORWARD, target="h200"))
     assert "exact winner: row 7 of results.db" in text
     assert "measured 1.00 ms [900 us, 1.10 ms], 5.00 times the reference's speed" in text

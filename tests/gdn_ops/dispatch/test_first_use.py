@@ -22,6 +22,7 @@ import gdn_ops
 from gdn_ops import warming
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.source_hash import source_hashes
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings, choice, first_use
@@ -30,6 +31,7 @@ from gdn_ops.dispatch.mode import mode_of
 from gdn_ops.dispatch.winners import Winner, WinnerTable
 from gdn_ops.errors import InvalidInput, LaunchError
 from gdn_ops.integrations.refusal import Refusals
+from gdn_ops.results_path import shipped_database
 from gdn_ops.verify import first_use as checks
 from gdn_ops.verify import verification
 from tests.gdn_ops.dispatch.test_choice import winner
@@ -60,7 +62,7 @@ class Machine:
         self.verdicts()
         self.tools()
 
-    def _table(self) -> WinnerTable:
+    def _table(self, target: Target) -> WinnerTable:
         return WinnerTable(self.winners)
 
     def verdicts(self, **verdicts: str) -> None:
@@ -177,6 +179,18 @@ def test_a_winner_that_is_wrong_here_gives_the_call_back_to_another_library(
     assert refusals.reason(given) is None
     machine.same_process(problem)
     assert "no tuned kernel" in str(refusals.reason(given))
+
+
+def test_a_shipped_prediction_takes_no_calls_from_another_library(machine: Machine) -> None:
+    given = call(T=20, state=False)
+    problem = gdn_ops.explain(**given).choice.problem
+    own = winner(problem, provenance="predicted")
+    refusals = Refusals(gdn_ops.chunk_gated_delta_rule)
+    for database, taken in ((shipped_database(), False), (own.database, True)):
+        machine.winners = (replace(own, database=database),)
+        bindings.refresh()
+        reason = refusals.reason(given)
+        assert reason is None if taken else "no tuned kernel" in str(reason)
 
 
 @pytest.mark.parametrize("fault", ["memory", "device"])

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.source_hash import source_hashes
+from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import measured_target, target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import winners as module
@@ -25,6 +26,7 @@ from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import LATER, read_only
 from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
 from gdn_ops.errors import ResultsError
+from gdn_ops.results_path import databases
 from gdn_ops.tuner.store.db import open_database
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD
@@ -44,6 +46,29 @@ def write(path: Path, *problems: Problem, **options: Any) -> Path:
     for problem in problems:
         bench.win(problem, **options)
     return bench.close()
+
+
+def test_a_call_reads_no_predictions_for_other_devices(path: Path) -> None:
+    bench = Bench(path)
+    for target, arch in (("h100", "sm_90"), ("h200", "sm_90"), ("a100", "sm_80")):
+        bench.win(target=target, arch=arch, predicted=True)
+        bench.win(DECODE, target=target, arch=arch)
+    path = bench.close()
+
+    def read(target: Target) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {"measured": set(), "predicted": set()}
+        for winner in load_winners([path], target=target).winners:
+            found[winner.provenance].add(winner.target)
+        return found
+
+    everything = {"h100", "h200", "a100"}
+    assert read(H200) == {"measured": everything, "predicted": {"h200"}}
+    renamed = measured_target("NVIDIA H200 NVL", "nvidia", "sm_90", sms=132)
+    assert read(renamed)["predicted"] == {"h200"}
+    unknown = measured_target("NVIDIA H900", "nvidia", "sm_90", sms=7)
+    assert read(unknown)["predicted"] == {"h100", "h200"}, "those of its architecture"
+    assert read(target_named("mi300x")) == {"measured": everything, "predicted": set()}
+    assert len(load_winners([path]).winners) == 6
 
 
 def hows(path: Path, problem: Problem, target: str = "h200") -> list[str]:
@@ -424,7 +449,8 @@ def test_a_call_does_not_wait_for_a_hostile_file(
     monkeypatch.setenv("GDN_RESULTS_DB", str(path))
     write(path, FORWARD)
     spoil(path)
-    (fault,) = load_winners().faults
+    assert databases()[0] == path
+    (fault,) = load_winners([path]).faults
     assert says in str(fault)
 
 

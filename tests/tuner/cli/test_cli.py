@@ -143,6 +143,22 @@ def test_the_help_names_every_workload(capsys: pytest.CaptureFixture[str]) -> No
     assert all(f"{name}," in said or f"{name} (the default)," in said for name in WORKLOADS)
 
 
+def test_predictions_that_ship_are_shown_for_a_target_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "shipped.db")
+    bench.win(target="h100", predicted=True)
+    path = bench.close()
+    monkeypatch.setattr("gdn_ops.dispatch.winners.shipped_database", lambda: path)
+    assert run(["show", "--db", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "no winners in" in out and "shipped predictions for 1 GPU; `gdn show --target h100`" in out
+    )
+    assert run(["show", "--db", str(path), "--target", "h100"]) == 0
+    assert "predicted" in capsys.readouterr().out
+
+
 def test_a_prediction_is_shown_without_what_only_measured_rows_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,16 +9,16 @@ import pytest
 
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.dispatch.winners import read_winners
-from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.store.merge_files import merge_files
+from tests.results import measured_winners
 
 
 def test_the_winners_of_a_wheel_are_taken(shipped_wheel: Path, tmp_path: Path) -> None:
     into = tmp_path / "all.db"
     assert run(["merge", str(shipped_wheel), "--into", str(into)]) == 0
     taken = {(w.problem_id, w.target, w.variant_id, w.median) for w in read_winners(into).winners}
-    shipped = read_winners(shipped_database()).winners
+    shipped = measured_winners()
     assert taken == {(w.problem_id, w.target, w.variant_id, w.median) for w in shipped}
     again = merge_files([shipped_wheel], into)
     assert again.count("taken") == 0 and not again.refused

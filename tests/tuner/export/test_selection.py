@@ -74,6 +74,27 @@ def test_the_first_databases_winner_is_taken(tmp_path: Path) -> None:
     assert [w.winner.median for w in description.winners] == [3e-3]
 
 
+def test_predictions_that_ship_are_exported_only_for_a_named_target_without_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, own = Bench(tmp_path / "shipped.db"), Bench(tmp_path / "own.db")
+    monkeypatch.setattr("gdn_ops.dispatch.winners.shipped_database", lambda: shipped.path)
+    for target in ("h100", "h200"):
+        _win(shipped, PREFILL, target=target, predicted=True)
+    _win(own, DECODE, target="h200")
+    paths = [own.close(), shipped.close()]
+
+    def exported(*targets: str) -> list[tuple[str, str, str]]:
+        return [
+            (description.target.name, w.problem.op, w.winner.provenance)
+            for description in described(paths, targets=targets) for w in description.winners
+        ]  # fmt: skip
+
+    measured, predicted = ("h200", "decode", "measured"), ("h100", "forward", "predicted")
+    assert exported() == exported("h200") == [measured]
+    assert exported("h100", "h200") == [predicted, measured]
+
+
 def test_only_problems_of_the_workload_are_exported(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "r.db")
     _win(bench, PREFILL)

@@ -29,7 +29,7 @@ from gdn_ops.tuner.export.selection import described
 from gdn_ops.tuner.export.winners_database import winners_database
 from gdn_ops.tuner.spaces.workloads import prefill, training
 from gdn_ops.tuner.store.merge_files import merge_files
-from tests.results import Bench
+from tests.results import Bench, measured_winners
 
 ROOT = Path(__file__).parents[3]
 
@@ -112,7 +112,7 @@ def test_the_bill_of_materials_names_the_versions(members: dict[str, bytes]) -> 
 
 def test_library_json_has_the_proof_of_every_winner(members: dict[str, bytes]) -> None:
     facts = _facts(members, "/library.json")
-    shipped = read_winners(shipped_database()).winners
+    shipped = measured_winners()
     assert len(facts["winners"]) == len(shipped)
     by_problem = {winner.problem_id: winner for winner in shipped}
     for winner in facts["winners"]:
@@ -130,7 +130,7 @@ def test_the_database_has_the_same_winners(members: dict[str, bytes], tmp_path: 
     (tmp_path / "results.db").write_bytes(_named(members, "/results.db"))
     copied = read_winners(tmp_path / "results.db")
     assert not copied.skipped
-    there = read_winners(shipped_database()).winners
+    there = measured_winners()
     # rows have other numbers
     alike = {"database": there[0].database, "trial_id": None}
     here = [replace(winner, **alike) for winner in copied.winners]

@@ -175,6 +175,15 @@ BAD: dict[str, tuple[Any, str]] = {
         "has the unknown model_type 'llama'; the known ones are qwen3_next, .*, mamba2, and --H, "
         "--HV, --K, --V and --dtype",
     ),
+    "a rule that no problem has": (
+        {"model_type": "gated_deltaproduct"},
+        "gated_deltaproduct of .* is not supported, because it takes several delta steps per "
+        "token, and a problem has one; --H, ",
+    ),
+    "layers that do not run on gdn_ops": (
+        {"model_type": "nemotron_h"},
+        "is not supported, because its Mamba-2 layers call code of their own",
+    ),
     "hostile type": ({"model_type": ["x" * 10**6]}, r"the unknown model_type \['xxx"),
     "no type": ({}, "has no model_type; the known ones are"),
     "not an object": ([1], "is not a JSON object; give the config.json of a model"),
