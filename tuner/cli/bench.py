@@ -10,6 +10,7 @@ import typer
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.cli.answer import Answer, Ended
 from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.json_fields import of_choice, of_times
@@ -76,7 +77,8 @@ def bench(
     conversions, elementwise operators, and the rest.
 
     With --cost-model nothing is timed. Instead, the order of variants that the cost model predicts
-    is compared with the measured order, for every problem with stored trials.
+    is compared with the measured order, for every problem with stored trials. If two kinds of CPU
+    have trials, a second table says what each loses by the other's winners.
 
     Examples:
 
@@ -204,6 +206,30 @@ def _profile(
     return Answer(0, {"target": target.name, "device": device, "profiles": found})
 
 
+def _regret_of_kindred(paths: Sequence[Location]) -> None:
+    """Print what CPUs lose by the winners of another kind of CPU."""
+    from gdn_ops.tuner.cost.kindred_regret import cpu_kinds, kindred_regrets
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.store.db import open_database
+    from gdn_ops.tuner.store.store import Store
+    from gdn_ops.tuner.store.winner_tables import exists
+
+    trials = []
+    for path in filter(exists, paths):
+        with open_database(path, create=False, writable=False) as database:
+            trials += Store(database, warn=console.say).trials(status="ok")
+    kinds, regrets = cpu_kinds(trials), kindred_regrets(trials)
+    if not regrets:
+        console.say(
+            f"Kinds of CPU with measured rows: {', '.join(kinds) or 'none'}. What a CPU loses by "
+            "winners of another kind (kindred arch) is known only if two kinds timed one problem."
+        )
+        return
+    rows = [(r.problem_id, r.target, r.kindred, f"{r.ratio:.2f}x") for r in regrets]
+    columns = ("problem", "CPU", "winner of", "time / best>")
+    console.table(columns, rows)
+
+
 def _judge(db: str | None, *, threads: int | None) -> Answer:
     """Compare predicted with measured times of every problem with stored trials."""
     import torch
@@ -215,7 +241,9 @@ def _judge(db: str | None, *, threads: int | None) -> Answer:
 
     torch.set_num_threads(thread_count(threads))
     given = database_given(db)
-    found = stored_judgements(databases() if given is None else [given], warn=console.say)
+    paths = databases() if given is None else [given]
+    found = stored_judgements(paths, warn=console.say)
+    _regret_of_kindred(paths)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
