@@ -16,6 +16,8 @@ import gdn_ops
 from bench.inputs import layer_inputs, repeated
 from bench.interleave import interleaved, ratio
 from bench.rows import Row
+from gdn_ops.dispatch.choice import choose, stored_winners
+from gdn_ops.dispatch.winners import WinnerTable
 from gdn_ops.reference import recurrent_reference
 
 
@@ -97,13 +99,49 @@ def _detail(samples: dict[str, list[float]], **call: torch.Tensor) -> dict[str, 
 
 
 FP32, BF16 = torch.float32, torch.bfloat16
+
+
+def _defaults(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
+    """The same prompt without the stored winners of this kind of CPU, against with them."""
+    x = layer_inputs(B=1, T=T, dtype=dtype)
+    call = {name: x[name] for name in ("q", "k", "v", "g", "beta")}
+    found = gdn_ops.explain(**call, output_final_state=True).choice
+    other = choose(found.problem, found.target, _without(found.target.name))
+
+    def tuned() -> object:
+        return gdn_ops.chunk_gated_delta_rule(**call, output_final_state=True)
+
+    def default() -> object:
+        with gdn_ops.using(other.variant):
+            return tuned()
+
+    with torch.no_grad():
+        samples = interleaved({"tuned": tuned, "default": default}, rounds=rounds)
+    name = str(dtype).removeprefix("torch.")
+    medians = {f"{n} ms": f"{statistics.median(s) * 1e3:.3g}" for n, s in samples.items()}
+    return [
+        Row(f"CPU prefill B1 T{T} {name} without winners for this CPU",
+            ratio(samples["tuned"], samples["default"]), "x tuned", bar,
+            detail={**medians, "variant": other.variant.id, "how": other.how}),
+    ]  # fmt: skip
+
+
+def _without(target: str) -> WinnerTable:
+    """The stored winners but those of a target."""
+    return WinnerTable(tuple(w for w in stored_winners().winners if w.target != target))
+
+
 CASES: tuple[Callable[[int], list[Row]], ...] = (
-    partial(_prefill, 2048, FP32, 2.5),
+    partial(_prefill, 2048, FP32, 4.0),
     partial(_prefill, 512, FP32, 2.5),
-    partial(_prefill, 2048, BF16, 4.0),
+    partial(_prefill, 2048, BF16, 5.0),
     partial(_prefill, 512, BF16, 4.0),
+    partial(_defaults, 2048, FP32, 0.85),
+    partial(_defaults, 2048, BF16, 0.85),
     partial(_decode, FP32, 1.5),
     partial(_decode, BF16, 1.5),
+    partial(_decode, FP32, 2.0, B=1),
+    partial(_decode, BF16, 2.0, B=1),
     partial(_decode, FP32, 1.2, B=1, H=8, HV=8),
     partial(_decode, FP32, 1.2, B=1, H=4, HV=4, D=32),
     partial(_decode, BF16, 1.2, B=1, H=4, HV=4, D=32),

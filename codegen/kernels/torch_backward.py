@@ -51,4 +51,5 @@ SPEC = KernelSpec(
     scalars=("scale",),
     context=_context,
     refusals=CHUNK.refusals,
+    problem_defaults=CHUNK.problem_defaults,
 )

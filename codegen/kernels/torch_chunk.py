@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axes import BT
-from gdn_ops.codegen.axis import Axis, Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.reasons import same_reasons
@@ -59,6 +59,12 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     return reasons
 
 
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
+    """Products in fp32 take twice as long as in bf16, which costs larger chunks more."""
+    scalar_delta = problem.rule.delta and problem.rule.gate != "vector"
+    return {"BT": 32} if scalar_delta and problem.dtype == "fp32" else {}
+
+
 SPEC = KernelSpec(
     name="torch_chunk",
     template="torch/torch_chunk",
@@ -90,4 +96,5 @@ SPEC = KernelSpec(
     scalars=("scale",),
     context=_context,
     refusals=_refusals,
+    problem_defaults=_problem_defaults,
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.target import Target
+from gdn_ops.results_url import Location
 from gdn_ops.tuner.cli.answer import Answer, Ended
 from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.json_fields import of_choice, of_times
@@ -43,6 +47,14 @@ def bench(
             "--cost-model", help="Check the cost model against stored trials; time nothing."
         ),
     ] = False,
+    profiled: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Say what the time consists of: products, copies, elementwise, the rest; on a GPU "
+            "by kernel.",
+        ),
+    ] = False,
     db: Annotated[
         str | None,
         typer.Option(
@@ -60,8 +72,13 @@ def bench(
     transformers, run `python -m bench`. Column `how` says how the variant was found (see
     `gdn explain`), and `stored` is the time of the stored winner.
 
+    With --profile the chosen variant of each problem runs under torch.profiler, in this process,
+    and a table says how much of its time are products of matrices and at what rate, copies and
+    conversions, elementwise operators, and the rest.
+
     With --cost-model nothing is timed. Instead, the order of variants that the cost model predicts
-    is compared with the measured order, for every problem with stored trials.
+    is compared with the measured order, for every problem with stored trials. If two kinds of CPU
+    have trials, a second table says what each loses by the other's winners.
 
     Examples:
 
@@ -71,6 +88,8 @@ def bench(
 
         gdn bench --model Qwen3.5-9B/config.json
 
+        gdn bench prefill --profile --threads 1
+
         gdn bench --cost-model
     """
     if cost_model:
@@ -79,6 +98,8 @@ def bench(
             raise InvalidInput(
                 f"{', '.join(unread)} is not read with --cost-model; leave out one of both."
             )
+        if profiled:
+            raise InvalidInput("--profile and --cost-model exclude each other; leave one out.")
         return _judge(db, threads=threads)
     if db is not None:
         raise InvalidInput(f"--db {db} is only read with --cost-model; leave it out.")
@@ -101,6 +122,8 @@ def bench(
     problems = chosen.problems
     where = device_named(device)
     target = target_of(torch.device(where))
+    if profiled:
+        return _profile(problems, target, where, threads=thread_count(threads), rounds=rounds)
     harness = WorkerHarness(
         target, where, threads=thread_count(threads), compilers=cores(), interruption=Interruption()
     )
@@ -146,6 +169,67 @@ def bench(
     return Answer(1 if failures else 0, results)
 
 
+def _profile(
+    problems: Sequence[Problem], target: Target, device: str, *, threads: int, rounds: int
+) -> Answer:
+    """Print for each problem what the time of the variant that calls run on consists of."""
+    from dataclasses import asdict
+
+    import torch
+
+    from gdn_ops.dispatch.choice import choose
+    from gdn_ops.seconds import seconds_text
+    from gdn_ops.tuner.measure.operator_profile import operator_profile
+    from gdn_ops.tuner.report import console
+
+    found = []
+    for problem in problems:
+        variant = choose(problem, target).variant
+        parts = operator_profile(
+            problem, variant, device=torch.device(device), threads=threads, rounds=rounds
+        )
+        total = sum(part.seconds for part in parts)
+        rows = [
+            (
+                part.name, seconds_text(part.seconds), f"{part.seconds / total:.0%}",
+                str(part.calls or "-"),
+                f"{part.flops / part.seconds * 1e-9:.0f}" if part.flops else "-",
+            )
+            for part in parts
+        ]  # fmt: skip
+        columns = ("part", "time>", "share>", "calls>", "GFLOP/s>")
+        console.table(columns, rows, title=f"{problem.id()}: {variant.id}, {seconds_text(total)}")
+        console.say()
+        found.append(
+            {"problem": problem.id(), "variant": variant.id, "parts": [asdict(p) for p in parts]}
+        )
+    return Answer(0, {"target": target.name, "device": device, "profiles": found})
+
+
+def _regret_of_kindred(paths: Sequence[Location]) -> None:
+    """Print what CPUs lose by the winners of another kind of CPU."""
+    from gdn_ops.tuner.cost.kindred_regret import cpu_kinds, kindred_regrets
+    from gdn_ops.tuner.report import console
+    from gdn_ops.tuner.store.db import open_database
+    from gdn_ops.tuner.store.store import Store
+    from gdn_ops.tuner.store.winner_tables import exists
+
+    trials = []
+    for path in filter(exists, paths):
+        with open_database(path, create=False, writable=False) as database:
+            trials += Store(database, warn=console.say).trials(status="ok")
+    kinds, regrets = cpu_kinds(trials), kindred_regrets(trials)
+    if not regrets:
+        console.say(
+            f"Kinds of CPU with measured rows: {', '.join(kinds) or 'none'}. What a CPU loses by "
+            "winners of another kind (kindred arch) is known only if two kinds timed one problem."
+        )
+        return
+    rows = [(r.problem_id, r.target, r.kindred, f"{r.ratio:.2f}x") for r in regrets]
+    columns = ("problem", "CPU", "winner of", "time / best>")
+    console.table(columns, rows)
+
+
 def _judge(db: str | None, *, threads: int | None) -> Answer:
     """Compare predicted with measured times of every problem with stored trials."""
     import torch
@@ -157,7 +241,9 @@ def _judge(db: str | None, *, threads: int | None) -> Answer:
 
     torch.set_num_threads(thread_count(threads))
     given = database_given(db)
-    found = stored_judgements(databases() if given is None else [given], warn=console.say)
+    paths = databases() if given is None else [given]
+    found = stored_judgements(paths, warn=console.say)
+    _regret_of_kindred(paths)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
