@@ -12,7 +12,7 @@ from gdn_ops.codegen.gluon import gluon_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import RuleText, text_of
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.tensor import Sizes
+from gdn_ops.codegen.tensor import TENSORS, Sizes
 
 NamesOf = Callable[[Problem, Config], tuple[str, ...]]
 ReasonsOf = Callable[[Problem, Config, Target], list[str]]
@@ -137,10 +137,11 @@ class KernelSpec:
         """Parameter names of the rendered function, in order.
 
         A tensor with ``blocks`` is given as a tensor descriptor, named ``d_`` and the tensor's
-        name. An output is also given as a pointer: a descriptor cannot store a part of its block.
+        name. An output with a row per token is also given as a pointer: a descriptor cannot store
+        the part of a block that belongs to a sequence.
         """
         described = self.blocks(problem, config)
-        pointers = {*self.outputs(problem, config)}
+        pointers = {x for x in self.outputs(problem, config) if "T" in TENSORS[x].shape}
         return tuple(
             name
             for argument in self.arguments(problem, config)

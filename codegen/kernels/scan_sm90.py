@@ -39,20 +39,20 @@ def _blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
     return {"q": (BT, problem.K), "k": (BT, problem.K), "v": (BT, BV), "A": (BT, BT), "o": (BT, BV)}
 
 
-def problem_reasons(problem: Problem) -> list[str]:
-    """Why the stage cannot run a problem on any target; empty if it can."""
+def hopper_reasons(stage: str, problem: Problem) -> list[str]:
+    """Why a Gluon stage for Hopper cannot run a problem on any target; empty if it can."""
     reasons = []
     if problem.dtype == "fp32":
-        reasons.append("scan_sm90 multiplies 16-bit tiles; q, k, v are fp32")
+        reasons.append(f"{stage} multiplies 16-bit tiles; q, k, v are fp32")
     if problem.K != problem.V or problem.K not in HEAD_DIMS:
         reasons.append(
-            f"scan_sm90 needs K = V = 64 or 128; K={problem.K}, V={problem.V} run on plan fused"
+            f"{stage} needs K = V = 64 or 128; K={problem.K}, V={problem.V} run on plan fused"
         )
     return reasons
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return problem_reasons(problem)
+    return hopper_reasons(SPEC.name, problem)
 
 
 SPEC = KernelSpec(

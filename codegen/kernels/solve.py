@@ -33,6 +33,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     blocks, BC = _blocks(config)
     return {
         "GATED": _gated(problem, config),
+        "SUMS": False,
         "BK": tile(int(config["BK"]), problem.K),
         "NC": blocks,
         "BC": BC,

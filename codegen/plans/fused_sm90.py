@@ -1,4 +1,4 @@
-"""Plan fused_sm90: plan fused for Hopper, with the walk in Gluon."""
+"""Plan fused_sm90: plan fused for Hopper, with its walks in Gluon."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ AXES = (
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
-    return (*(("gate_cumsum",) if problem.rule.gate != "none" else ()), "solve", "scan_sm90")
+    if problem.op != "backward":
+        return ("gate_solve", "scan_sm90")
+    total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
+    return ("gate_solve", "bwd_walks_sm90", "bwd_grads_sm90", *total)
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = chunk_reasons("fused_sm90", AXES, problem, interface, target)
     if target.gpu:
-        reasons += gluon_reasons(scan_sm90.SPEC.name, scan_sm90.SPEC.archs, target)
-    reasons += scan_sm90.problem_reasons(problem)
-    if problem.op == "backward":
-        reasons.append("plan fused_sm90 has no backward; plan fused has one")
+        reasons += gluon_reasons("fused_sm90", scan_sm90.SPEC.archs, target)
+    reasons += scan_sm90.hopper_reasons("fused_sm90", problem)
+    if problem.op == "backward" and interface["gate_free"]:
+        reasons.append("the backward of fused_sm90 reads A with the decay; use gate_free=False")
     if not problem.rule.delta:
         reasons.append(f"plan fused_sm90 computes the delta rule, not {problem.rule.name}")
     return reasons
@@ -36,7 +39,7 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
 
 PLAN = Plan(
     name="fused_sm90",
-    doc="plan fused for Hopper GPUs: its walk in Gluon, for K = V = 64 or 128 of 16 bits",
+    doc="plan fused for Hopper GPUs: its walks in Gluon, for K = V = 64 or 128 of 16 bits",
     axes=AXES,
     stages=_stages,
     refusals=_refusals,

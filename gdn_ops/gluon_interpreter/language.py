@@ -18,7 +18,7 @@ from gdn_ops.gluon_interpreter.shared_memory import Tile, allocate
 bfloat16, float16, float32 = torch.bfloat16, torch.float16, torch.float32
 int32, int64 = torch.int32, torch.int64
 static_range = range
-exp2 = torch.exp2
+exp, exp2, log, abs = torch.exp, torch.exp2, torch.log, torch.abs
 
 __all__ = ["load", "store"]
 
@@ -53,6 +53,10 @@ def convert_layout(value: torch.Tensor, layout: Any, assert_trivial: bool = Fals
 
 def where(condition: Any, x: Any, y: Any) -> torch.Tensor:
     return torch.where(condition, x, y)
+
+
+def sum(x: torch.Tensor, axis: int) -> torch.Tensor:
+    return x.sum(axis)
 
 
 def cdiv(x: Any, div: Any) -> Any:

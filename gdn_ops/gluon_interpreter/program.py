@@ -156,21 +156,22 @@ class Program:
         me = self._partitions[i]
         _LOCAL.program = self
         self._enter(me)
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn is me or self._error is not None)
-        try:
-            if self._error is None:
-                with torch.no_grad():
+        # of this thread, so that also copies that land here record no gradients
+        with torch.no_grad():
+            with self._changed:
+                self._changed.wait_for(lambda: self._turn is me or self._error is not None)
+            try:
+                if self._error is None:
                     results[i] = function(*args)
-                self._leave(me)
-        except Stopped:
-            pass
-        except BaseException as error:
-            self._error = self._error or _located(error, function)
-        with self._changed:
-            me.done = True
-            self._choose()
-            self._changed.notify_all()
+                    self._leave(me)
+            except Stopped:
+                pass
+            except BaseException as error:
+                self._error = self._error or _located(error, function)
+            with self._changed:
+                me.done = True
+                self._choose()
+                self._changed.notify_all()
 
     def _enter(self, partition: Partition) -> None:
         _LOCAL.partition = partition
@@ -201,7 +202,7 @@ class Program:
                     raise KernelFault(f"no partition can go on: {waits}")
                 else:
                     return
-        except KernelFault as error:
+        except BaseException as error:  # whatever it is, the other partitions must not wait on
             self._error = error
 
 

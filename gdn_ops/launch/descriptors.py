@@ -43,9 +43,12 @@ class Descriptors:
         self._known: dict[tuple[str, int, int], Any] = {}
 
     def of(self, name: str, tensor: torch.Tensor) -> Any:
-        """The descriptor of a tensor [B, T, ...], as a matrix with one row per token."""
-        rows = tensor.shape[0] * tensor.shape[1]
-        columns = tensor.shape[2:].numel()
+        """The descriptor of a tensor [B, T, ...] as a matrix with one row per token.
+
+        A tensor of states [chunks, HV, K, V] has one row per key channel.
+        """
+        leading = 2 if TENSORS[name].shape[0] == "B" else tensor.dim() - 1
+        rows, columns = tensor.shape[:leading].numel(), tensor.shape[leading:].numel()
         if self._interpret:
             from gdn_ops.gluon_interpreter.copies import TensorDescriptor as Interpreted
 

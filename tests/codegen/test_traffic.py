@@ -37,7 +37,9 @@ def test_the_table_of_the_docs() -> None:
         ("forward", "segmented", False), ("forward", "fused", False), ("forward", "fused", True),
         ("forward", "fused1", False), ("forward", "fused1", True),
         ("backward", "fused", False), ("backward", "fused", True),
-        ("backward", "segmented", False),
+        ("backward", "segmented", False), ("forward", "fused_sm90", False),
+        ("forward", "fused_sm90", True), ("backward", "fused_sm90", False),
+        ("backward", "fused_sm90", True),
     ):  # fmt: skip
         problem = replace(GROUPED if grouped else ALIKE, op=op)
         assert f"{moved(problem, plan):.0f} B" in text

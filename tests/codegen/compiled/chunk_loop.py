@@ -12,7 +12,8 @@ _TO = re.compile(r"`\((\.L_x_\d+)\)")
 def chunk_loop(listing: str, products: int) -> list[str]:
     """The opcodes of the shortest loop with at least so many matrix instructions.
 
-    A wait that does not succeed at once spins outside of the loop and is not counted.
+    A loop waits for one barrier; what jumps back over others is not a loop over chunks. A wait
+    that does not succeed at once spins outside of the loop and is not counted.
 
     Args:
         listing: what ``nvdisasm --print-code`` prints.
@@ -28,7 +29,8 @@ def chunk_loop(listing: str, products: int) -> list[str]:
             to = _TO.search(found[2])
             if found[1].startswith("BRA") and to and to[1] in labels:
                 loops.append(opcodes[labels[to[1]] :])
-    return min((loop for loop in loops if count(loop, "HGMMA") >= products), key=len)
+    of_chunks = (loop for loop in loops if count(loop, "SYNCS.PHASECHK") <= 1)
+    return min((loop for loop in of_chunks if count(loop, "HGMMA") >= products), key=len)
 
 
 def count(opcodes: list[str], *starts: str) -> int:

@@ -1,0 +1,31 @@
+"""What the inverse and the backward of fused_sm90 are compiled to: counted, as nothing runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.exhaustive
+@pytest.mark.triton
+def test_inverse_and_gradients_take_few_instructions_and_keep_their_states_in_registers() -> None:
+    command = [sys.executable, "-m", "tests.codegen.compiled.fused_sm90_counts"]
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    found = json.loads(out.stdout)
+    walks, grads, solve = found["walks"], found["grads"], found["solve"]
+    assert walks["reasons"] == grads["reasons"] == grads["races"] == []
+    assert walks["stack"] == grads["stack"] == solve["stack"] == 0
+    assert solve["tf32"] <= 4500 and solve["tf32x3"] <= 9000
+    assert {name: walks[name]["products"] for name in ("there", "back", "score")} == {
+        "there": 16, "back": 24, "score": 8,
+    }  # fmt: skip
+    for name, most in (("there", 450), ("back", 530), ("score", 330)):
+        assert walks[name]["instructions"] <= most, name
+        assert walks[name]["waits"] <= 5, name
+    assert grads["products"] == 100 and grads["instructions"] <= 4200
+    assert any("s_n" in race for race in found["planted"])

@@ -1,0 +1,191 @@
+"""Faults that are put into the Gluon kernels, one at a time, and what the interpreter says of each.
+
+On a GPU none of them is an error: results are wrong now and then, or the kernel hangs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
+
+NO_COPY = "a copy in is not waited for"
+NO_PARTITION = "the partition before is not waited for"
+NOT_FREE = "a slot is filled before it is free"
+PARITY = "a wait has the wrong parity"
+NO_ARRIVAL = "a barrier that others wait for is not arrived at"
+FEWER = "fewer bytes are expected than come"
+MORE = "more bytes are expected than come"
+NO_FENCE = "no fence between threads and a product"
+NO_FENCE_OUT = "no fence between threads and a copy out"
+LATE_FENCE = "a fence after the arrival"
+IN_FLIGHT = "a wait leaves one product too many in flight"
+EARLY = "a slot is given away while products read it"
+RELEASED = "a tile is written after its slot was given away"
+SHORT = "a ring has one slot too few"
+LEAVING = "a tile is written while a copy out reads it"
+LAST = "the last copies out are not waited for"
+READ = "a tile is written while a product reads it"
+OTHER_WARPS = "a tile is written while other warps multiply it"
+
+
+class Fault(NamedTuple):
+    """One change of a rendered kernel.
+
+    Args:
+        kind: what is wrong, a row of the table in docs/kernels.md.
+        stage: the kernel.
+        old, new: what is replaced, and by what.
+        message: what the interpreter says.
+        place: which occurrence is replaced: 0 the first, -1 the last, None all of them.
+    """
+
+    kind: str
+    stage: str
+    old: str
+    new: str
+    message: str
+    place: int | None = 0
+
+    def planted(self, source: str) -> str:
+        """The kernel with the fault."""
+        parts = source.split(self.old)
+        assert len(parts) > 1, f"{self.old!r} is not in {self.stage}"
+        if self.place is None:
+            return self.new.join(parts)
+        first = len(parts) - 1 if self.place < 0 else 1
+        return self.old.join(parts[:first]) + self.new + self.old.join(parts[first:])
+
+
+_FENCE = "    fence_async_shared()\n"
+_SCORED = "    mbarrier.arrive(scored.index(slot), count=1)\n"
+_WALKED = "        mbarrier.arrive(walked.index(slot), count=1)\n"
+_ENDS = f"    {_FENCE}{_WALKED}"
+_FREE = "        mbarrier.wait(walked.index(slot), phase ^ 1)\n"
+_BEFORE_V = "        tma.store_wait(0)\n        async_load"
+_COPIED = r"while a copy by copy_\w+ writes"
+"""What is said of a tile that a copy may still be writing."""
+
+
+def _of_walks(stage: str, i: str, out: str) -> Iterator[Fault]:
+    """The faults of partitions and slots that the kernels that walk have in common.
+
+    Args:
+        i: the chunk's place in the walk.
+        out: the name of the tile that is copied out.
+    """
+    copied = f"    mbarrier.wait(copied.index(slot), {i} // SLOTS & 1)\n"
+    scored = f"        mbarrier.wait(scored.index(slot), {i} // SLOTS & 1)\n"
+    yield Fault(NO_COPY, stage, copied, "", rf"{_COPIED}|\[\d\] while|second phase")
+    yield Fault(NO_PARTITION, stage, scored, "", rf"{_COPIED}|may read|second phase")
+    yield Fault(NOT_FREE, stage, _FREE, "", rf"expects 0|copy_\w+ (writes|reads)|{_COPIED}")
+    yield Fault(PARITY, stage, "slot), phase ^ 1)", "slot), phase)", "no partition can go on")
+    wrong = scored.replace("& 1", "& 1 ^ 1")
+    yield Fault(PARITY, stage, scored, wrong, rf"no partition can go on|{_COPIED}|may read")
+    yield Fault(NO_ARRIVAL, stage, _SCORED, "", "walk_chunks waits for phase 0 of scored")
+    yield Fault(NO_ARRIVAL, stage, _WALKED, "", "waits for phase 0 of walked", None)
+    fewer = rf"lacks 0 arrivals and -8192 bytes|{_COPIED}"
+    yield Fault(FEWER, stage, "arrival, BYTES", "arrival, BYTES - 8192", fewer, None)
+    more = r"no partition can go on: .*lacks 0 arrivals and 8192 bytes"
+    yield Fault(MORE, stage, "arrival, BYTES", "arrival, BYTES + 8192", more, None)
+    yield Fault(NO_FENCE, stage, _FENCE + _SCORED, _SCORED, "a product of walk_chunks .* no fence")
+    unseen = rf"a copy by copy_\w+ reads s_{out}\[\d\] but no fence"
+    yield Fault(NO_FENCE_OUT, stage, _ENDS, _WALKED, unseen, None)
+    yield Fault(LATE_FENCE, stage, _ENDS, f"{_WALKED}    {_FENCE}", unseen, None)
+    yield Fault(
+        SHORT, stage, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
+        r"s_k\[0\] while|may read s_k\[0\]", None,
+    )  # fmt: skip
+    leaving = r"walk_chunks writes s_\w+\[\d\] while a copy by copy_\w+ may read"
+    yield Fault(LEAVING, stage, _BEFORE_V, "        async_load", leaving)
+    last = "ends before it waited for its last copy out"
+    yield Fault(LAST, stage, "    tma.store_wait(0)\n\n\n", "\n\n", last)
+
+
+_WAIT_SCAN = "        b_h, b_o = warpgroup_mma_wait(0, deps=[b_h, b_o])\n"
+_STORE_O = "        s_o.index(slot).permute((1, 0)).store(b_o.to(gl.bfloat16))\n"
+_WAIT_BACK = "        b_h, b_dx = warpgroup_mma_wait(0, deps=[b_h, b_dx])\n"
+_WAIT_WALK = "        b_h = warpgroup_mma_wait(0, deps=[b_h])\n"
+_STORE_H = "        s_dh.index(slot).permute((1, 0)).store(b_h16)\n"
+_EARLY = r"may read|s_\w+\[\d\] (while|but no fence)|second phase"
+_P, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
+_DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
+
+FAULTS: tuple[Fault, ...] = (
+    *_of_walks(SCAN, "i_t", "o"),
+    Fault(
+        IN_FLIGHT, SCAN, "b_o, b_n = warpgroup_mma_wait(0", "b_o, b_n = warpgroup_mma_wait(1",
+        "walk_chunks takes the value of a product that may still be in flight",
+    ),
+    Fault(EARLY, SCAN, _WAIT_SCAN, _WALKED + _WAIT_SCAN, _EARLY),
+    Fault(
+        READ, SCAN, _WAIT_SCAN,
+        f"        s_P.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n{_WAIT_SCAN}",
+        r"walk_chunks writes s_P\[0\] while a product of walk_chunks may read",
+    ),
+    Fault(RELEASED, SCAN, _STORE_O + _ENDS, f"{_WALKED}{_STORE_O}    {_FENCE}", r"s_o\[\d\]"),
+    Fault(
+        OTHER_WARPS, SCAN, "s_o.index(slot).permute", "s_P.index(slot).permute",
+        r"walk_chunks writes s_P\[0\] right after it waited for a product that reads it",
+    ),
+    *_of_walks(WALKS, "i", "h"),
+    Fault(
+        NO_PARTITION, WALKS, "        mbarrier.wait(scored.index(slot), i // SLOTS & 1)\n", "",
+        rf"{_COPIED}|may read|second phase", -1,
+    ),
+    Fault(
+        IN_FLIGHT, WALKS, "b_n = warpgroup_mma_wait(0", "b_n = warpgroup_mma_wait(1",
+        "walk_chunks takes the value of a product that may still be in flight",
+    ),
+    Fault(
+        IN_FLIGHT, WALKS, "b_dn = warpgroup_mma_wait(1", "b_dn = warpgroup_mma_wait(2",
+        "walk_chunks takes the value of a product that may still be in flight",
+    ),
+    Fault(EARLY, WALKS, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
+    Fault(EARLY, WALKS, _WAIT_BACK, _WAIT_BACK + _WALKED, _EARLY),
+    Fault(
+        READ, WALKS, _WAIT_BACK,
+        f"        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n{_WAIT_BACK}",
+        r"walk_chunks writes s_A\[0\] while a product of walk_chunks may read",
+    ),
+    Fault(
+        RELEASED, WALKS, _WAIT_WALK + _ENDS,
+        _WAIT_WALK + f"    {_FENCE}" + _WALKED + _STORE_H.replace("s_dh", "s_h"), r"s_h\[\d\]",
+    ),
+    Fault(
+        OTHER_WARPS, WALKS, _WAIT_WALK,
+        f"{_WAIT_WALK}        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n",
+        r"walk_chunks writes s_A\[0\] right after it waited for a product that reads it",
+    ),
+    Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(0), 0)\n", "", "while a copy"),
+    Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(1), 0)\n", "", "while a copy"),
+    Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(2), 0)\n", "", "while a copy"),
+    Fault(PARITY, GRADS, "ready.index(1), 0)", "ready.index(1), 1)", "waits forever", -1),
+    Fault(FEWER, GRADS, "(0), 2 * ROWS)", "(0), ROWS)", "lacks 0 arrivals and -8192|while a copy"),
+    Fault(MORE, GRADS, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"),
+    Fault(NO_FENCE, GRADS, _P + _FENCE, _P, "reads s_P but no fence"),
+    Fault(NO_FENCE, GRADS, _M + _FENCE, _M, "reads s_(dP|M) but no fence"),
+    Fault(NO_FENCE_OUT, GRADS, _DK + _FENCE, _DK, "reads s_(v|dk) but no fence"),
+    Fault(
+        IN_FLIGHT, GRADS, "b_n = warpgroup_mma_wait(1", "b_n = warpgroup_mma_wait(2",
+        "takes the value of a product that may still be in flight",
+    ),
+    Fault(
+        IN_FLIGHT, GRADS, "b_dk = warpgroup_mma_wait(0", "b_dk = warpgroup_mma_wait(1",
+        "takes the value of a product that may still be in flight",
+    ),
+    Fault(
+        LEAVING, GRADS, "    tma.store_wait(0)\n    s_v", "    s_v",
+        "writes s_v while a copy by the kernel may read s_v",
+    ),
+    Fault(LAST, GRADS, "    tma.store_wait(0)\n", "", "ends before it waited for its last", -1),
+    Fault(
+        READ, GRADS, _M, _M.replace("s_M", "s_n"),
+        "writes s_n (while a product of the kernel may read s_n|right after)",
+    ),
+    Fault(
+        OTHER_WARPS, GRADS, "s_dP", "s_P",
+        "writes s_P right after it waited for a product that reads it", None,
+    ),
+)  # fmt: skip

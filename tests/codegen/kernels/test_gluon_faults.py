@@ -1,0 +1,92 @@
+"""Each fault that is put into a Gluon kernel is found by the interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from gdn_ops.codegen.axis import defaults
+from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.render import render
+from gdn_ops.errors import KernelFault
+from gdn_ops.gluon_interpreter import scheduled
+from tests import stage_runner
+from tests.codegen.kernels import hopper_case, scan_case
+from tests.codegen.kernels.gluon_faults import FAULTS, GRADS, SCAN, WALKS, Fault
+from tests.codegen.kernels.hopper_case import CASE
+
+KINDS = tuple(dict.fromkeys(fault.kind for fault in FAULTS))
+DOCS = Path(__file__).parents[3] / "docs" / "kernels.md"
+CASES = {
+    SCAN: CASE.with_(T=330, HV=1),
+    WALKS: CASE.with_(T=330, HV=1),
+    GRADS: CASE.with_(T=64, HV=1),
+}
+SEEDS = 10
+
+
+@pytest.fixture(scope="module")
+def inputs() -> dict[str, dict[str, Tensor]]:
+    backward = {stage: hopper_case.given(CASES[stage]) for stage in (WALKS, GRADS)}
+    return {SCAN: scan_case.given(CASES[SCAN]), **backward}
+
+
+def run(stage: str, x: dict[str, Tensor], folder: Path, seed: int) -> None:
+    if stage != SCAN:
+        hopper_case.run(stage, CASES[stage], x, folder, seed)
+        return
+    config = {**defaults(PLANS["fused_sm90"].axes), **defaults(KERNELS[SCAN].axes)}
+    with scheduled(seed):
+        scan_case.run_walk(KERNELS[SCAN], CASES[SCAN], x, config, folder)
+
+
+def check(
+    fault: Fault, x: dict[str, Tensor], folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: int
+) -> None:
+    def rendered(*args: Any, **options: Any) -> str:
+        return fault.planted(render(*args, **options))
+
+    monkeypatch.setattr(stage_runner, "render", rendered)
+    for seed in range(seeds):
+        with pytest.raises(KernelFault, match=fault.message):
+            run(fault.stage, x, folder, seed)
+
+
+@pytest.mark.parametrize("stage", CASES)
+def test_without_a_fault_nothing_is_found(
+    stage: str, inputs: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    run(stage, inputs[stage], tmp_path, 0)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.stage}: {fault.kind}")
+def test_a_fault_is_found(
+    fault: Fault,
+    inputs: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check(fault, inputs[fault.stage], tmp_path, monkeypatch, seeds=1)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.stage}: {fault.kind}")
+def test_a_fault_is_found_in_ten_orders(
+    fault: Fault,
+    inputs: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check(fault, inputs[fault.stage], tmp_path, monkeypatch, SEEDS)
+
+
+def test_the_docs_have_a_row_per_kind_with_the_number_of_faults_per_kernel() -> None:
+    text = DOCS.read_text()
+    for kind in KINDS:
+        of_kind = [fault.stage for fault in FAULTS if fault.kind == kind]
+        counts = " | ".join(str(of_kind.count(stage) or "-") for stage in CASES)
+        assert f"| {kind} | {counts} |" in text, f"| {kind} | {counts} |"
