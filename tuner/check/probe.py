@@ -19,8 +19,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 from typing import Any
 
+KEEPER = "gdn_ops.workers.keeper"
 JOBS = {name: f"__main__:{name}" for name in ("ready", "winners", "describe", "verify", "measure")}
 
 
@@ -29,12 +31,21 @@ def main() -> None:
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     # an editable install would fill in the modules that the side does not have
     sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_editable(finder)]
-    spec = importlib.util.spec_from_file_location("worker", sys.argv.pop(1))
-    assert spec is not None and spec.loader is not None
-    worker = importlib.util.module_from_spec(spec)
+    path = Path(sys.argv.pop(1))
     with _prints_to_stderr():  # it imports gdn_ops, and answers are sent over standard output
-        spec.loader.exec_module(worker)
+        # what the worker imports next to it is the running command's too; an old side has none
+        sys.modules[KEEPER] = _loaded(KEEPER, path.with_name("keeper.py"))
+        worker = _loaded("worker", path)
     worker.main(JOBS)
+
+
+def _loaded(name: str, path: Path) -> ModuleType:
+    """The module of a file, without the package that it is in."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _is_editable(finder: object) -> bool:

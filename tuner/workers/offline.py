@@ -121,7 +121,7 @@ def row_of(result: JobResult) -> CompileRow:
     elif result.payload is not None:
         found = dict(result.payload)
         racing = tuple(found.pop(RACES))
-        found.pop(ENTRY)
+        found.pop(ENTRY, None)
         resources = Resources.from_json(found)
         reasons = tuple(resources.reasons(target)) + racing
         status = "unsound" if racing else "unlaunchable" if reasons else "ok"
