@@ -23,7 +23,7 @@ from gdn_ops.tuner.workers.worker_pool import WorkerPool
 
 LARGEST = 4_000_000
 """Bytes of the file, which every process reads at its first call."""
-FIRST = ("a100", "h100", "h200")
+FIRST = ("a100", "b200", "h100", "h200", "rtx4090", "rtx5090")
 """GPUs that always have predictions."""
 
 
