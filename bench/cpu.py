@@ -16,6 +16,7 @@ import gdn_ops
 from bench.inputs import layer_inputs, repeated
 from bench.interleave import interleaved, ratio
 from bench.rows import Row
+from gdn_ops.codegen.target import Target
 from gdn_ops.dispatch.choice import choose, stored_winners
 from gdn_ops.dispatch.winners import WinnerTable
 from gdn_ops.reference import recurrent_reference
@@ -106,7 +107,7 @@ def _defaults(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
     x = layer_inputs(B=1, T=T, dtype=dtype)
     call = {name: x[name] for name in ("q", "k", "v", "g", "beta")}
     found = gdn_ops.explain(**call, output_final_state=True).choice
-    other = choose(found.problem, found.target, _without(found.target.name))
+    other = choose(found.problem, found.target, _without(found.target))
 
     def tuned() -> object:
         return gdn_ops.chunk_gated_delta_rule(**call, output_final_state=True)
@@ -126,9 +127,10 @@ def _defaults(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def _without(target: str) -> WinnerTable:
+def _without(target: Target) -> WinnerTable:
     """The stored winners but those of a target."""
-    return WinnerTable(tuple(w for w in stored_winners().winners if w.target != target))
+    others = (w for w in stored_winners(target).winners if w.target != target.name)
+    return WinnerTable(tuple(others))
 
 
 CASES: tuple[Callable[[int], list[Row]], ...] = (
