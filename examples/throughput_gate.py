@@ -64,7 +64,7 @@ CHANGES = (
         "measured",
         "templates/macros/torch_buffers.jinja",
         "        #% if DELTA\n        prepare(",
-        "        #% if DELTA\n        prepare(k_c, q_c, "
+        "        #% if DELTA\n        prepare(kq_c, "
         '{{ "coarse[c], fine[c], " if GATED }}beta[c], scale, A, P)\n        prepare(',
         (WORKLOAD, "--device", "cpu", "--threads", "1"),
     ),

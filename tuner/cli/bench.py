@@ -243,7 +243,6 @@ def _judge(db: str | None, *, threads: int | None) -> Answer:
     given = database_given(db)
     paths = databases() if given is None else [given]
     found = stored_judgements(paths, warn=console.say)
-    _regret_of_kindred(paths)
     rows = [
         (
             j.problem_id, j.target, str(j.variants), f"{j.correlation:.2f}", f"{j.regret:.2f}x",
@@ -267,6 +266,7 @@ def _judge(db: str | None, *, threads: int | None) -> Answer:
         f"{total} variants of {len(found)} problems: mean rank correlation {mean:.2f}; the variant "
         f"that is predicted first takes {regret:.2f}x the time of the best one"
     )
+    _regret_of_kindred(paths)
     judgements = [
         {
             "problem_id": j.problem_id, "target": j.target, "variants": j.variants,

@@ -76,7 +76,7 @@ def launched() -> Iterator[tuple[str, Problem, Config]]:
     """Every Triton stage under every gate and op, of dense and packed sequences."""
     for op, gate, varlen in product(OPS, GATES, (False, True)):
         problem = replace(
-            PROBLEM, op=op, rule=Rule(gate), varlen=varlen, K=128, tokens=8192, sequences=4,
+            PROBLEM, op=op, rule=Rule(gate), varlen=varlen, K=128, V=128, tokens=8192, sequences=4,
             initial_state=True, final_state=True,
         )  # fmt: skip
         for name in plans_for(problem, target_named("h200")):

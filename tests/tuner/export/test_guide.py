@@ -65,7 +65,8 @@ def _few_winners(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "DELETE FROM winner_rows WHERE id NOT IN (SELECT min(id) FROM winner_rows "
-            "WHERE superseded IS NULL GROUP BY substr(problem_id, 1, 6) = 'decode')"
+            "WHERE superseded IS NULL AND provenance = 'measured' "
+            "GROUP BY substr(problem_id, 1, 6) = 'decode')"
         )
 
 

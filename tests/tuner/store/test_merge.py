@@ -36,7 +36,7 @@ def win(bench: Bench, problem: Problem = FORWARD, *, stale: bool = False, **opti
 
 
 def chunk_32() -> Variant:
-    return Variant.of("torch", FORWARD.bucket(), stages={"torch_chunk": {"BT": 32}})
+    return Variant.of("torch", FORWARD.bucket(), stages={"torch_chunk": {"BT": 128}})
 
 
 @pytest.fixture
