@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.codegen.kernels.scan_sm90 import BV, hopper_reasons
+from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, hopper_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -59,11 +59,7 @@ SPEC = KernelSpec(
     dS <- exp(gl) dS + (scale exp(gc) do^T) q - (beta exp(gc) dx) k
     """,
     shared=("BT", "store"),
-    axes=(
-        Axis("slots", (2, 3), 3, "chunks in shared memory at a time"),
-        Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
-        Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
-    ),
+    axes=WALK_AXES,
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T", "scale"),

@@ -39,6 +39,14 @@ def _blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
     return {"q": (BT, problem.K), "k": (BT, problem.K), "v": (BT, BV), "A": (BT, BT), "o": (BT, BV)}
 
 
+WALK_AXES = (
+    Axis("slots", (2, 3), 3, "chunks in shared memory at a time"),
+    Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
+    Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
+)
+"""The axes of the walks for Hopper, forward and backward."""
+
+
 def hopper_reasons(stage: str, problem: Problem) -> list[str]:
     """Why a Gluon stage for Hopper cannot run a problem on any target; empty if it can."""
     reasons = []
@@ -66,11 +74,7 @@ SPEC = KernelSpec(
     with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
     shared=("BT", "store", "gate_free"),
-    axes=(
-        Axis("slots", (2, 3), 3, "chunks in shared memory at a time"),
-        Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
-        Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
-    ),
+    axes=WALK_AXES,
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T", "scale"),

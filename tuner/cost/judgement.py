@@ -105,9 +105,7 @@ def _judgement(problem_id: str, target: str, pairs: list[tuple[float, float]]) -
 
 
 def _variant(trial: Trial, problem: Problem) -> Variant:
-    key = trial.key
-    data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-    return Variant.from_json(data, problem)
+    return Variant.from_json(trial.key.variant, problem)
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

@@ -133,10 +133,7 @@ def _finalists(runner: TrialRunner) -> list[dict[str, object]]:
         for trial in runner.trials
         if FINALISTS_TIMED in trial.outcome.resources and trial.outcome.median is not None
     ]
-    return [
-        {"plan": key.plan, "interface": key.interface, "stages": key.config}
-        for _, key in sorted(timed, key=lambda item: item[0])
-    ]
+    return [key.variant for _, key in sorted(timed, key=lambda item: item[0])]
 
 
 def _measured(

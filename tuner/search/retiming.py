@@ -76,18 +76,12 @@ def _runners_up(runner: TrialRunner, winner: Winner, before: Variant) -> list[Va
     environment = None if own is None else own.environment_id
     latest: dict[str, tuple[float, Variant]] = {}
     for trial in trials:
-        variant = _variant_of(trial, runner)
+        variant = readable(trial.key.variant, runner.problem)
         seconds = trial.outcome.ranked_seconds
         if variant is not None and seconds is not None and trial.environment_id == environment:
             latest[variant.id] = seconds, variant
     latest.pop(before.id, None)
     return [v for _, v in sorted(latest.values(), key=lambda item: item[0])][: TOP - 1]
-
-
-def _variant_of(trial: Trial, runner: TrialRunner) -> Variant | None:
-    key = trial.key
-    data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-    return readable(data, runner.problem)
 
 
 def _order_change(runner: TrialRunner, before: Variant, found: StoredWinner) -> str:

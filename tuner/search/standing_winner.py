@@ -121,8 +121,7 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
     latest: dict[str, tuple[Variant, Trial]] = {}
     for trial in runner.trials:
         key = trial.key
-        data = {"plan": key.plan, "interface": key.interface, "stages": key.config}
-        variant = readable(data, runner.problem) if key.scope == "plan" else None
+        variant = readable(key.variant, runner.problem) if key.scope == "plan" else None
         if variant is not None and _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial

@@ -73,6 +73,11 @@ class TrialKey:
             )
 
     @property
+    def variant(self) -> dict[str, Any]:
+        """The variant of a whole plan, as ``Variant.from_json`` reads it; not checked."""
+        return {"plan": self.plan, "interface": self.interface, "stages": self.config}
+
+    @property
     def config_hash(self) -> str:
         """A hash that all trials of the same thing share; the order of axes does not matter."""
         facts = (
