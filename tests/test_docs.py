@@ -42,6 +42,17 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
         assert name in NEW or (ROOT / name).exists(), name
 
 
+def test_the_tests_that_a_page_names_exist() -> None:
+    named = [
+        found
+        for page in PAGES
+        for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)", page.read_text())
+    ]
+    assert len(named) >= 20
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(), (path, name)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page_exist(page: Path) -> None:
     group: Any = typer.main.get_command(app)

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,32 @@ def killed_while_starting(folder: Path, rng: random.Random) -> list[int]:
 
 
 def killed_after_trials(folder: Path, rng: random.Random) -> list[int]:
-    """Kill within a fraction of a second after one to three trials were reported."""
+    process, reported = under_way(folder, rng)
+    return reported + kill(process)
+
+
+def killed_with_its_workers(folder: Path, rng: random.Random) -> list[int]:
+    process, reported = under_way(folder, rng)
+    for pid in descendants(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return reported + kill(process)
+
+
+def killed_worker(folder: Path, rng: random.Random) -> list[int]:
+    """The run itself goes on without that worker, to its end."""
+    process, reported = under_way(folder, rng)
+    workers = [pid for pid in descendants(process.pid) if b"worker" in command_line(pid)]
+    if workers:
+        with suppress(ProcessLookupError):
+            os.kill(rng.choice(workers), signal.SIGKILL)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, rest
+    return reported + recorded(rest)
+
+
+def under_way(folder: Path, rng: random.Random) -> tuple[subprocess.Popen[str], list[int]]:
+    """A run a fraction of a second after it has reported one to three trials; and those."""
     process = tune(folder, "--again", "--trials", "3", "--strategy", "tpe")
     reported: list[int] = []
     wanted = rng.randint(1, 3)
@@ -55,14 +81,31 @@ def killed_after_trials(folder: Path, rng: random.Random) -> list[int]:
     while len(reported) < wanted and (line := process.stdout.readline()):
         reported += recorded(line)
     time.sleep(rng.uniform(0.0, 0.4) * rng.random())
-    return reported + kill(process)
+    return process, reported
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that a process has started, and those that they have started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def kill(process: subprocess.Popen[str]) -> list[int]:
     """SIGKILL the process; the trials it reported that were not read yet."""
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate()
-    return [number for line in rest.splitlines() for number in recorded(line)]
+    return recorded(rest)
 
 
 def trials(folder: Path) -> set[int]:
@@ -84,22 +127,23 @@ def trials(folder: Path) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.exhaustive)])
-def test_kills_lose_no_trial_and_the_next_run_goes_on(kills: int, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("rounds", [1, pytest.param(34, marks=pytest.mark.exhaustive)])
+def test_kills_lose_no_trial_and_the_next_run_goes_on(rounds: int, tmp_path: Path) -> None:
     """A third of the kills falls into imports and the making of the database, the others into
-    trials.
+    trials: of a worker, of the run with its workers, or of the run alone.
     """
-    rng, while_starting = random.Random(2412), kills // 3
+    rng = random.Random(2412)
     (tmp_path / "tiny.json").write_text(json.dumps(PROBLEMS))
-    kinds = [killed_while_starting] * while_starting
-    kinds += [killed_after_trials] * (kills - while_starting)
-    first, *others = kinds
-    rng.shuffle(others)
     reported: set[int] = set()
-    for killed in (first, *others):
-        reported |= set(killed(tmp_path, rng))
-        assert reported <= trials(tmp_path), "a trial that was reported is not in the database"
-    assert len(reported) >= kills - while_starting
+    for number in range(rounds):
+        whole = killed_after_trials if number % 2 else killed_with_its_workers
+        others = [killed_worker, whole]
+        rng.shuffle(others)
+        for killed in (killed_while_starting, *others):
+            reported |= set(killed(tmp_path, rng))
+            assert reported <= trials(tmp_path), "a trial that was reported is not in the database"
+    assert len(reported) >= 2 * rounds
 
     before = trials(tmp_path)
     last = tune(tmp_path, "--trials", "1", "--again")

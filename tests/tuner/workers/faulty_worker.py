@@ -98,6 +98,12 @@ def hang(payload: Payload) -> Payload:
     raise AssertionError
 
 
+def stopped(payload: Payload) -> Payload:
+    """Stop, as by a debugger or ``kill -STOP``."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    raise AssertionError
+
+
 def escape(payload: Payload) -> Payload:
     """Leave a copy of this process, with its open files, in a session of its own; then end."""
     if os.fork() == 0:
@@ -142,7 +148,7 @@ def garble(payload: Payload) -> Payload:
 
 KINDS = (
     echo, variables, modules, chatter, raising, memory, refused, no_room, sleep, killed, abort,
-    segfault, leave, hang, escape, linger, fork, garble,
+    segfault, leave, hang, stopped, escape, linger, fork, garble,
 )  # fmt: skip
 
 if __name__ == "__main__":

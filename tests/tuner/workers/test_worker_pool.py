@@ -203,6 +203,15 @@ def test_a_hang_is_killed_with_all_it_started(pool: WorkerPool, tmp_path: Path) 
     assert still_works(pool)
 
 
+@linux
+def test_a_worker_that_was_stopped_is_killed_when_its_time_is_over(pool: WorkerPool) -> None:
+    assert still_works(pool)
+    (pid,) = pool.pids
+    assert pool.one(job("stopped", timeout=0.5)).status == "timeout"
+    assert gone([pid])
+    assert still_works(pool)
+
+
 def test_a_worker_that_died_idle_is_replaced(pool: WorkerPool) -> None:
     assert still_works(pool)
     (pid,) = pool.pids
