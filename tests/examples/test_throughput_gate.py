@@ -63,6 +63,7 @@ def test_help() -> None:
 
 
 @needs_pinned_triton
+@pytest.mark.exhaustive
 def test_the_static_check_finds_the_wide_tile(
     example: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
