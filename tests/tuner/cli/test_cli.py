@@ -24,6 +24,7 @@ from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cli.doctor import _writable
 from gdn_ops.tuner.cli.render import _remedy
 from gdn_ops.tuner.report import console
+from gdn_ops.tuner.report.live_view import LiveView
 from gdn_ops.tuner.report.progress import LinesView, Note
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
 from gdn_ops.tuner.workers.offline import CompileRow
@@ -198,7 +199,7 @@ def test_what_is_printed_has_no_control_characters(capsys: pytest.CaptureFixture
     stream = io.StringIO()
     LinesView(stream)(Note(text=ESCAPES))
     live = io.StringIO()
-    view = console.LiveView(Console(file=live, width=80))
+    view = LiveView(Console(file=live, width=80))
     view(Note(text=ESCAPES))
     text = "".join((*capsys.readouterr(), stream.getvalue(), live.getvalue()))
     assert text.count("owned") == 6

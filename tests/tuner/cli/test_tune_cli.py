@@ -23,7 +23,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.report import console
-from gdn_ops.tuner.report.console import LiveView
+from gdn_ops.tuner.report.live_view import LiveView
 from gdn_ops.tuner.report.progress import (
     FinalsStarted,
     LinesView,
@@ -260,7 +260,7 @@ def test_only_a_terminal_that_can_be_redrawn_gets_bars(
     with os.fdopen(ends[1], "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         view = console.progress_view()
-        assert isinstance(view, console.LiveView) is live
+        assert isinstance(view, LiveView) is live
         with view:
             view(Note(text="something"))
         stream.flush()
