@@ -8,7 +8,6 @@ from math import isfinite, sqrt
 import torch
 from torch import Tensor
 
-from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 
@@ -51,11 +50,7 @@ def bar(output: str, problem: Problem, variant: Variant, *, slack: float = 1.0) 
         slack: factor on the bar, from the case.
     """
     half, single = BARS[output]
-    dots = {
-        dict(config)[axis.name]
-        for stage, config in variant.stages
-        for axis in KERNELS[stage].precisions
-    }
+    dots = variant.precisions
     if {problem.dtype, problem.state_dtype} != {"fp32"} or dots.intersection(ROUNDING_16):
         limit = half
     else:
