@@ -19,7 +19,7 @@ from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
 
 if TYPE_CHECKING:
-    from gdn_ops.codegen.providers import Provider
+    from gdn_ops.codegen.providers.provider import Provider
 
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
 """A version of a library, as a database may have it."""

@@ -9,6 +9,8 @@ from gdn_ops.codegen.target import Target
 TITLE = "FlashInfer"
 HEAD_DIM = 128
 LEAST_CAPABILITY = 80
+LOGIT = f"{TITLE} decodes with beta as a logit, so below 1; beta of a call may be up to 2"
+"""Why it is called for no decode of ours, though it has one."""
 
 
 def _refusals(problem: Problem, target: Target) -> list[str]:
@@ -16,8 +18,7 @@ def _refusals(problem: Problem, target: Target) -> list[str]:
     if problem.op == "backward":
         reasons.append(f"{TITLE} has no gradients")
     if problem.op == "decode":
-        # its sigmoid stays below 1, and 16 bits of the logit are too few near it
-        reasons.append(f"{TITLE} decodes with beta as a logit in 16 bits; beta here may be up to 2")
+        reasons.append(LOGIT)
     if (problem.K, problem.V) != (HEAD_DIM, HEAD_DIM):
         reasons.append(f"{TITLE} has K = V = {HEAD_DIM} only, not K={problem.K}, V={problem.V}")
     if problem.dtype == "fp32":

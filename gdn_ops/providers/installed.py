@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -15,10 +16,17 @@ from gdn_ops.toolchain import installed_version
 
 def version_of(provider: Provider) -> str | None:
     """The installed version of a provider's library, which is not imported; None if it is not."""
-    if find_spec(provider.package) is None:
+    if not _is_importable(provider.package):
         return None
     versions = map(installed_version, provider.distributions)
     return next((version for version in versions if version), None)
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # a module that was made and not found, such as a stand-in
+        return sys.modules.get(package) is not None
 
 
 def why_not_usable(variant: Provided) -> list[str]:
@@ -31,7 +39,7 @@ def why_not_usable(variant: Provided) -> list[str]:
     if here is None:
         return [
             f"{provider.title} {variant.version} is not installed here; "
-            f"pip install {provider.install}"
+            f"`pip install {provider.install}` installs it"
         ]
     if here != variant.version:
         return [
