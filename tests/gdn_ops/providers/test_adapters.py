@@ -25,7 +25,7 @@ from gdn_ops.errors import LaunchError
 from gdn_ops.inputs.rule_inputs import Layout, random_call
 from gdn_ops.launch.launcher import bind
 from gdn_ops.providers.installed import version_of, why_not_usable
-from gdn_ops.verify.accuracy import rms_error
+from gdn_ops.verify.accuracy import rms_error, tiny_of
 from gdn_ops.verify.accuracy_gate import verify
 from gdn_ops.verify.expected import expected
 from gdn_ops.verify.gate_cases import Case
@@ -134,6 +134,15 @@ def test_what_a_library_cannot_compute_is_said() -> None:
         assert why in "; ".join(variant(name).reasons(problem, target)), (name, why)
     for name in ("fla", "flashqla", "flashinfer", "transformers"):
         assert variant(name).reasons(good, h200) == []
+
+
+def test_only_a_librarys_gradients_may_be_off_where_they_are_zero() -> None:
+    zero, noise = torch.zeros(50), torch.full((50,), 5e-7)
+    ours = Variant.default("torch", FORWARD)
+    for name, of, passes in (("dg", variant("fla"), True), ("dg", ours, False),
+                             ("o", variant("fla"), False)):  # fmt: skip
+        assert (rms_error(noise, zero, tiny=tiny_of(name, of, 1e-4)) < 1e-4) is passes
+    assert rms_error(4 * noise, zero, tiny=tiny_of("dg", variant("fla"), 1e-4)) > 1e-4
 
 
 def test_a_stored_library_is_read_back_and_a_hostile_one_refused() -> None:
