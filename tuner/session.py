@@ -58,7 +58,7 @@ class Request:
             long.
         stale: tune only the problems whose winner is stale, and first time its top variants again;
             without problems all that have a stale winner on the device.
-        providers: installed libraries to compare with; they must be importable in child processes.
+        providers: installed libraries to compare with.
     """
 
     workload: str

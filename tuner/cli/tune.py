@@ -181,6 +181,11 @@ def tune(
         raise InvalidInput(
             "--providers times libraries of this machine, and --ray tunes on others; leave out one."
         )
+    if libraries.versions and stale:
+        raise InvalidInput(
+            "--stale times stale winners again, and --providers compares libraries with winners; "
+            "give one after the other."
+        )
     if allow_providers and cover is not None:
         raise InvalidInput(
             "--cover chooses among our own variants, and --allow-providers lets a library win; "

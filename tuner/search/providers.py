@@ -13,17 +13,16 @@ from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
 LABEL = "libraries"
-NOT_RANKED = "its calls cannot be captured in a CUDA graph, and eager times do not compare"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What a library did on a problem, or why it computes it not.
+    """What a library did on a problem, or why it cannot compute it.
 
     Args:
         library: its name and version, e.g. ``fla 0.6.0``.
         status: ``ok``, how its trial failed, ``refused`` if it cannot compute the problem, or
-            ``not timed`` if the time did not suffice.
+            ``not timed`` if the run ended before.
         reason: in words, unless it is ok.
         won: whether it is the stored winner.
         speed: its speed over that of the winner, both timed in the same finals; None if unknown.
@@ -92,7 +91,7 @@ def compared(runner: TrialRunner, winner: StoredWinner | None) -> Iterator[Compa
             reasons = variant.reasons(runner.problem, runner.context.target)
             yield Compared(*name, "refused", "; ".join(reasons))
         elif trial is None:
-            yield Compared(*name, "not timed", "no time was left; run again to go on")
+            yield Compared(*name, "not timed", "the run ended before; run again to go on")
         else:
             yield _row(runner, name, trial, winner)
 
@@ -102,9 +101,7 @@ def _row(
 ) -> Compared:
     outcome = trial.outcome
     if outcome.ranked_seconds is None:
-        status = "not ranked" if outcome.status == "ok" else outcome.status
-        why = NOT_RANKED if outcome.status == "ok" else first_line(outcome.message)
-        return Compared(*name, status, why, trial_id=trial.id)
+        return Compared(*name, outcome.status, first_line(outcome.message), trial_id=trial.id)
     theirs = None if winner is None else winner.trial_id
     beaten = next((t for t in runner.trials if t.id == theirs), None)
     # only times of the same finals compare
