@@ -81,10 +81,11 @@ def hold_finals(
     seconds = min(max_seconds(runner), max(MIN_SECONDS, deadline.remaining))
     effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
     measured = measured_calmly(runner, variants, effort, deadline)
-    if measured.status != "ok" and libraries:
+    ours = [variant for variant in candidates if not variant.library]
+    if measured.status != "ok" and ours and any(variant.library for variant in variants):
         text = f"  the finals failed ({measured.status}) and are held again without libraries"
         runner.context.report(Note(text=text))
-        return hold_finals(runner, candidates, deadline=deadline)
+        return hold_finals(runner, ours, deadline=deadline)
     if measured.status != "ok" or measured.reference is None:
         text = f"  the finals failed ({measured.status}): {measured.message}"
         runner.context.report(Note(text=text))

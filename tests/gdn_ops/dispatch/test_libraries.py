@@ -16,7 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Provided, Variant
 from gdn_ops.dispatch import bindings
-from gdn_ops.dispatch.choice import Choice, choosing_from
+from gdn_ops.dispatch.choice import Choice, choose, choosing_from
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.freezing import _toolchain
@@ -102,6 +102,14 @@ def test_a_missing_or_another_release_is_passed_over(
     refused = explanation.choice.refused[0]
     assert refused.candidate.startswith(f"exact winner {LIBRARY.id}") and why in refused.reasons[0]
     assert "it was measured with transformers 5.23.0" in table.winners[0].stale
+
+
+def test_a_batch_invariant_call_runs_on_no_library(installed: list[Problem]) -> None:
+    table = rows(FORWARD)
+    assert choose(FORWARD, CPU, table).variant == LIBRARY
+    found = choose(FORWARD, CPU, WinnerTable(table.winners[:1]), invariant=True)
+    assert found.variant.plan == "torch"
+    assert "may depend on the batch" in found.refused[0].reasons[0]
 
 
 def test_a_library_is_verified_at_its_first_use_on_another_gpu(
