@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from gdn_ops.codegen.errors import InvalidConfig
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
@@ -25,7 +26,12 @@ def running(
     Args:
         given: tensors of stages that exist before any stage runs.
         wanted: tensors that are asked for; a stage that none of them depends on is left out.
+
+    Raises:
+        InvalidConfig: the variant is a library's, which has no stages.
     """
+    if variant.library:
+        raise InvalidConfig(f"{variant} is a library, which has no stages; choose a plan.")
     needed, names = set(wanted), []
     for name, _ in reversed(variant.stages):
         spec, config = KERNELS[name], variant.config(name)

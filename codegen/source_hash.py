@@ -12,7 +12,7 @@ from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
-from gdn_ops.codegen.variant import Variant
+from gdn_ops.codegen.variant import Provided, Variant
 
 LAYOUT = {tokenize.NEWLINE: "newline", tokenize.INDENT: "indent", tokenize.DEDENT: "dedent"}
 """Words for tokens whose text differs between versions of Python."""
@@ -21,7 +21,7 @@ PROSE = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
 
 
 def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
-    """The hash of each stage's code, by stage name.
+    """The hash of each stage's code, by stage name; of a library its version, which stands for it.
 
     Everything that shapes a kernel (template, context, axes) shows in its code. Launch axes shape
     none of it. The stage's name, docstrings and comments are left out, so that rewording a template
@@ -30,6 +30,8 @@ def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
     Raises:
         TemplateError: a stage does not render.
     """
+    if isinstance(variant, Provided):
+        return {variant.library: variant.version}
     sizeless = problem.without_sizes()  # so that all sizes of a problem are rendered once
     return {
         name: _source_hash(name, sizeless, _shaping(name, variant)) for name, _ in variant.stages

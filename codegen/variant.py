@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gdn_ops.codegen.axis import Value, checked, defaults, differing
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
@@ -16,6 +17,12 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
+
+if TYPE_CHECKING:
+    from gdn_ops.codegen.providers.provider import Provider
+
+VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
+"""A version of a library, as a database may have it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Variant:
         for config in (interface, *configs):
             if not isinstance(config, Mapping):
                 raise InvalidConfig(f"a config is an object of axes, not {config!r}; retune.")
+        if data["plan"] not in PLANS and data["plan"] in _providers():
+            return Provided.by(data["plan"], stages.get(data["plan"], {}).get("version"))
         renamed = {current_name(stage, problem): config for stage, config in stages.items()}
         return cls.of(data["plan"], problem, interface, renamed)
 
@@ -88,6 +97,20 @@ class Variant:
     def config(self, stage: str) -> dict[str, Value]:
         """The value of every axis that a stage sees: the interface's and its own."""
         return {**dict(self.interface), **dict(dict(self.stages)[stage])}
+
+    @property
+    def library(self) -> str:
+        """The name of the provider that computes it; empty if our kernels do."""
+        return ""
+
+    @property
+    def precisions(self) -> frozenset[Value]:
+        """The precisions of the matrix products in its stages."""
+        return frozenset(
+            dict(config)[axis.name]
+            for stage, config in self.stages
+            for axis in KERNELS[stage].precisions
+        )
 
     @property
     def id(self) -> str:
@@ -115,6 +138,52 @@ class Variant:
             for spec in plan.specs(problem):
                 reasons += spec.reasons(problem, self.config(spec.name), target)
         return list(dict.fromkeys(reasons))
+
+
+@dataclass(frozen=True)
+class Provided(Variant):
+    """A release of an installed library that computes a problem; it has no kernels of ours.
+
+    Its plan is the name of the provider, and the version is the only value of its only stage.
+    """
+
+    @classmethod
+    def by(cls, provider: str, version: object) -> Provided:
+        """A version of a provider's library.
+
+        Raises:
+            InvalidConfig: the version is not one.
+        """
+        if not isinstance(version, str) or not VERSION.fullmatch(version):
+            raise InvalidConfig(f"{version!r:.80} is no version of provider {provider}; retune.")
+        return cls(provider, (), ((provider, (("version", version),)),))
+
+    @property
+    def library(self) -> str:
+        return self.plan
+
+    @property
+    def version(self) -> str:
+        """The version of the library that was checked and timed."""
+        return str(dict(self.stages[0][1])["version"])
+
+    @property
+    def precisions(self) -> frozenset[Value]:
+        return frozenset(["tf32"] if _providers()[self.plan].rounds else [])
+
+    def __str__(self) -> str:
+        return f"{self.plan} {self.version}"
+
+    def reasons(self, problem: Problem, target: Target) -> list[str]:
+        """Why the library cannot compute the problem on the target, whatever is installed."""
+        return _providers()[self.plan].refusals(problem, target)
+
+
+def _providers() -> Mapping[str, Provider]:
+    # read when a stored row names one, and not with every import
+    from gdn_ops.codegen.providers import PROVIDERS
+
+    return PROVIDERS
 
 
 def plan_named(name: str) -> Plan:

@@ -141,6 +141,7 @@ def test_import_is_light() -> None:
     script = (
         "import sys, torch; before = set(sys.modules); import gdn_ops; "
         "heavy = {'optuna', 'sqlalchemy', 'rich', 'triton', 'jinja2', 'typer'}; "
+        "heavy |= {'gdn_ops.providers', 'gdn_ops.codegen.providers'}; "
         "print(sorted(heavy & (set(sys.modules) - before)))"
     )
     out = subprocess.run(

@@ -13,7 +13,8 @@ from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
 from gdn_ops.tuner.search.covering import SHARE_OF_TIME, Covered, cover
 from gdn_ops.tuner.search.finished import finished_winners
-from gdn_ops.tuner.search.problem_tuning import tune_problem
+from gdn_ops.tuner.search.problem_tuning import compare_finished, tune_problem
+from gdn_ops.tuner.search.providers import Compared, compared, is_compared
 from gdn_ops.tuner.search.retiming import retime
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.standing_winner import winner_without_finals
@@ -30,6 +31,7 @@ class Result:
     failures: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
     covered: list[Covered] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
 
     def add(self, problem_id: str, winner: StoredWinner | None, why: str) -> None:
         if winner is None:
@@ -68,10 +70,14 @@ def run_campaign(
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
         winner = finished.get(problem.id())
-        if winner is not None:
+        if winner is not None and not context.providers.versions:
             skip_finished(context, winner, result)
             continue
         runner = TrialRunner(context, problem)
+        if winner is not None and is_compared(runner, winner):
+            skip_finished(context, winner, result)
+            result.compared += compared(runner, winner)
+            continue
         until = deadline.portion(weights[number - 1] / sum(weights[number - 1 :]))
         context.report(
             ProblemStarted(
@@ -85,9 +91,15 @@ def run_campaign(
         try:
             interruption.check()
             before = None if stale is None else stale.get(problem.id())
-            tune_one(runner, result, before, options=options, deadline=until)
+            if winner is None:
+                tune_one(runner, result, before, options=options, deadline=until)
+            else:
+                again = compare_finished(runner, options=options, deadline=until)
+                result.add(problem.id(), again or winner, "")
         except Interrupted:
             settle(runner, result)
+        result.compared += compared(runner, result.winners.get(problem.id()))
+        if result.interrupted:
             break
     if options.cover is not None and not result.interrupted:
         cover_problems(problems, context, result, share=options.cover, deadline=whole)

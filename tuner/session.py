@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.report.progress import Note, View
+from gdn_ops.tuner.search.asked_providers import Asked
 from gdn_ops.tuner.search.retiming import stale_winners
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.time_shares import time_shares
@@ -57,6 +58,7 @@ class Request:
             long.
         stale: tune only the problems whose winner is stale, and first time its top variants again;
             without problems all that have a stale winner on the device.
+        providers: installed libraries to compare with.
     """
 
     workload: str
@@ -67,6 +69,7 @@ class Request:
     threads: int | None = None
     counts: Mapping[str, int] | None = None
     stale: bool = False
+    providers: Asked = field(default_factory=Asked)
     options: Options
 
 
@@ -114,6 +117,7 @@ def tune(request: Request, view: View) -> Result:
             environment=store.add_environment(environment),
             run=run,
             report=view,
+            providers=request.providers,
         )
         options = replace(
             request.options,
@@ -235,5 +239,6 @@ def recorded_options(request: Request) -> dict[str, Any]:
         "device": request.device,
         "minutes": request.minutes,
         "threads": request.threads,
+        "providers": asdict(request.providers),
         "problems": [problem.id() for problem in request.problems],
     }

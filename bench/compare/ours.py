@@ -61,14 +61,15 @@ def _launcher_choice(plan: str, case: Case, device: torch.device) -> Launcher:
     return bind(problem, chosen.variant)
 
 
-def _call(case: Case, x: Inputs) -> Call:
+def call_of(case: Case, x: Inputs) -> Call:
+    """Return the inputs of a case as our launchers and the adapters of libraries take them."""
     packing = None if x.cu_seqlens is None else packing_of(x.cu_seqlens, x.q.shape[1])
     call = Call(x.q, x.k, x.v, x.g, x.beta, case.D**-0.5, h0=x.h0, packing=packing)
     return replace(call, do=x.do, dht=x.dht) if case.op == "backward" else call
 
 
 def _bind(plan: str, case: Case, x: Inputs) -> Bound:
-    call = _call(case, x)
+    call = call_of(case, x)
     if case.op == "backward":
         gradients = _launcher_choice(plan, case, x.q.device).gradients
         return lambda: gradients(call)
@@ -106,7 +107,7 @@ def _keeping_refuses(case: Case, device: torch.device) -> str:
 
 def _keeping_bind(case: Case, x: Inputs) -> Bound:
     problem, saved, backward = _handover(case, x.q.device)
-    call = _call(case, x)
+    call = call_of(case, x)
     _, _, tensors = bind(problem, saved.forward).run_and_save(call, saved.names)
     given = dict(zip(saved.names, tensors, strict=True))
     return lambda: backward.gradients(call, given=given)

@@ -74,7 +74,7 @@ def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
         return replace(found, problem=problem, here=target.gpu)
     if problem.op == "backward" and isinstance(forced, Variant):
         stages = tuple(name for name, _ in forced.stages)
-        if stages != plan_named(forced.plan).stages(problem):
+        if not forced.library and stages != plan_named(forced.plan).stages(problem):
             # The variant is one of the forward: use its plan's default variant for the gradients.
             forced = forced.plan
     interpreted = interpreter_target() if device.type == "cpu" else None

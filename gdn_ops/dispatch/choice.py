@@ -18,6 +18,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.libraries import missing_library
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.errors import GdnError, UnsupportedProblem
 from gdn_ops.sources import origin
@@ -109,7 +110,8 @@ def choose(
         except GdnError as error:
             refused.append(Refusal(name, (str(error),)))
             continue
-        reasons = _reasons(variant, problem, target)
+        reasons = _varying(variant) if invariant else []
+        reasons = reasons or _reasons(variant, problem, target)
         if winner.provenance == "predicted":
             reasons = reasons or unverified(variant.plan, target)
         reasons = reasons or faults(problem, variant)
@@ -180,8 +182,16 @@ def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Varia
 
 
 def _reasons(variant: Variant, problem: Problem, target: Target) -> list[str]:
-    """Why a variant cannot run a problem on a target, or its source is missing here."""
-    return variant.reasons(problem, target) or origin().missing(problem, variant)
+    """Why a variant cannot run a problem on a target, or is missing here."""
+    missing = missing_library if variant.library else origin().missing
+    return variant.reasons(problem, target) or missing(problem, variant)
+
+
+def _varying(variant: Variant) -> list[str]:
+    """Why a variant does not serve a batch-invariant choice; empty if it does."""
+    if not variant.library:
+        return []
+    return [f"{variant.library} is a library, whose results may depend on the batch"]
 
 
 def choose_forced(

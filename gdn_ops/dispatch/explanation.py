@@ -92,7 +92,8 @@ class Explanation:
     def _choice_lines(self, choice: Choice) -> list[str]:
         lines = [
             f"target   {choice.target.name}",
-            f"runs on  {choice.variant.id}: {choice.variant}",
+            f"runs on  {choice.variant.id}: {'library ' * bool(choice.variant.library)}"
+            f"{choice.variant}",
             *_because(choice),
         ]
         if self.verified:

@@ -1,6 +1,7 @@
 """First use: dispatch runs no kernel on a GPU before it was verified there.
 
-Only variants with Triton kernels are verified: plain PyTorch is not compiled for a device. What
+Only variants with kernels, ours or a library's, are verified: plain PyTorch is not compiled for a
+device. What
 ``gdn_ops.using`` asks for is run as it is.
 """
 
@@ -153,8 +154,12 @@ def _subject(choice: Choice) -> Subject:
 
 
 def _is_compiled(variant: Variant, target: Target) -> bool:
-    """Whether a kernel of a variant is compiled for the target."""
-    return target.gpu and any(KERNELS[name].language != "torch" for name, _ in variant.stages)
+    """Whether a kernel of a variant is compiled for the target, as those of libraries are."""
+    return target.gpu and (bool(variant.library) or _has_kernels(variant))
+
+
+def _has_kernels(variant: Variant) -> bool:
+    return any(KERNELS[name].language != "torch" for name, _ in variant.stages)
 
 
 def _measured_here(choice: Choice, place: Place) -> bool:

@@ -19,6 +19,7 @@ from gdn_ops.dispatch.bindings import keep_bound
 from gdn_ops.dispatch.choice import stored_winners
 from gdn_ops.dispatch.device import local_device, target_of
 from gdn_ops.dispatch.first_use import failed_checks
+from gdn_ops.dispatch.libraries import library_versions
 from gdn_ops.dispatch.pinned import Pinned, pin, pinned
 from gdn_ops.dispatch.winners import WinnerTable
 from gdn_ops.errors import InvalidInput
@@ -107,7 +108,7 @@ def freeze(device: torch.device | str | None = None) -> Frozen:
         "code": _code(),
         "winners": _digest(_winners(facts.winners)),
         "device": _digest({k: v for k, v in asdict(target).items() if k not in UNLIKE}),
-        "toolchain": _digest([triton_version(), ptxas_version(target.arch), torch.__version__]),
+        "toolchain": _digest(_toolchain(facts.winners, target)),
         "failed checks": _digest(_failed(facts, target)),
     }
     pin(facts)
@@ -125,6 +126,13 @@ def unfreeze() -> None:
     ``gdn_ops.refresh`` then also forgets those. Nothing happens if choices are not frozen.
     """
     pin(None)
+
+
+def _toolchain(table: WinnerTable, target: Target) -> list[Any]:
+    """The versions that choices depend on, also of libraries that are winners."""
+    ours = [triton_version(), ptxas_version(target.arch), torch.__version__]
+    libraries = library_versions(winner.variant for winner in table.winners)
+    return [*ours, libraries] if libraries else ours
 
 
 def _winners(table: WinnerTable) -> list[list[list[Any]]]:

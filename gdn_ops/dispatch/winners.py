@@ -23,6 +23,7 @@ from gdn_ops.codegen.targets import kindred, same_device
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import results_file
 from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
+from gdn_ops.dispatch.libraries import library_changes
 from gdn_ops.dispatch.results_file import (
     COMMAND_SECONDS,
     LATER,
@@ -139,8 +140,8 @@ class Winner:
 
         It is stale if the source of its kernels has changed, if the old source is unknown, if the
         variant can no longer be rendered, or if another Triton or ptxas (for plan ``torch`` another
-        PyTorch) would run it here. A prediction is never stale. The first access renders the
-        variant; reading and choosing winners do not.
+        PyTorch, for a library another version of it) would run it here. A prediction is never
+        stale. The first access renders the variant; reading and choosing winners do not.
         """
         return "" if self.provenance == "predicted" else "; ".join(_changes(self))
 
@@ -454,8 +455,10 @@ def _changes(winner: Winner) -> Iterator[str]:
     """What has changed since a winner was measured."""
     if winner.sources is None or winner.sources != _sources_today(winner):
         yield "the templates have changed since it was measured"
-    package = "torch" if winner.variant.get("plan") == "torch" else "triton"
-    then, now = getattr(winner, package), installed_version(package)
+    changed, package = library_changes(winner.variant)
+    if changed:
+        yield changed
+    then, now = (getattr(winner, package), installed_version(package)) if package else ("", "")
     if then and now and _release(then) != _release(now):
         name = {"torch": "PyTorch", "triton": "Triton"}[package]
         yield f"it was measured with {name} {then}, and {now} is installed"

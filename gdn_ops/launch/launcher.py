@@ -13,7 +13,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
 from gdn_ops.codegen.tensor import Sizes, segment_tokens
-from gdn_ops.codegen.variant import Variant
+from gdn_ops.codegen.variant import Provided, Variant
 from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call, check_decay
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.precision import exact
@@ -106,7 +106,7 @@ class Launcher:
     ) -> dict[str, Any]:
         if self._waits:
             refuse_capture(call.q.device, f"plan {self.variant.plan}, which waits for the GPU,")
-        with _device_of(call.q), exact(call.q.device.type) if self._torch else nullcontext():
+        with device_of(call.q), exact(call.q.device.type) if self._torch else nullcontext():
             workspace = self.workspace(call)
             if given:
                 workspace.values.update({n: self._laid_out(x) for n, x in given.items()})
@@ -177,8 +177,13 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
 
     Raises:
         TemplateError: a template failed to render.
-        LaunchError: the cache of rendered modules cannot be written.
+        LaunchError: the cache of rendered modules cannot be written, or the variant is a library
+            that cannot be imported.
     """
+    if isinstance(variant, Provided):
+        from gdn_ops.launch.library_launcher import LibraryLauncher
+
+        return LibraryLauncher(problem, variant)
     if interpret is None:
         interpret = interprets(variant)
     if interpret:
@@ -209,7 +214,8 @@ def _clear_tail(call: Call, x: torch.Tensor) -> None:
         x[:, call.packing.offsets[-1] :] = 0
 
 
-def _device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
+def device_of(tensor: torch.Tensor) -> AbstractContextManager[Any]:
+    """Context manager: the tensor's GPU is the current one; nothing for a tensor on the CPU."""
     if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)
     return nullcontext()

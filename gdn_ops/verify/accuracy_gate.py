@@ -17,7 +17,14 @@ from gdn_ops.inputs.pools import outputs_of
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import GIVEN, Launcher, bind
 from gdn_ops.launch.pool_call import PoolCall
-from gdn_ops.verify.accuracy import NOT_FINITE, bar, first_wrong, rms_error, same_bits
+from gdn_ops.verify.accuracy import (
+    NOT_FINITE,
+    bar,
+    first_wrong,
+    rms_error,
+    same_bits,
+    tiny_of,
+)
 from gdn_ops.verify.expected import Expected, expected, inputs_of, within_sequences
 from gdn_ops.verify.gate_cases import Case, first_use_cases, gate_cases
 from gdn_ops.verify.poison import poisoned_memory, surrounded_by_nan
@@ -244,8 +251,9 @@ def _compare(
         if form != wanted:
             fault = f"{case.name!r}: {name} is {form}, not {wanted}"
             return CaseResult(case.name, {**errors, name: NOT_FINITE}, NOT_FINITE, "wrong", fault)
-        errors[name] = error = rms_error(outputs[name], ref)
         limit = bar(name, case.problem, variant, slack=case.slack)
+        tiny = tiny_of(name, variant, limit)
+        errors[name] = error = rms_error(outputs[name], ref, tiny=tiny)
         if error > max(1.0, worst) * limit:
             place = first_wrong(name, outputs[name], ref, limit, offsets)
             wrong = f"error {error:.2g} of {name}, bar {limit:.2g}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.model_explanation import ModelRow
     from gdn_ops.dispatch.winners import Winner
     from gdn_ops.results_url import Location
+    from gdn_ops.tuner.search.providers import Compared
     from gdn_ops.tuner.store.merge import Merged
     from gdn_ops.tuner.store.records import StoredWinner
     from gdn_ops.tuner.workers.offline import CompileRow
@@ -49,6 +50,16 @@ def of_stored_winner(winner: StoredWinner) -> dict[str, Any]:
         **of_times(winner.median, winner.low, winner.high),
         "reference_seconds": winner.reference, "speedup": winner.speedup,
         "provenance": winner.provenance, "trial_id": winner.trial_id, "created": winner.created,
+    }  # fmt: skip
+
+
+def of_compared(row: Compared) -> dict[str, Any]:
+    """What an installed library did on a problem."""
+    return {
+        "problem_id": row.problem_id, "provider": row.provider, "library": row.library,
+        "status": row.status, "reason": row.reason or None, "median_seconds": row.median,
+        "low_seconds": row.low, "high_seconds": row.high, "won": row.won,
+        "winner_over_library": row.speed, "trial_id": row.trial_id,
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
@@ -20,6 +21,7 @@ from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workloa
 from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
+    from gdn_ops.tuner.search.asked_providers import Asked
     from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.workers.kernel_check import Checked
 
@@ -70,6 +72,23 @@ Cover = Annotated[
         "one's speed at every size of a problem, e.g. 0.95."
     ),
 ]
+ProviderNames = Annotated[
+    str,
+    typer.Option(
+        "--providers",
+        metavar="NAMES",
+        help="Also check and time these installed libraries, e.g. fla,flashinfer. Known: "
+        f"{', '.join(PROVIDERS)}.",
+    ),
+]
+AllowProviders = Annotated[
+    bool,
+    typer.Option(
+        "--allow-providers",
+        help="With --providers: a library that is fastest becomes the winner, and calls run on it. "
+        "Default: it is only reported.",
+    ),
+]
 Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
 StrategyName = Annotated[
     str,
@@ -107,6 +126,8 @@ def tune(
     stale: Stale = False,
     cover: Cover = None,
     plans: Plans = "",
+    providers: ProviderNames = "",
+    allow_providers: AllowProviders = False,
     strategy: StrategyName = AUTO,
     *,
     model: ModelOptions,
@@ -122,6 +143,10 @@ def tune(
     A workload with counts, such as a recording (gdn_ops.recording, GDN_RECORD), has its time
     shared by what the calls of each problem cost together: a quarter equally, the rest by count
     times time per call.
+
+    With --providers installed libraries are checked by the same accuracy gate and timed in turn
+    with our fastest variants, and a table says how fast each is. With --allow-providers one of them
+    may win.
 
     With --ray the nodes of a Ray cluster compile and measure, and this process searches and stores;
     --device is then auto, cuda or cpu.
@@ -146,7 +171,26 @@ def tune(
         gdn tune decode --cover 0.95
 
         gdn tune --stale
+
+        gdn tune prefill --providers fla,flashinfer
     """
+    from gdn_ops.tuner.search.asked_providers import asked_for
+
+    libraries = asked_for(names_in(providers), allowed=allow_providers)
+    if libraries.versions and ray is not None:
+        raise InvalidInput(
+            "--providers times libraries of this machine, and --ray tunes on others; leave out one."
+        )
+    if libraries.versions and stale:
+        raise InvalidInput(
+            "--stale times stale winners again, and --providers compares libraries with winners; "
+            "give one after the other."
+        )
+    if allow_providers and cover is not None:
+        raise InvalidInput(
+            "--cover chooses among our own variants, and --allow-providers lets a library win; "
+            "leave out one."
+        )
     named = workload is not None or bool(given.facts()) or bool(model.given())
     chosen = ALL_STALE if stale and not named else _workload(workload, given.facts(), model)
     options = _options(
@@ -161,9 +205,15 @@ def tune(
         minutes=limit or None,
         threads=threads,
         stale=stale,
+        providers=libraries,
         ray=ray,
         target=target,
     )
+
+
+def names_in(text: str) -> list[str]:
+    """The names in an option that takes several, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _run(
@@ -175,6 +225,7 @@ def _run(
     minutes: float | None,
     threads: int | None,
     stale: bool,
+    providers: Asked,
     ray: str | None,
     target: str | None,
 ) -> Answer:
@@ -194,6 +245,7 @@ def _run(
         threads=threads,
         counts=chosen.bucket_counts(),
         stale=stale,
+        providers=providers,
         options=options,
     )
     if ray is not None:
@@ -250,12 +302,11 @@ def _options(
             f"--cover {shown(cover)} must be >= {LEAST_COVER} and <= 1, a share of the fastest "
             "variant's speed, e.g. 0.95."
         )
-    names = [name.strip() for name in plans.split(",") if name.strip()]
     return Options(
         trials=chosen.trials if trials is None else int(not_negative("--trials", trials)),
         strategy=strategy,
         seed=seed,
-        plans=tuple(plan_named(name).name for name in names),
+        plans=tuple(plan_named(name).name for name in names_in(plans)),
         again=again,
         cover=cover,
     )

@@ -10,9 +10,10 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.campaign import Result
-from gdn_ops.tuner.cli.json_fields import of_stored_winner
+from gdn_ops.tuner.cli.json_fields import of_compared, of_stored_winner
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.counted import counted
+from gdn_ops.tuner.search.providers import outcome_text
 from gdn_ops.tuner.workers.kernel_check import Checked
 
 
@@ -32,6 +33,7 @@ def print_results(results: Mapping[str, Result], database: Location) -> None:
         columns = ("problem", "winner", "median>", "95 % interval>", "reference>", "speed-up>")
         console.table((*(["target"] if several else []), *columns), rows)
     for target, result in results.items():
+        _print_compared(result, f" on {target}" if several else "")
         _print_cover(result)
         for problem_id, why in result.failures.items():
             console.fail(f"{problem_id}{f' on {target}' if several else ''}: {why}")
@@ -73,6 +75,7 @@ def results_json(
             for result in results
             for c in result.covered
         ],
+        "providers": [of_compared(row) for result in results for row in result.compared],
         "kernels": [asdict(checked) for checked in kernels],
     }
 
@@ -88,6 +91,29 @@ def _winner_rows(result: Result) -> Iterator[tuple[str, ...]]:
             seconds_text(winner.reference),
             "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
         )
+
+
+def _print_compared(result: Result, where: str) -> None:
+    """Print what each library that was asked for did on each problem."""
+    if not result.compared:
+        return
+    rows = [
+        (
+            row.problem_id,
+            row.library,
+            "-" if row.median is None else seconds_text(row.median),
+            "-" if row.low is None else f"{seconds_text(row.low)} .. {seconds_text(row.high)}",
+            "-" if row.speed is None else f"{row.speed:.2f}x",
+            outcome_text(row),
+        )
+        for row in result.compared
+    ]
+    columns = (
+        "problem", "library", "median>", "95 % interval>", "of the winner's speed>", "result",
+    )  # fmt: skip
+    console.table(columns, rows, title=f"Installed libraries{where}")
+    if any(row.speed is not None and row.speed > 1 and not row.won for row in result.compared):
+        console.say("--allow-providers stores the fastest library as the winner.")
 
 
 def _print_cover(result: Result) -> None:

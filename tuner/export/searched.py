@@ -13,6 +13,7 @@ from gdn_ops.codegen.errors import GdnError, InvalidConfig, InvalidInput
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import plan_named
@@ -148,6 +149,8 @@ def _placed(trial: Trial, problem: Problem) -> tuple[_Key, Pairs]:
     key = trial.key
     if trial.outcome.status == FAULT:
         raise InvalidInput("the machine failed, e.g. its disk was full, which says nothing")
+    if key.plan in PROVIDERS:
+        raise InvalidInput("a library has no search space")
     plan = plan_named(key.plan)
     stages = plan.stages(problem)
     if key.stage is None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, UnknownName
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
@@ -131,6 +132,11 @@ def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
         usable(stored, winner.facts, row, utc_now())
     problem = Problem.from_facts(winner.facts)
     variant = Variant.from_json(winner.variant, problem)
+    if variant.library:
+        raise InvalidInput(
+            f"it is the library {variant}, of which an export has no part; `gdn tune --again` "
+            "without --allow-providers stores the fastest of our own variants"
+        )
     reasons = variant.reasons(problem, _target(winner))
     if reasons:
         raise InvalidInput("; ".join(reasons))
@@ -166,6 +172,8 @@ def _denied(winners: Sequence[ExportedWinner], target: str, stores: _Stores) -> 
     for exported in winners:
         store = stores[exported.winner.database]
         for trial in store.trials(target=target, problem_id=exported.winner.problem_id):
+            if trial.key.plan not in PLANS:
+                continue  # an export has no part of a library
             key = (trial.key.config_hash, trial.environment_id)
             found.pop(key, None)  # a newer trial of the same config decides
             if trial.outcome.status in FAILED:

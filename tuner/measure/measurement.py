@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -118,7 +118,8 @@ def measure(
             # it may wait for the GPU, so no graph can hold it; it is not ranked with the variants
             samplers[REFERENCE] = timer.samplers(run_reference, len(calls), eager=True)
         spent = monotonic() - start
-        rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent))
+        ours = [variant.id for variant in variants if not variant.library]
+        rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent), ours)
     return {
         "rows": [rows[name] for name in runs],
         "reference": rows.get(REFERENCE),
@@ -127,11 +128,17 @@ def measure(
     }
 
 
-def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dict[str, Any], str]:
+def _sample(
+    samplers: Mapping[str, dict[str, Sampler]], pace: Pace, ours: Sequence[str] = ()
+) -> tuple[dict[str, Any], str]:
     """Rows by contender, and the method of the variants' samples, which all of them share.
 
     The reference's row names its own method. Variants that were not cut are also sampled with their
     second method, if they have one.
+
+    Args:
+        ours: the variants that are no libraries. A run that may settle goes on until the fastest of
+            these is known too, because a library that is faster may not be allowed to win.
     """
     variants = [name for name in samplers if name != REFERENCE] or [REFERENCE]
     method, *others = samplers[variants[0]]
@@ -148,7 +155,9 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
         seconds=pace.seconds,
         stop_above=limits,
         at_most={REFERENCE: max(pace.rounds, REFERENCE_SAMPLES)} if pace.settle else {},
-        settled=partial(_settled, variants) if pace.settle else None,
+        settled=partial(_settled, {tuple(variants), tuple(ours) or tuple(variants)})
+        if pace.settle
+        else None,
     )
     rows: dict[str, Any] = {}
     for name, taken in samples.items():
@@ -163,8 +172,8 @@ def _sample(samplers: Mapping[str, dict[str, Sampler]], pace: Pace) -> tuple[dic
     return rows, method
 
 
-def _settled(variants: Sequence[str], samples: Mapping[str, list[float]]) -> bool:
-    return settled({name: samples[name] for name in variants})
+def _settled(groups: Collection[Sequence[str]], samples: Mapping[str, list[float]]) -> bool:
+    return all(settled({name: samples[name] for name in names}) for names in groups)
 
 
 def _summary(samples: list[float]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import is_doubtful
@@ -52,7 +53,7 @@ def cover(
 
     Args:
         runners: one for each problem.
-        winners: of the problems, by id; those without a winner are left out.
+        winners: of the problems, by id; those without a winner, or with a library, are left out.
         share: of the fastest variant's speed that a winner must reach, e.g. 0.95.
     """
     covered: list[Covered] = []
@@ -67,7 +68,8 @@ def _groups(
 ) -> list[list[TrialRunner]]:
     groups: dict[Problem, list[TrialRunner]] = {}
     for runner in runners:
-        if runner.problem.id() in winners:
+        winner = winners.get(runner.problem.id())
+        if winner is not None and winner.variant.get("plan") in PLANS:
             groups.setdefault(runner.problem.without_sizes(), []).append(runner)
     return list(groups.values())
 
@@ -121,7 +123,8 @@ def _candidates(
     found: dict[str, Variant] = {}
     for runner in group:
         ranked = [winners[runner.problem.id()].variant, *_finalists(runner)]
-        own = [v for data in ranked if (v := readable(data, runner.problem)) is not None]
+        read = (readable(data, runner.problem) for data in ranked)
+        own = [variant for variant in read if variant is not None and not variant.library]
         found |= {variant.id: variant for variant in list(dict.fromkeys(own))[:PER_PROBLEM]}
     return found
 

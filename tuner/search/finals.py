@@ -58,24 +58,34 @@ class Finalist:
 
 
 def hold_finals(
-    runner: TrialRunner, candidates: Sequence[Variant], *, deadline: Deadline
+    runner: TrialRunner,
+    candidates: Sequence[Variant],
+    *,
+    deadline: Deadline,
+    libraries: Sequence[Variant] = (),
 ) -> StoredWinner | None:
     """Time candidates once more, choose the winner, check its repeatability and store it.
 
     Args:
         candidates: best first; a default variant among them is preferred in a tie.
         deadline: when the finals should be over; they take ``MIN_SECONDS`` in any case.
+        libraries: are timed in turn with the candidates, and win only where they may.
 
     Returns:
         None if no candidate is right.
     """
-    variants = _right(runner, candidates)
-    if not variants:
+    variants = _right(runner, [*candidates, *libraries])
+    if not any(map(runner.context.providers.may_win, variants)):
         return replace_failed_winner(runner)
     runner.context.report(FinalsStarted(variants=tuple(str(variant) for variant in variants)))
     seconds = min(max_seconds(runner), max(MIN_SECONDS, deadline.remaining))
     effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
     measured = measured_calmly(runner, variants, effort, deadline)
+    ours = [variant for variant in candidates if not variant.library]
+    if measured.status != "ok" and ours and any(variant.library for variant in variants):
+        text = f"  the finals failed ({measured.status}) and are held again without libraries"
+        runner.context.report(Note(text=text))
+        return hold_finals(runner, ours, deadline=deadline)
     if measured.status != "ok" or measured.reference is None:
         text = f"  the finals failed ({measured.status}): {measured.message}"
         runner.context.report(Note(text=text))
@@ -174,21 +184,26 @@ def _right(runner: TrialRunner, candidates: Sequence[Variant]) -> list[Variant]:
 def _record_finalists(
     runner: TrialRunner, finalists: Sequence[Finalist], measured: Measured
 ) -> StoredWinner | None:
-    """Record every finalist; the first in ``best_first`` order that repeats bitwise wins."""
+    """Record every finalist; the first in ``best_first`` order that repeats bitwise wins.
+
+    Libraries that may not win come last.
+    """
     winner: StoredWinner | None = None
     defaults = {Variant.default(name, runner.problem).id for name in PLANS}
-    for finalist in best_first(finalists, defaults) if finalists else ():
+    may_win = runner.context.providers.may_win
+    able = [finalist for finalist in finalists if may_win(finalist.variant)]
+    others = [finalist for finalist in finalists if not may_win(finalist.variant)]
+    for finalist in [*(best_first(able, defaults) if able else ()), *others]:
         variant = finalist.variant
+        wins = winner is None and may_win(variant)
         verdict = (
-            runner.verdicts.winner_verdict(variant)
-            if winner is None
-            else runner.verdicts.verdict(variant)
+            runner.verdicts.winner_verdict(variant) if wins else runner.verdicts.verdict(variant)
         )
         resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
         verdict = replace(verdict, resources=resources)
         outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
         key = plan_key(runner.problem, runner.context.target, variant)
         trial = runner.record(key, outcome, variant, label=LABEL)
-        if winner is None and verdict.ok:
+        if wins and verdict.ok:
             winner = store_winner(runner, variant, trial, final=True)
     return replace_failed_winner(runner) if winner is None else winner

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.dispatch.libraries import missing_library
 from gdn_ops.dispatch.winners import is_doubtful
 from gdn_ops.tuner.search.standing_winner import readable
 from gdn_ops.tuner.search.trial_runner import Context
@@ -41,6 +42,8 @@ def _is_finished(winner: StoredWinner, repetitions: Sequence[Repetition], proble
     variant = readable(winner.variant, problem)
     if is_doubtful(winner.low, winner.high) or variant is None:
         return False
+    if variant.library and missing_library(problem, variant):
+        return False  # without its library the problem has no winner here
     sources = sources_of(problem, variant)
     same = [
         trial.status for trial in repetitions

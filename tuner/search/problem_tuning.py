@@ -11,6 +11,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.search.providers import contenders
 from gdn_ops.tuner.search.readiness import Readiness
 from gdn_ops.tuner.search.space_search import Found, Options, search
 from gdn_ops.tuner.search.stage_tuning import StageTuning
@@ -63,6 +64,7 @@ def tune_problem(
     seconds = _time_defaults(runner, plans, search_deadline)
     if standing_winner(runner) is None:
         winner_without_finals(runner)
+    libraries = contenders(runner, retry=options.again)
     candidates: Candidates = []
     searched = _worth_searching(runner, plans, seconds)
     for i, plan in enumerate(searched):
@@ -74,7 +76,22 @@ def tune_problem(
         runner.context.report(Note(text=text))
         return winner_without_finals(runner)
     chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
-    return finals.hold_finals(runner, chosen, deadline=deadline)
+    return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)
+
+
+def compare_finished(
+    runner: TrialRunner, *, options: Options, deadline: Deadline
+) -> StoredWinner | None:
+    """Time the winner of a finished problem once more, in turn with the libraries asked for.
+
+    Returns:
+        The winner that stands then.
+    """
+    winner, libraries = standing_winner(runner), contenders(runner, retry=options.again)
+    if winner is None or not libraries:
+        return winner
+    chosen = [Variant.from_json(winner.variant, runner.problem)]
+    return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)
 
 
 def _time_defaults(

@@ -19,12 +19,12 @@ from gdn_ops.tuner.store.records import NewWinner, StoredWinner, Trial
 def standing_winner(runner: TrialRunner) -> StoredWinner | None:
     """The stored winner, if it was measured in this environment and is still right today.
 
-    None if a later trial found its variant wrong, if its source has changed since, or if its axes
-    or values no longer exist.
+    None if a later trial found its variant wrong, if its source has changed since, if its axes or
+    values no longer exist, or if it is a library that may not win in this run.
     """
     winner = _stored(runner)
     variant = None if winner is None else readable(winner.variant, runner.problem)
-    if winner is None or variant is None:
+    if winner is None or variant is None or not runner.context.providers.may_win(variant):
         return None
     latest = next((t for t in reversed(runner.trials) if _is_of(t, variant, runner)), None)
     return winner if latest is not None and latest.outcome.status == "ok" else None
@@ -69,7 +69,9 @@ def replace_failed_winner(runner: TrialRunner) -> StoredWinner | None:
     stored = _stored(runner)
     if stored is not None and standing_winner(runner) is None:
         variant = readable(stored.variant, runner.problem)
-        if variant is not None and any(_is_of(t, variant, runner) for t in runner.trials):
+        tried = variant is not None and any(_is_of(t, variant, runner) for t in runner.trials)
+        # a library that may not win in this run is not wrong for that
+        if variant is not None and tried and runner.context.providers.may_win(variant):
             runner.store.retire_winner(stored.id)
     return winner_without_finals(runner)
 
@@ -122,7 +124,9 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
     for trial in runner.trials:
         key = trial.key
         variant = readable(key.variant, runner.problem) if key.scope == "plan" else None
-        if variant is not None and _is_of(trial, variant, runner):
+        if variant is None or not runner.context.providers.may_win(variant):
+            continue
+        if _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial
     right = [found for found in latest.values() if found[1].outcome.status == "ok"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gdn_ops.codegen.axis import Config, defaults, differing
@@ -14,6 +14,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.kernel_time import expected_seconds
 from gdn_ops.tuner.report.progress import Report, TrialEnded
+from gdn_ops.tuner.search.asked_providers import Asked
 from gdn_ops.tuner.search.verdict_cache import REFERENCE_TIMED, VerdictCache, number
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space, plan_key
@@ -41,6 +42,7 @@ class Context:
     Args:
         environment, run: their rows in the database.
         report: is called with each event.
+        providers: the libraries that the problems' variants are compared with.
     """
 
     store: Store
@@ -49,6 +51,7 @@ class Context:
     environment: int
     run: int
     report: Report
+    providers: Asked = field(default_factory=Asked)
 
 
 class TrialRunner:
@@ -138,13 +141,21 @@ class TrialRunner:
             effort=effort,
         )
 
-    def run_variant(self, variant: Variant, *, label: str) -> Trial:
-        """Try a whole variant, end to end."""
+    def run_variant(self, variant: Variant, *, label: str, retry: bool = False) -> Trial:
+        """Try a whole variant, end to end; with ``retry`` also one that is known to fail."""
         key = plan_key(self.problem, self.context.target, variant)
-        return self._try(key, variant, stage=None, label=label, effort=self._search_effort)
+        effort = self._search_effort
+        return self._try(key, variant, stage=None, label=label, effort=effort, retry=retry)
 
     def _try(
-        self, key: TrialKey, variant: Variant, *, stage: str | None, label: str, effort: Effort
+        self,
+        key: TrialKey,
+        variant: Variant,
+        *,
+        stage: str | None,
+        label: str,
+        effort: Effort,
+        retry: bool = False,
     ) -> Trial:
         """Return the known trial of a variant, or run it. So a known hang is never run again."""
         known = self.store.known_trial(
@@ -153,7 +164,7 @@ class TrialRunner:
             variant_id=variant.id,
             sources=sources_of(self.problem, variant),
         )
-        if known is not None:
+        if known is not None and not (retry and known.outcome.status != "ok"):
             self.report_trial(label, known, fresh=False)
             return known
         compiled = self._compiled.pop(variant.id, Verdict(status="ok"))
@@ -239,9 +250,11 @@ def failure(verdict: Verdict) -> Outcome:
 
 
 def config_text(key: TrialKey) -> str:
-    """The axis values of a stage or a whole plan that differ from the defaults."""
+    """The axis values of a stage or a whole plan that differ from the defaults, or a library."""
     if key.stage is not None:
         return differing(key.config, defaults(KERNELS[key.stage].axes))
+    if key.plan not in PLANS:
+        return " ".join([key.plan, *(str(config.get("version")) for config in key.config.values())])
     parts = [differing(key.interface, defaults(PLANS[key.plan].axes))]
     parts += [
         differing(config, defaults(KERNELS[stage].axes)) for stage, config in key.config.items()

@@ -64,6 +64,35 @@ def tuned(folder: Path, *options: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.exhaustive
+def test_a_library_is_checked_timed_reported_and_may_win(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    code, out, err = tuned(tmp_path, *OPTIONS, "--trials", "1", "--providers", "transformers")
+    assert code == 0, err
+    assert "Installed libraries" in out and "of the winner's speed" in out
+    allowed = ["--providers", "transformers", "--allow-providers", "--json"]
+    code, out, err = tuned(tmp_path, *OPTIONS, "--trials", "1", "--again", *allowed)
+    assert code == 0, err
+    document = documented(out)
+    (row,), (winner,) = document["providers"], document["winners"]
+    assert row["status"] == "ok" and row["won"] is (winner["variant"]["plan"] == "transformers")
+    assert row["median_seconds"] > 0
+
+
+def test_providers_that_are_unknown_or_missing_end_the_command_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "flash_qla", None)
+    for options, why in (
+        (["--providers", "flashqla"], "FlashQLA, which is not installed; `pip install flash-qla`"),
+        (["--providers", "fl"], "unknown provider 'fl'"),
+        (["--allow-providers"], "--providers names none"),
+    ):
+        assert run(["tune", *OPTIONS, *options, "--db", str(tmp_path / "r.db")]) == 2
+        assert why in capsys.readouterr().err
+    assert not (tmp_path / "r.db").exists()
+
+
 def test_a_problem_is_tuned_shown_and_not_tuned_twice(tmp_path: Path) -> None:
     code, out, err = tuned(tmp_path, *OPTIONS, "--trials", "2")
     assert code == 0, err

@@ -13,7 +13,7 @@ from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, Unknown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.source_hash import source_hashes
-from gdn_ops.codegen.variant import Variant
+from gdn_ops.codegen.variant import Provided, Variant
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.export.library import names_of
 from gdn_ops.tuner.export.rendering import with_other_flags
@@ -62,6 +62,18 @@ def test_a_prediction_is_marked_as_one(tmp_path: Path) -> None:
     facts = winner.facts()
     assert facts["samples"] == facts["provenance"] == "predicted" and not facts["stale"]
     assert facts["trial"] is None and facts["environment"] is None
+
+
+def test_a_library_is_no_part_of_an_export(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    _win(bench, LONG, variant=Provided.by("fla", "0.6.0"))
+    description = _one(path := bench.close())
+    assert [w.problem for w in description.winners] == [PREFILL.bucket()]
+    (why,) = description.left_out
+    assert f"the winner of {LONG.bucket().id()} on h200 is left out: it is the library fla" in why
+    with pytest.raises(ResultsError, match=r"it is the library fla 0\.6\.0"):
+        described([path], problems=[LONG.bucket()])
 
 
 def test_the_first_databases_winner_is_taken(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidConfig, UnknownName
 from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MAX_ROUNDS, interleaved
-from gdn_ops.tuner.measure.measurement import run
+from gdn_ops.tuner.measure.measurement import _settled, run
 from gdn_ops.tuner.measure.timers import SAMPLE_SECONDS, batch, timer_of
 from gdn_ops.tuner.measure.timers.nvml import gpu_warnings, throttling
 
@@ -118,6 +118,14 @@ def test_a_hopeless_candidate_is_cut_and_keeps_its_samples() -> None:
     payload = run(job(PROBLEM, chunked(PROBLEM), stop_above=1e-9, reference=True, rounds=4))
     assert [(len(row["samples"]), row["cut"]) for row in payload["rows"]] == [(2, True)] * 2
     assert len(payload["reference"]["samples"]) == 4
+
+
+def test_a_fast_library_does_not_end_the_run_before_our_fastest_is_known() -> None:
+    steady = [1.0 + 0.001 * i for i in range(10)]
+    ours = {"a": steady, "b": [1.0 + 0.04 * (-1) ** i for i in range(10)]}
+    samples = {**ours, "library": [x / 9 for x in steady]}
+    assert _settled([tuple(samples)], samples)
+    assert not _settled([tuple(samples), tuple(ours)], samples)
 
 
 def test_only_a_call_is_in_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,139 @@
+"""Providers: installed libraries that a problem's variants are compared with, and that may win."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gdn_ops.codegen.providers import PROVIDERS
+from gdn_ops.codegen.variant import Provided, Variant
+from gdn_ops.tuner.report.progress import Note, first_line
+from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
+from gdn_ops.tuner.store.records import StoredWinner, Trial
+
+LABEL = "libraries"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a library did on a problem, or why it cannot compute it.
+
+    Args:
+        library: its name and version, e.g. ``fla 0.6.0``.
+        status: ``ok``, how its trial failed, ``refused`` if it cannot compute the problem, or
+            ``not timed`` if the run ended before.
+        reason: in words, unless it is ok.
+        won: whether it is the stored winner.
+        speed: its speed over that of the winner, both timed in the same finals; None if unknown.
+    """
+
+    problem_id: str
+    provider: str
+    library: str
+    status: str
+    reason: str = ""
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    won: bool = False
+    speed: float | None = None
+    trial_id: int | None = None
+
+
+def contenders(runner: TrialRunner, *, retry: bool = False) -> list[Variant]:
+    """Check and time the libraries that can compute a problem, each alone.
+
+    So one that crashes or hangs costs its own trial, and not the finals.
+
+    Args:
+        retry: try again what has failed in an earlier run.
+
+    Returns:
+        Those that are right and can be ranked; the finals time them in turn with our variants.
+    """
+    right: list[Variant] = []
+    for variant in runner.context.providers.variants():
+        if reasons := variant.reasons(runner.problem, runner.context.target):
+            runner.context.report(Note(text=f"  {variant} is not timed: {'; '.join(reasons)}"))
+            continue
+        trial = runner.run_variant(variant, label=LABEL, retry=retry)
+        if trial.outcome.ranked_seconds is not None:
+            right.append(variant)
+    return right
+
+
+def is_compared(runner: TrialRunner, winner: StoredWinner) -> bool:
+    """Whether a finished problem needs no new finals for the libraries that were asked for."""
+    if winner.variant.get("plan") in PROVIDERS:
+        return True
+    for variant in _able(runner):
+        trial = _latest(runner, variant)
+        if trial is None:
+            return False
+        seconds = trial.outcome.ranked_seconds
+        if seconds is None:
+            continue
+        if FINALISTS_TIMED not in trial.outcome.resources:
+            return False
+        if runner.context.providers.allowed and seconds < winner.median:
+            return False
+    return True
+
+
+def compared(runner: TrialRunner, winner: StoredWinner | None) -> Iterator[Compared]:
+    """What each library that was asked for did on a problem."""
+    able = {variant.library for variant in _able(runner)}
+    for variant in runner.context.providers.variants():
+        name = runner.problem.id(), variant.library, str(variant)
+        trial = _latest(runner, variant)
+        if variant.library not in able:
+            reasons = variant.reasons(runner.problem, runner.context.target)
+            yield Compared(*name, "refused", "; ".join(reasons))
+        elif trial is None:
+            yield Compared(*name, "not timed", "the run ended before; run again to go on")
+        else:
+            yield _row(runner, name, trial, winner)
+
+
+def _row(
+    runner: TrialRunner, name: tuple[str, str, str], trial: Trial, winner: StoredWinner | None
+) -> Compared:
+    outcome = trial.outcome
+    if outcome.ranked_seconds is None:
+        return Compared(*name, outcome.status, first_line(outcome.message), trial_id=trial.id)
+    theirs = None if winner is None else winner.trial_id
+    beaten = next((t for t in runner.trials if t.id == theirs), None)
+    # only times of the same finals compare
+    final = FINALISTS_TIMED in outcome.resources
+    same = final and beaten is not None and beaten.run_id == trial.run_id
+    return Compared(
+        *name, "ok", "", outcome.median, outcome.low, outcome.high,
+        won=winner is not None and winner.variant_id == trial.variant_id,
+        speed=winner.median / outcome.ranked_seconds if same and winner is not None else None,
+        trial_id=trial.id,
+    )  # fmt: skip
+
+
+def outcome_text(row: Compared) -> str:
+    """How a library did, in words."""
+    if row.status == "refused":
+        return f"cannot compute it: {row.reason}"
+    if row.status != "ok":
+        return f"{row.status}: {row.reason}"
+    if row.won:
+        return "won"
+    if row.speed is None:
+        return "not timed with the winner"
+    return "faster than the winner" if row.speed > 1 else "slower"
+
+
+def _able(runner: TrialRunner) -> list[Provided]:
+    """The libraries that can compute the problem of a runner."""
+    problem, target = runner.problem, runner.context.target
+    return [v for v in runner.context.providers.variants() if not v.reasons(problem, target)]
+
+
+def _latest(runner: TrialRunner, variant: Variant) -> Trial | None:
+    own = (t for t in reversed(runner.trials) if t.variant_id == variant.id)
+    return next((t for t in own if runner.applies_to(t, variant)), None)
