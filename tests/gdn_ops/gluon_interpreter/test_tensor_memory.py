@@ -12,7 +12,7 @@ from gdn_ops.errors import KernelFault
 from gdn_ops.gluon_interpreter import scheduled
 from gdn_ops.gluon_interpreter.copies import TensorDescriptor
 
-N, CHUNKS, SEEDS = 16, 4, 3
+N, CHUNKS, SEEDS = 16, 4, 2
 KERNEL = '''"""y_i = y_(i-1) + z_i x_i,  z_i = (x_i + 1) x_i + x_i x_i, of each chunk x_i."""
 
 from gdn_ops.gluon_interpreter import gluon
