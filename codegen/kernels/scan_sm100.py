@@ -42,9 +42,10 @@ SPEC = replace(
     template="gluon/scan_sm100",
     axes=(
         Axis("BV", (64, 128), 128, "value channels per program"),
-        Axis("slots", (2, 3), 3, "chunks in shared memory at a time"),
-        Axis("num_warps", (8,), 8, "warps that carry the state", launch=True),
-        Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
+        *(
+            replace(axis, values=(8,), default=8) if axis.name == "num_warps" else axis
+            for axis in scan_sm90.WALK_AXES
+        ),
     ),
     grid=_grid,
     context=_context,

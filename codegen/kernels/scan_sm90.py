@@ -44,7 +44,7 @@ WALK_AXES = (
     Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
     Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
 )
-"""The axes of the walks for Hopper, forward and backward."""
+"""The axes of the walks for Hopper, forward and backward; for Blackwell with more warps."""
 
 
 def tile_reasons(stage: str, problem: Problem) -> list[str]:
