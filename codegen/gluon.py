@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from gdn_ops.codegen.dtype import DType
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.target import INTERPRETER, Target
 
 HOPPER = "triton.experimental.gluon.language.nvidia.hopper"
 RENAMED = {
@@ -15,6 +15,10 @@ RENAMED = {
     "async_store": "async_copy_shared_to_global",
 }
 """Copies by tensor descriptor: their names since Triton 3.8, and before."""
+HOPPER_NAMES = ("mbarrier", "fence_async_shared", "warpgroup_mma", "warpgroup_mma_wait")
+BLACKWELL_NAMES = (
+    "mbarrier", "fence_async_shared", "TensorMemoryLayout", "allocate_tensor_memory", "tcgen05_mma",
+)  # fmt: skip
 OLDEST = (3, 6)
 
 
@@ -24,6 +28,8 @@ def gluon_reasons(stage: str, archs: Iterable[str], target: Target) -> list[str]
     Args:
         archs: the architectures that the stage is written for.
     """
+    if target.device == INTERPRETER:  # it runs Gluon of every architecture
+        return []
     if target.arch not in archs:
         return [
             f"{stage} is a Gluon kernel for {' and '.join(archs)}, and {target.name} is "
@@ -44,7 +50,7 @@ def missing_in_triton() -> str:
     try:
         from triton.experimental.gluon import jit  # noqa: F401
         from triton.experimental.gluon.language import warp_specialize  # noqa: F401
-        from triton.experimental.gluon.language.nvidia import hopper
+        from triton.experimental.gluon.language.nvidia import blackwell, hopper
     except (ImportError, AttributeError) as error:
         return f"Triton {version} has no Gluon ({error}); install Triton 3.6 or newer"
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
@@ -54,8 +60,13 @@ def missing_in_triton() -> str:
         for name, older in RENAMED.items()
         if not hasattr(hopper.tma, name) and not hasattr(hopper.tma, older)
     ]
-    names = ("mbarrier", "fence_async_shared", "warpgroup_mma", "warpgroup_mma_wait")
-    lacking += [name for name in names if not hasattr(hopper, name)]
+    lacking += [name for name in HOPPER_NAMES if not hasattr(hopper, name)]
+    lacking += [name for name in BLACKWELL_NAMES if not hasattr(blackwell, name)]
+    # layouts of tensor memory in registers: a function, and since Triton 3.8 a method
+    if not hasattr(blackwell, "get_tmem_reg_layout") and not hasattr(
+        getattr(blackwell, "tensor_memory_descriptor_type", None), "get_reg_layout"
+    ):
+        lacking.append("get_tmem_reg_layout")
     if lacking:
         return f"Gluon of Triton {version} lacks {', '.join(lacking)}; install Triton 3.6 to 3.9"
     return ""

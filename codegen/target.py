@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 TENSOR_MEMORY_COLUMNS = 512
 """Columns of the tensor memory of an SM that has one (sm_100 to sm_110)."""
+INTERPRETER = "interpreter"
+"""The device of a target that is the interpreters of Triton and Gluon, on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

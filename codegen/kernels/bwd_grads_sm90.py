@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels import bwd_gate
-from gdn_ops.codegen.kernels.scan_sm90 import hopper_reasons
+from gdn_ops.codegen.kernels.scan_sm90 import tile_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -44,7 +44,7 @@ def _blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return hopper_reasons(SPEC.name, problem)
+    return tile_reasons(SPEC.name, problem)
 
 
 SPEC = KernelSpec(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, hopper_reasons
+from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, tile_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -43,7 +43,7 @@ def _blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return hopper_reasons(SPEC.name, problem)
+    return tile_reasons(SPEC.name, problem)
 
 
 SPEC = KernelSpec(

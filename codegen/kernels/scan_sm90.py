@@ -44,11 +44,11 @@ WALK_AXES = (
     Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
     Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
 )
-"""The axes of the walks for Hopper, forward and backward."""
+"""The axes of the walks for Hopper, forward and backward; for Blackwell with more warps."""
 
 
-def hopper_reasons(stage: str, problem: Problem) -> list[str]:
-    """Why a Gluon stage for Hopper cannot run a problem on any target; empty if it can."""
+def tile_reasons(stage: str, problem: Problem) -> list[str]:
+    """Why a Gluon stage of a walk cannot run a problem on any target; empty if it can."""
     reasons = []
     if problem.dtype == "fp32":
         reasons.append(f"{stage} multiplies 16-bit tiles; q, k, v are fp32")
@@ -60,7 +60,7 @@ def hopper_reasons(stage: str, problem: Problem) -> list[str]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return hopper_reasons(SPEC.name, problem)
+    return tile_reasons(SPEC.name, problem)
 
 
 SPEC = KernelSpec(

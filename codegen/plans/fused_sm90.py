@@ -29,7 +29,7 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
     reasons = chunk_reasons("fused_sm90", AXES, problem, interface, target)
     if target.gpu:
         reasons += gluon_reasons("fused_sm90", scan_sm90.SPEC.archs, target)
-    reasons += scan_sm90.hopper_reasons("fused_sm90", problem)
+    reasons += scan_sm90.tile_reasons("fused_sm90", problem)
     if problem.op == "backward" and interface["gate_free"]:
         reasons.append("the backward of fused_sm90 reads A with the decay; use gate_free=False")
     if not problem.rule.delta:

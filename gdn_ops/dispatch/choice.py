@@ -15,7 +15,7 @@ from gdn_ops.codegen.interpreting import interpreting
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.target import INTERPRETER, Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.libraries import missing_library
@@ -269,7 +269,7 @@ def interpreter_target() -> Target | None:
             return None
     except ImportError:
         return None
-    return replace(target_named("h100"), name="interpreter", device="interpreter")
+    return replace(target_named("h100"), name=INTERPRETER, device=INTERPRETER)
 
 
 def warn_of_fallback(choice: Choice, device: torch.device) -> None:

@@ -29,16 +29,16 @@ class Barrier:
     def arrive(self, count: int) -> None:
         """Arrivals of the partition, which make known all it has done."""
         me = current()
-        self._check_init()
-        if self._pending < count:
-            raise KernelFault(
-                f"{me.name} arrives {count} times at {self.name}, which expects {self._pending} "
-                "more arrivals in this phase"
-            )
+        self._count_arrivals(me.name, count)
         self._arrived.join(me.clock)
         me.clock.tick(me.actor)
         me.joined = me.step()  # the last of its warps makes the arrival
-        self._pending -= count
+        self._advance()
+
+    def complete(self, who: str, clock: Clock) -> None:
+        """The arrival of products that are over; ``clock`` is what their end makes known."""
+        self._count_arrivals(who, 1)
+        self._arrived.join(clock)
         self._advance()
 
     def expect(self, count: int) -> None:
@@ -67,6 +67,15 @@ class Barrier:
         """Refuse a barrier in the middle of a phase, once nothing more happens."""
         if self._pending != self._count or self._bytes:
             raise KernelFault(f"the kernel ends within a phase of {self._lacking()}")
+
+    def _count_arrivals(self, who: str, count: int) -> None:
+        self._check_init()
+        if self._pending < count:
+            raise KernelFault(
+                f"{who} arrives {count} times at {self.name}, which expects {self._pending} "
+                "more arrivals in this phase"
+            )
+        self._pending -= count
 
     def _lacking(self) -> str:
         return f"{self.name} (it lacks {self._pending} arrivals and {self._bytes} bytes)"

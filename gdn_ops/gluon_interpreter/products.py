@@ -45,7 +45,7 @@ def product(
         raise KernelFault("the right operand of a product must be in shared memory")
     start = acc
     if isinstance(acc, torch.Tensor):
-        _check_shapes(a, b, acc)
+        check_shapes(a, b, acc)
 
     def finish() -> None:
         left = a.data if isinstance(a, Tile) else a
@@ -81,7 +81,8 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
     return bits.view(torch.float32)
 
 
-def _check_shapes(a: Tile | torch.Tensor, b: Tile, acc: torch.Tensor) -> None:
+def check_shapes(a: Tile | torch.Tensor, b: Tile, acc: torch.Tensor) -> None:
+    """Refuse operands whose product does not have the shape of its accumulator."""
     rows, inner = list(a.shape)
     if [inner, acc.shape[1]] != b.shape or rows != acc.shape[0]:
         raise KernelFault(

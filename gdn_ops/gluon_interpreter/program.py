@@ -37,6 +37,10 @@ class Partition:
         self.done = False
         self.products: list[Callable[[], None]] = []
         """Products in flight, the oldest first."""
+        self.tensor_products: list[Callable[[], None]] = []
+        """Products into tensor memory that are still to do, the oldest first."""
+        self.multiplied = Clock()
+        """What the end of all products into tensor memory that it started makes known."""
         self.stores: list[Callable[[], None]] = []
         """Copies out of shared memory in flight, the oldest first."""
         self.unfenced: list[Any] = []
@@ -69,7 +73,9 @@ class Program:
         self.index = index
         self.random = Random(f"{seed} {index}")
         self.copies: list[Callable[[], None]] = []
-        """Copies into shared memory that are on their way."""
+        """Copies into shared memory and ends of products in tensor memory that are to come."""
+        self.tensor_products: list[tuple[Event, str]] = []
+        """The end of each product into tensor memory, and what the product does."""
         self.barriers: list[Any] = []
         self._actors = 0
         self._partitions: list[Partition] = []
@@ -95,6 +101,9 @@ class Program:
             for barrier in self.barriers:
                 barrier.check_end()
             self._leave(current())
+            for event, what in self.tensor_products:
+                if not current().clock.covers(event):
+                    raise KernelFault(f"the kernel ends while {what}")
             while self.copies:
                 self._complete()
         finally:

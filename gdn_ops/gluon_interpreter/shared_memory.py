@@ -99,15 +99,18 @@ class Tile:
     def store(self, value: torch.Tensor) -> None:
         """Write what the threads of the partition hold."""
         me = current()
-        if value.shape != self.data.shape or value.dtype != self.data.dtype:
-            raise KernelFault(
-                f"{me.name} stores {value.dtype} {list(value.shape)} in {self.name}, which is "
-                f"{self.data.dtype} {self.shape}"
-            )
+        self._check_value(value)
         what = f"{me.name} writes {self.name}"
         self._check_warps(what)
         me.unfenced.append(self.write(what, me.clock.now(me.actor), me.clock))
         self.data.copy_(value)
+
+    def _check_value(self, value: torch.Tensor) -> None:
+        if value.shape != self.data.shape or value.dtype != self.data.dtype:
+            raise KernelFault(
+                f"{current().name} stores {value.dtype} {list(value.shape)} in {self.name}, which "
+                f"is {self.data.dtype} {self.shape}"
+            )
 
     def _check_warps(self, what: str) -> None:
         """Check that no other warp of the partition is still in a product that reads the tile.

@@ -18,7 +18,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from tests.codegen.rendered_source import assert_looks_written_by_hand, unused
 
-H200 = target_named("h200")
+GPUS = target_named("h200"), target_named("b200")
 EVEN = Problem(op="forward", H=4, HV=4, K=128, V=128, dtype="bf16", tokens=8192, sequences=2)
 RAGGED = replace(EVEN, HV=12, K=60, V=100, dtype="fp32", varlen=True)
 ENDS: dict[str, Any] = {"initial_state": True, "final_state": True}
@@ -43,7 +43,8 @@ def sources(op: str) -> Iterator[tuple[str, str]]:
     for problem in problems(op):
         for plan in PLANS.values():
             variant = Variant.default(plan.name, problem)
-            if plan.reasons(problem, dict(variant.interface), H200):
+            running = (t for t in GPUS if not plan.reasons(problem, dict(variant.interface), t))
+            if (target := next(running, None)) is None:
                 continue
             for stage, own in variant.stages:
                 spec, config = KERNELS[stage], variant.config(stage)
@@ -55,7 +56,7 @@ def sources(op: str) -> Iterator[tuple[str, str]]:
                     if value != dict(own)[axis.name]
                 ]
                 for given in (config, *others):
-                    if not spec.reasons(problem, given, H200):
+                    if not spec.reasons(problem, given, target):
                         yield stage, render(spec, problem, given)
 
 

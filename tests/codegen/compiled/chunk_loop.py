@@ -9,14 +9,17 @@ _INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.
 _TO = re.compile(r"`\((\.L_x_\d+)\)")
 
 
-def chunk_loop(listing: str, products: int) -> list[str]:
+def chunk_loop(listing: str, products: int, opcode: str = "HGMMA", waits: int = 1) -> list[str]:
     """The opcodes of the shortest loop with at least so many matrix instructions.
 
-    A loop waits for one barrier; what jumps back over others is not a loop over chunks. A wait
-    that does not succeed at once spins outside of the loop and is not counted.
+    What jumps back over more waits than a chunk has is not a loop over chunks. A wait that does
+    not succeed at once spins outside of the loop and is not counted.
 
     Args:
         listing: what ``nvdisasm --print-code`` prints.
+        products: how many matrix instructions a chunk has.
+        opcode: what these instructions start with.
+        waits: barriers that a chunk waits for, at most.
     """
     opcodes: list[str] = []
     labels: dict[str, int] = {}
@@ -29,8 +32,8 @@ def chunk_loop(listing: str, products: int) -> list[str]:
             to = _TO.search(found[2])
             if found[1].startswith("BRA") and to and to[1] in labels:
                 loops.append(opcodes[labels[to[1]] :])
-    of_chunks = (loop for loop in loops if count(loop, "SYNCS.PHASECHK") <= 1)
-    return min((loop for loop in of_chunks if count(loop, "HGMMA") >= products), key=len)
+    of_chunks = (loop for loop in loops if count(loop, "SYNCS.PHASECHK") <= waits)
+    return min((loop for loop in of_chunks if count(loop, opcode) >= products), key=len)
 
 
 def count(opcodes: list[str], *starts: str) -> int:

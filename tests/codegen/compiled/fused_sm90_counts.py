@@ -25,7 +25,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.targets import target_named
 from tests.codegen.compiled.chunk_loop import chunk_loop, count
-from tests.codegen.compiled.scan_sm90_counts import PROBLEM as FORWARD
+from tests.codegen.compiled.gluon_scan_counts import PROBLEM as FORWARD
 from tests.codegen.kernels.gluon_faults import FAULTS, GRADS, READ
 
 BACKWARD = FORWARD.backward(final_state=True)

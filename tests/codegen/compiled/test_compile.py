@@ -34,14 +34,14 @@ PROBLEM = Problem(
 )  # fmt: skip
 PACKED = replace(PROBLEM, sequences=4, varlen=True, gate_in_kernel=True, dt_bias=True)
 ARCHS = ("a100", "h200", "b200")
-PORTABLE = [plan for plan in PLANS.values() if plan.name != "fused_sm90"]
-"""The plans that run on every GPU; the stages of the other one are in test_fused_sm90_code.py."""
+PORTABLE = [plan for plan in PLANS.values() if not plan.name.startswith("fused_sm")]
+"""The plans that run on every GPU; the stages of the others are in test_*_sm*_code.py."""
 ONE_TARGET_AN_ARCH = list({t.arch: t.name for t in TARGETS.values() if t.gpu}.values())
-ALONE_IN_FUSED_SM90 = ("gate_solve",)
+ALONE_IN_GLUON_PLANS = ("gate_solve",)
 STAGES = [
     name
     for name, spec in KERNELS.items()
-    if spec.language == "triton" and name not in ALONE_IN_FUSED_SM90
+    if spec.language == "triton" and name not in ALONE_IN_GLUON_PLANS
 ]
 H200 = target_named("h200")
 SPILLING = {

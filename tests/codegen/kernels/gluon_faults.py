@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
+BLACKWELL = "scan_sm100"
 
 NO_COPY = "a copy in is not waited for"
 NO_PARTITION = "the partition before is not waited for"
@@ -28,6 +29,10 @@ LEAVING = "a tile is written while a copy out reads it"
 LAST = "the last copies out are not waited for"
 READ = "a tile is written while a product reads it"
 OTHER_WARPS = "a tile is written while other warps multiply it"
+NO_PRODUCT = "a product into tensor memory is not waited for"
+UNREAD = "a product writes what other warps still read"
+SHARED = {NOT_FREE, FEWER, MORE, NO_FENCE, LAST}
+"""Kinds that are put into text that scan_sm90 and scan_sm100 share."""
 
 
 class Fault(NamedTuple):
@@ -61,20 +66,23 @@ class Fault(NamedTuple):
 _FENCE = "    fence_async_shared()\n"
 _SCORED = "    mbarrier.arrive(scored.index(slot), count=1)\n"
 _WALKED = "        mbarrier.arrive(walked.index(slot), count=1)\n"
-_ENDS = f"    {_FENCE}{_WALKED}"
 _FREE = "        mbarrier.wait(walked.index(slot), phase ^ 1)\n"
 _BEFORE_V = "        tma.store_wait(0)\n        async_load"
 _COPIED = r"while a copy by copy_\w+ writes"
 """What is said of a tile that a copy may still be writing."""
 
 
-def _of_walks(stage: str, i: str, out: str) -> Iterator[Fault]:
+def _of_walks(stage: str, i: str, out: str, indentation: str = "        ") -> Iterator[Fault]:
     """The faults of partitions and slots that the kernels that walk have in common.
 
     Args:
         i: the chunk's place in the walk.
         out: the name of the tile that is copied out.
+        indentation: of the arrival at ``walked``.
     """
+    arrival = indentation + _WALKED.lstrip()
+    fence = indentation + _FENCE.lstrip()
+    ends = fence + arrival
     copied = f"    mbarrier.wait(copied.index(slot), {i} // SLOTS & 1)\n"
     scored = f"        mbarrier.wait(scored.index(slot), {i} // SLOTS & 1)\n"
     yield Fault(NO_COPY, stage, copied, "", rf"{_COPIED}|\[\d\] while|second phase")
@@ -83,26 +91,34 @@ def _of_walks(stage: str, i: str, out: str) -> Iterator[Fault]:
     yield Fault(PARITY, stage, "slot), phase ^ 1)", "slot), phase)", "no partition can go on")
     wrong = scored.replace("& 1", "& 1 ^ 1")
     yield Fault(PARITY, stage, scored, wrong, rf"no partition can go on|{_COPIED}|may read")
-    yield Fault(NO_ARRIVAL, stage, _SCORED, "", "walk_chunks waits for phase 0 of scored")
-    yield Fault(NO_ARRIVAL, stage, _WALKED, "", "waits for phase 0 of walked", None)
+    # without the arrival the warps of scan_sm100 also do not wait for one another
+    alone = "a product of {}_chunks writes t_. while other warps"
+    never = "walk_chunks waits for phase 0 of scored|" + alone.format("score")
+    yield Fault(NO_ARRIVAL, stage, _SCORED, "", never)
+    never = "waits for phase 0 of walked|" + alone.format("walk")
+    yield Fault(NO_ARRIVAL, stage, arrival, "", never, None)
     fewer = rf"lacks 0 arrivals and -8192 bytes|{_COPIED}"
     yield Fault(FEWER, stage, "arrival, BYTES", "arrival, BYTES - 8192", fewer, None)
     more = r"no partition can go on: .*lacks 0 arrivals and 8192 bytes"
     yield Fault(MORE, stage, "arrival, BYTES", "arrival, BYTES + 8192", more, None)
     yield Fault(NO_FENCE, stage, _FENCE + _SCORED, _SCORED, "a product of walk_chunks .* no fence")
     unseen = rf"a copy by copy_\w+ reads s_{out}\[\d\] but no fence"
-    yield Fault(NO_FENCE_OUT, stage, _ENDS, _WALKED, unseen, None)
-    yield Fault(LATE_FENCE, stage, _ENDS, f"{_WALKED}    {_FENCE}", unseen, None)
+    yield Fault(NO_FENCE_OUT, stage, ends, arrival, unseen, None)
+    yield Fault(LATE_FENCE, stage, ends, arrival + fence, unseen, None)
     yield Fault(
         SHORT, stage, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
         r"s_k\[0\] while|may read s_k\[0\]", None,
     )  # fmt: skip
-    leaving = r"walk_chunks writes s_\w+\[\d\] while a copy by copy_\w+ may read"
+    leaving = (
+        r"w\w+ writes s_\w+\[\d\] while a copy by copy_\w+ may read|copy by copy_\w+ writes s_v"
+    )
     yield Fault(LEAVING, stage, _BEFORE_V, "        async_load", leaving)
     last = "ends before it waited for its last copy out"
     yield Fault(LAST, stage, "    tma.store_wait(0)\n\n\n", "\n\n", last)
 
 
+_ENDS = f"    {_FENCE}{_WALKED}"
+_CARRIED = "        mbarrier.wait(carried, phase)\n"
 _WAIT_SCAN = "        b_h, b_o = warpgroup_mma_wait(0, deps=[b_h, b_o])\n"
 _STORE_O = "        s_o.index(slot).permute((1, 0)).store(b_o.to(gl.bfloat16))\n"
 _WAIT_BACK = "        b_h, b_dx = warpgroup_mma_wait(0, deps=[b_h, b_dx])\n"
@@ -128,6 +144,36 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         OTHER_WARPS, SCAN, "s_o.index(slot).permute", "s_P.index(slot).permute",
         r"walk_chunks writes s_P\[0\] right after it waited for a product that reads it",
+    ),
+    *_of_walks(BLACKWELL, "i_t", "v", "    "),
+    Fault(NO_PRODUCT, BLACKWELL, "        mbarrier.wait(read, phase)\n", "", "reads t_x while a"),
+    Fault(NO_PRODUCT, BLACKWELL, "        mbarrier.wait(solved, phase)\n", "", "reads t_n while a"),
+    Fault(NO_PRODUCT, BLACKWELL, _CARRIED, "", "reads t_h while a"),
+    Fault(NO_PRODUCT, BLACKWELL, "    mbarrier.wait(wrote, i_t & 1)\n", "", "reads t_n while a"),
+    Fault(NO_PRODUCT, BLACKWELL, "    mbarrier.wait(multiplied, i_t & 1)\n", "", "reads t_P while"),
+    Fault(PARITY, BLACKWELL, "solved, phase)", "solved, phase ^ 1)", "t_n while|can go on"),
+    Fault(NO_ARRIVAL, BLACKWELL, ", mbarriers=[carried]", "", r"for phase 0 of barriers\[2\]"),
+    Fault(
+        EARLY, BLACKWELL, "    mbarrier.wait(wrote, i_t & 1)\n",
+        f"{_WALKED[4:]}    mbarrier.wait(wrote, i_t & 1)\n", _EARLY,
+    ),
+    Fault(
+        RELEASED, BLACKWELL, _STORE_O[4:].replace("s_o", "s_v") + _FENCE + _WALKED[4:],
+        _WALKED[4:] + _STORE_O[4:].replace("s_o", "s_v") + _FENCE, r"s_v\[\d\]",
+    ),
+    Fault(
+        READ, BLACKWELL, _CARRIED, f"        t_b.store(b_n.to(gl.bfloat16))\n{_CARRIED}",
+        "walk_chunks writes t_b while a product of walk_chunks may read t_b",
+    ),
+    Fault(
+        READ, BLACKWELL, _CARRIED,
+        f"        s_P.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n{_CARRIED}",
+        r"walk_chunks writes s_P\[0\] while a product of walk_chunks may read",
+    ),
+    Fault(
+        UNREAD, BLACKWELL, "        t_e.store(",
+        "        tcgen05_mma(t_b, writes, t_n)\n        t_e.store(",
+        "walk_chunks writes t_n while other warps of walk_chunks may still read it",
     ),
     *_of_walks(WALKS, "i", "h"),
     Fault(
@@ -161,7 +207,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(0), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(1), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(2), 0)\n", "", "while a copy"),
-    Fault(PARITY, GRADS, "ready.index(1), 0)", "ready.index(1), 1)", "waits forever", -1),
+    Fault(
+        PARITY, GRADS, "ready.index(1), 0)", "ready.index(1), 1)", "waits forever|while a copy", -1,
+    ),
     Fault(FEWER, GRADS, "(0), 2 * ROWS)", "(0), ROWS)", "lacks 0 arrivals and -8192|while a copy"),
     Fault(MORE, GRADS, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"),
     Fault(NO_FENCE, GRADS, _P + _FENCE, _P, "reads s_P but no fence"),

@@ -104,7 +104,7 @@ def test_no_stage_refuses_its_own_default(dtype: str) -> None:
     for target in map(target_named, ("h200", "a100", "mi300x")):
         for plan in PLANS.values():
             problem = replace(PROBLEM, dtype=dtype, K=128, V=128, tokens=4096)
-            if plan.name == "fused_sm90" and plan.reasons(problem, defaults(plan.axes), target):
+            if not plan.verified and plan.reasons(problem, defaults(plan.axes), target):
                 continue
             for spec in plan.specs(problem):
                 if spec.language == "triton":
