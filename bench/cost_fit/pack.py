@@ -22,8 +22,8 @@ FLASHQLA: Mapping[str, float] = {
     "prepare_h": 3.2312847e-6, "recompute_h": 5.4131238e-6, "prepare_dh": 3.4920495e-6,
     "fused_bwd": 11.729622e-6,
 }  # fmt: skip
-"""Seconds per chunk of a sequence, which FlashQLA's authors fitted on an H100: column ``a`` of
-flash_qla/ops/gated_delta_rule/chunk/cp/autocp/coefs/sm90.csv of flash-qla 0.1.3."""
+"""Seconds per chunk of a sequence that FlashQLA's authors fitted for 132 SMs of sm_90: column ``a``
+of flash_qla/ops/gated_delta_rule/chunk/cp/autocp/coefs/sm90.csv of flash-qla 0.1.3."""
 FLASHINFER_STATE, FLASHINFER_REST = 8, 4
 """Warps that keep the state, and warps of each other partition, in FlashInfer's kernel."""
 SPILLS = 64
