@@ -18,12 +18,14 @@ import json
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import delete, select
 
+from gdn_ops.codegen.compiled.warp_cycles import LATENCIES
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.source_hash import source_hashes
@@ -34,8 +36,10 @@ from gdn_ops.dispatch.winners import Winner, read_winners
 from gdn_ops.results_path import cache_folder, shipped_database
 from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.cores import cores
-from gdn_ops.tuner.cost.compiled_file import CompiledFile
+from gdn_ops.tuner.cost.certainty import ELSEWHERE, ERRORS
+from gdn_ops.tuner.cost.compiled_file import COUNTS, CompiledFile
 from gdn_ops.tuner.cost.many_targets import TargetPredictions, predict_targets, predicted_targets
+from gdn_ops.tuner.cost.reached import REACHED
 from gdn_ops.tuner.cost.stored_predictions import store_predictions
 from gdn_ops.tuner.spaces.workloads import buckets, workload_named
 from gdn_ops.tuner.store.db import Database, open_database, publish
@@ -133,6 +137,8 @@ def outdated(path: Path, targets: Iterable[Target]) -> list[str]:
             faults.append(f"{target.name} was predicted for other problems than today's")
         elif digest(mine) != known["sources"]:
             faults.append(f"{target.name} was predicted before the templates changed")
+        elif known.get("model") != model_version():
+            faults.append(f"{target.name} was predicted by an older cost model")
     return faults
 
 
@@ -148,6 +154,12 @@ def unusable(winner: Winner) -> str:
     except (GdnError, KeyError, TypeError) as error:
         return f"it does not render: {error}"
     return "; ".join(variant.reasons(problem, target))
+
+
+def model_version() -> str:
+    """A hash of what the cost model counts and of its constants."""
+    parts = [COUNTS, asdict(LATENCIES), asdict(REACHED), dict(ERRORS), ELSEWHERE]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def digest(winners: Iterable[Winner]) -> str:
@@ -172,6 +184,7 @@ def _write_origin(found: TargetPredictions, winners: Iterable[Winner]) -> None:
         target.name: {
             "problems": len(mine),
             "sources": digest(mine),
+            "model": model_version(),
             "triton": triton_version(),
             "ptxas": ptxas_version(target.arch),
             "left_out": {problem.id(): why for problem, why in found.left_out.items()},

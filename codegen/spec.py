@@ -80,8 +80,10 @@ class KernelSpec:
         archs: the architectures that a Gluon stage is written for, e.g. ``sm_90``.
         blocks: rows and columns of the tiles that a Gluon stage copies with tensor descriptors, by
             name of the tensor, which counts as a matrix with one row per token; see ``parameters``.
-        negligible: whether the stage takes so little time beside the plan's other stages that the
-            cost model counts it as 0 s. True for stages that only add up parts of gradients.
+        sums_only: whether a stage of plain PyTorch only adds up parts of gradients. The cost model
+            predicts it on a GPU by its bytes.
+        program_kinds: the kinds of programs of a Gluon stage, which share its launch and run
+            different partitions.
     """
 
     name: str
@@ -101,7 +103,8 @@ class KernelSpec:
     loop_bounds: BoundsOf = field(default=_tokens)
     archs: tuple[str, ...] = ()
     blocks: BlocksOf = field(default=_no_blocks)
-    negligible: bool = False
+    sums_only: bool = False
+    program_kinds: int = 1
 
     @cached_property
     def language(self) -> str:

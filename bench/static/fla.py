@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,8 +51,10 @@ def calls(problem: Problem) -> list[Call]:
             "beta": tensor(HV, dtype=torch.float32),
             "scale": K**-0.5,
             "initial_state": None,
-            "chunk_size": BT,
         }
+        known = signature(chunk.chunk_gated_delta_rule_fwd).parameters
+        if "chunk_size" in known or any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            x["chunk_size"] = BT  # older releases have no other
         g, do = tensor(HV, dtype=torch.float32), tensor(HV, V)
         with recording() as forward:
             gc, _, A, *_ = chunk.chunk_gated_delta_rule_fwd(**x, g=g, output_final_state=False)

@@ -23,6 +23,7 @@ class MachineCode:
             ``UTMALDG``/``UTMASTG`` (by tensor descriptor, TMA), ``LDS`` (AMD).
         local: loads and stores of local memory.
         loops: the kernel's loops, itself first; see ``loops_of``.
+        partitioned: whether its warps are partitions that run side by side.
     """
 
     registers: int
@@ -33,3 +34,4 @@ class MachineCode:
     copies: Mapping[str, int]
     local: int
     loops: tuple[Loop, ...] = ()
+    partitioned: bool = False

@@ -35,6 +35,7 @@ class Resources:
         cached: whether the binary came from Triton's cache.
         occupancy: resident blocks and warps.
         loops: the kernel's loops, itself first; empty if they were not read.
+        partitioned: whether its warps are partitions that run side by side.
     """
 
     warps: int
@@ -51,6 +52,12 @@ class Resources:
     cached: bool
     occupancy: Occupancy
     loops: tuple[Loop, ...] = ()
+    partitioned: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether the cycles of its loops were counted, which older versions did not do."""
+        return any(loop.mix.cycles > 0 for loop in self.loops)
 
     @property
     def tma(self) -> bool:
@@ -119,6 +126,7 @@ def resources_of(compiled: Compiled) -> Resources:
         seconds=compiled.seconds,
         cached=compiled.cached,
         loops=code.loops,
+        partitioned=code.partitioned,
         occupancy=occupancy(
             target,
             warps=compiled.warps,

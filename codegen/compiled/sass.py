@@ -10,20 +10,26 @@ from collections.abc import Iterator
 
 from gdn_ops.codegen.compiled.loops import Line, Mix, loops_of
 from gdn_ops.codegen.compiled.machine_code import MachineCode
+from gdn_ops.codegen.compiled.sass_step import FAR, GROUP, MOVES, step_of
+from gdn_ops.codegen.compiled.warp_cycles import Step
 from gdn_ops.codegen.errors import UnreadableCode
 
 _USAGE = re.compile(r"\bREG:(\d+) STACK:(\d+) SHARED:(\d+)")
 _OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)", re.MULTILINE)
+# a label, or an instruction: predicate, opcode, operands, and the second half of its encoding
 _LINE = re.compile(
-    r"^(?:(\.L_x_\d+):|\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*))$", re.M
+    r"^(?:(\.L_x_\d+):|\s+/\*[0-9a-f]{4,}\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^/\n]*)"
+    r"(?:/\* 0x[0-9a-f]{16} \*/\n\s+/\* 0x([0-9a-f]{16}) \*/)?)\s*$",
+    re.M,
 )
 _TO = re.compile(r"`\((\.L_x_\d+)\)")
-_GROUP = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)\.(\S+)")
 _WARP = re.compile(r"HMMA\.(\d{4,5})\.(\S+)")
 _WARP_SHAPES = {"16816": 16 * 8 * 16, "1688": 16 * 8 * 8, "1684": 16 * 8 * 4}
 GROUP_WARPS = 4
 _WAITS = ("BAR.SYNC", "WARPGROUP.DEPBAR", "SYNCS.PHASECHK")
 _COPIES = ("LDGSTS", "UTMALDG", "UTMASTG", "UTMAREDG", "UBLKCP")
+PARTITION = "USETMAXREG"
+"""The instruction with which partitions that run side by side share the registers."""
 
 
 def machine_code(cubin: bytes) -> MachineCode:
@@ -33,19 +39,24 @@ def machine_code(cubin: bytes) -> MachineCode:
         UnreadableCode: Triton's wheel lacks the tools, they cannot read this architecture, or
             there is no folder for temporary files.
     """
+    return parse(*printed(cubin))
+
+
+def printed(cubin: bytes) -> tuple[str, str]:
+    """A kernel's resource usage and its listing; errors as of ``machine_code``."""
     try:
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(cubin)
             file.flush()
             usage = _output("cuobjdump", "--dump-resource-usage", file.name)
             # without the data flow of registers, which takes longer than everything else
-            listing = _output("nvdisasm", "--print-code", "--no-dataflow", file.name)
+            options = ("--print-code", "--print-instruction-encoding", "--no-dataflow")
+            return usage, _output("nvdisasm", *options, file.name)
     except OSError as error:
         raise UnreadableCode(
             f"the kernel cannot be written to a file for the disassembler: {error}; "
             "set TMPDIR to a writable folder."
         ) from error
-    return parse(usage, listing)
 
 
 def parse(usage: str, listing: str) -> MachineCode:
@@ -66,33 +77,46 @@ def parse(usage: str, listing: str) -> MachineCode:
         matrix={name: n for name, n in sorted(opcodes.items()) if name.endswith("MMA")},
         copies={name: n for name, n in sorted(opcodes.items()) if name in _COPIES},
         local=opcodes["LDL"] + opcodes["STL"],
-        loops=loops_of(_lines(listing)),
+        loops=loops_of(lines(listing)),
+        partitioned=PARTITION in opcodes,
     )
 
 
-def _lines(listing: str) -> Iterator[Line]:
-    for label, opcode, operands in _LINE.findall(listing):
+def lines(listing: str) -> Iterator[Line]:
+    """The instructions and labels of a listing; with its encodings, also how they delay others."""
+    for label, predicate, opcode, operands, encoding in _LINE.findall(listing):
         if label:
             yield Line(label=label)
         elif opcode != "NOP":
             to = _TO.search(operands) if opcode.startswith("BRA") else None
-            yield Line(branch=to[1] if to else "", mix=_mix(opcode))
+            step = step_of(opcode, operands, int(encoding, 16)) if encoding else None
+            yield Line(
+                branch=to[1] if to else "",
+                mix=_mix(opcode, step),
+                step=step,
+                ends=opcode == "EXIT" and not predicate,
+            )
 
 
-def _mix(opcode: str) -> Mix:
+def _mix(opcode: str, step: Step | None) -> Mix:
     """The counts of one instruction of a warp."""
-    flops, tf32 = 0.0, "TF32" in opcode
-    if found := _GROUP.match(opcode):
-        m, n, k, _ = found.groups()
-        flops = 2.0 * int(m) * int(n) * int(k) / GROUP_WARPS
+    flops, tf32, warp = 0.0, "TF32" in opcode, False
+    if found := GROUP.match(opcode):
+        m, n, k = map(int, found.groups())
+        flops = 2.0 * m * n * k / GROUP_WARPS
     elif found := _WARP.match(opcode):
-        flops = 2.0 * _WARP_SHAPES.get(found[1], 0)
+        flops, warp = 2.0 * _WARP_SHAPES.get(found[1], 0), True
+    kind, amount = (step.kind, step.amount) if step else ("other", 0.0)
     return Mix(
         instructions=1,
         flops_16=0.0 if tf32 else flops,
         flops_tf32=flops if tf32 else 0.0,
+        warp_flops=flops if warp else 0.0,
         special=int(opcode.startswith("MUFU")),
         waits=int(opcode.startswith(_WAITS)),
+        matrix=amount if kind == "product" else 0.0,
+        path=amount if kind in MOVES else 0.0,
+        far=amount if kind in FAR else 0.0,
     )
 
 

@@ -155,7 +155,7 @@ def _called(name: str, values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     if len(known) != len(values) or not known:
         return None
-    match name:
+    match name.replace("gl.", "tl."):
         case "tl.cdiv":
             return -(-known[0] // known[1]) if known[1] else None
         case "tl.constexpr":

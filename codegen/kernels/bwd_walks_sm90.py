@@ -67,5 +67,6 @@ SPEC = KernelSpec(
     context=_context,
     refusals=_refusals,
     archs=("sm_90",),
+    program_kinds=WALKS,
     blocks=_blocks,
 )

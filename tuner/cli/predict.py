@@ -158,11 +158,12 @@ def _show(found: TargetPredictions) -> None:
         left_out.update(ranking.left_out.items())
         rows += [
             (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
-             f"{p.seconds / ranked[0].seconds:.2f}x")
+             " to ".join(map(seconds_text, p.interval)),
+             f"{p.seconds / ranked[0].seconds:.2f}x", _sure(ranking.lead) if i == 0 else "")
             for i, p in enumerate(ranked)
         ]  # fmt: skip
     console.say(f"{found.target.name}:")
-    console.table(("problem", "variant", "predicted>", "vs best>"), rows)
+    console.table(("problem", "variant", "predicted>", "90 % within>", "vs best>", "sure>"), rows)
     for (plan, reason), count in left_out.items():
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(found.rankings)} problems: {reason}"
@@ -171,15 +172,26 @@ def _show(found: TargetPredictions) -> None:
         console.remark(f"{problem.id()} is left out: {reason}")
 
 
+def _sure(lead: float | None) -> str:
+    """How probable it is that the first variant is faster than the second."""
+    return "" if lead is None else f"{100 * lead:.0f} %"
+
+
 def _entries(found: TargetPredictions) -> list[dict[str, Any]]:
     """What --json says of each problem."""
     return [
         {
             "problem_id": problem.id(),
             "variants": [
-                {**of_variant(p.variant), "predicted_seconds": p.seconds}
+                {
+                    **of_variant(p.variant),
+                    "predicted_seconds": p.seconds,
+                    "low_seconds": p.interval[0],
+                    "high_seconds": p.interval[1],
+                }
                 for p in ranking.predictions
             ],
+            "lead_probability": ranking.lead,
             "left_out": [{"plan": plan, "reason": why} for plan, why in ranking.left_out.items()],
         }
         for problem, ranking in found.rankings.items()

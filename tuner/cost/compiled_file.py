@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.compiled.compile import launch_options, signature
 from gdn_ops.codegen.compiled.resources import Resources
+from gdn_ops.codegen.compiled.warp_cycles import LATENCIES
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.source_hash import code_of
 from gdn_ops.toolchain import ptxas_version, triton_version
 
+COUNTS = 2
+"""The version of what is counted in machine code; raise it if that changes."""
 FINAL = ("compile-error", "unlaunchable", "unsound")
 """Failures that happen again if it is compiled again; the others are the machine's."""
 
@@ -65,6 +69,7 @@ def compiled_key(stage: str, problem: Problem, config: Config, arch: str) -> str
     spec = KERNELS[stage]
     parts = [
         stage, code_of(render(spec, problem, config), stage), signature(spec, problem, config),
-        launch_options(spec, config), arch, triton_version(), ptxas_version(arch),
+        launch_options(spec, config), arch, triton_version(), ptxas_version(arch), COUNTS,
+        asdict(LATENCIES),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

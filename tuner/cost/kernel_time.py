@@ -1,9 +1,10 @@
-"""Predicted time of a Triton stage on a GPU, from its machine code."""
+"""Predicted time of a compiled stage on a GPU, from its machine code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from gdn_ops.codegen.axis import Config
@@ -15,86 +16,144 @@ from gdn_ops.codegen.render import render
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 from gdn_ops.codegen.traffic import stage_bytes
+from gdn_ops.tuner.cost.program import Program, partitions_of, parts_of, program_of
+from gdn_ops.tuner.cost.reached import REACHED, Reached
 
-LAUNCH = 2.5e-6
-"""Seconds that each kernel of a CUDA graph takes besides its work."""
-REACHED = {"memory": 0.85, "matrix": 0.65, "special": 0.8, "issue": 0.7}
-"""Share of each peak rate that a good kernel reaches."""
-WAIT_CYCLES = 60.0
-"""Clock cycles that a program waits at a barrier or for a matrix product, if it runs alone."""
-SCHEDULERS, SPECIAL_PER_CYCLE, LANES = 4, 16, 32
-"""Of an SM: its schedulers, its special functions per cycle, and the lanes of a warp."""
 FLOPS_PER_CYCLE = 256.0
 """FLOPs per cycle of an SM's vector units: 128 lanes with a multiply and an add each."""
+USUAL_CLOCK = 1.5e9
+"""Cycles per second of a GPU whose rates are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelTime:
-    """The seconds that a stage needs of each resource.
+    """The seconds that a kernel needs of each resource.
 
     Args:
-        memory, matrix, special, issue: seconds of memory traffic, matrix units, special functions
-            and issue slots, which overlap.
-        chain: seconds of waits within a program, one after another; they do not overlap.
+        memory, far: of device memory (each tensor moved once), and of the L2 cache.
+        matrix, special, issue, path: of the units of the SM with the most programs.
+        chain: of the programs' own chains of instructions, as many rounds of programs as there are.
+        launch: besides the work.
+        overlap: see ``Reached``.
     """
 
     memory: float
+    far: float
     matrix: float
     special: float
     issue: float
+    path: float
     chain: float
+    launch: float = REACHED.launch
+    overlap: float = REACHED.overlap
 
     @property
     def bound(self) -> str:
         """The name of the part that takes longest."""
-        parts = asdict(self)
-        return max(parts, key=lambda name: parts[name])
+        names = ("memory", "far", "matrix", "special", "issue", "path", "chain")
+        return max(names, key=lambda name: float(getattr(self, name)))
 
     @property
     def seconds(self) -> float:
-        return LAUNCH + max(self.memory, self.matrix, self.special, self.issue) + self.chain
+        units = max(self.matrix, self.special, self.issue, self.path)
+        longer, shorter = max(units, self.chain), min(units, self.chain)
+        norm = (1.0 + (shorter / longer) ** self.overlap) ** (1.0 / self.overlap) if longer else 0.0
+        return self.launch + max(longer * norm, self.memory, self.far)
 
 
 def kernel_time(
-    stage: str, problem: Problem, config: Config, target: Target, resources: Resources
+    stage: str,
+    problem: Problem,
+    config: Config,
+    target: Target,
+    resources: Resources,
+    *,
+    longest: int | None = None,
 ) -> KernelTime:
     """The predicted time of a compiled stage.
-
-    It is the launch, plus the slowest of memory (each tensor moved once), matrix units, special
-    functions and issue slots, plus the waits within a program. All but memory are counted on the SM
-    that runs the most programs.
 
     Args:
         config: a value for every axis that the stage reads.
         resources: of the stage compiled for the target, with its loops.
+        longest: tokens of the longest sequence; default: all have the same length.
     """
     spec = KERNELS[stage]
     sizes = Sizes.typical(problem, config)
-    passes = trips(
-        resources.loops,
-        source_loops(
-            render(spec, problem, config, interpret=False),
-            spec.loop_bounds(problem, config, sizes),
-        ),
-    )
+    source = render(spec, problem, config, interpret=False)
+
+    def passes(problem: Problem) -> tuple[float, ...]:
+        bounds = spec.loop_bounds(problem, config, Sizes.typical(problem, config))
+        in_source = source_loops(source, bounds)
+        if resources.partitioned:
+            return (max(loop.passes for loop in in_source),)
+        return trips(resources.loops, in_source)
+
+    usual = passes(problem)
+    long = usual
+    if longest is not None:
+        long = passes(replace(problem, tokens=longest * problem.sequences))
     programs = 1
     for extent in spec.grid(problem, config, sizes):
         programs *= extent
-    resident = max(1, resources.occupancy.blocks)
-    # programs of the SM that runs the most of them
-    here = -(-programs // target.sms)
-    one = _of_program(resources, passes)
-    work = {name: here * resources.warps * amount for name, amount in one.items()}
-    clock = target.flops_fp32 / (target.sms * FLOPS_PER_CYCLE) or 1.5e9
-    moved = stage_bytes(spec, problem, config) * problem.tokens * problem.HV
-    return KernelTime(
-        memory=_over(moved, REACHED["memory"] * target.bandwidth),
-        matrix=_over(work["flops_16"], REACHED["matrix"] * target.flops_16 / target.sms)
-        + _over(work["flops_tf32"], REACHED["matrix"] * target.flops_tf32 / target.sms),
-        special=work["special"] * LANES / (REACHED["special"] * SPECIAL_PER_CYCLE * clock),
-        issue=work["instructions"] / (REACHED["issue"] * SCHEDULERS * clock),
-        chain=-(-here // resident) * one["waits"] * WAIT_CYCLES / clock,
+    if resources.partitioned:
+        parts = partitions_of(resources.loops, *usual, *long)
+    else:
+        parts = parts_of(resources.loops, usual, long, resources.warps)
+    return program_time(
+        program_of(parts, kinds=spec.program_kinds),
+        programs=programs,
+        resident=resources.occupancy.blocks,
+        moved=stage_bytes(spec, problem, config) * problem.tokens * problem.HV,
+        target=target,
     )
+
+
+def program_time(
+    program: Program,
+    *,
+    programs: int,
+    resident: int,
+    moved: float,
+    target: Target,
+    reached: Reached = REACHED,
+) -> KernelTime:
+    """The predicted time of a kernel whose programs are alike.
+
+    Args:
+        programs: of the launch.
+        resident: the most programs that an SM runs side by side.
+        moved: bytes of the kernel's tensors, each once.
+    """
+    # programs of the SM that runs the most of them
+    here = ceil(programs / target.sms)
+    rounds = ceil(here / max(1, resident))
+    peak = target.flops_fp32 / (target.sms * FLOPS_PER_CYCLE) or USUAL_CLOCK
+    clock = reached.clock * peak
+    # of products of single warps, where those of warp groups are faster
+    slow = 1.0 / reached.single - 1.0 if target.arch.startswith("sm_90") else 0.0
+    share = slow * program.warp_flops / ((program.flops_16 + program.flops_tf32) or 1.0)
+    products = _over(program.flops_16, target.flops_16 / target.sms)
+    products += _over(program.flops_tf32, target.flops_tf32 / target.sms)
+    matrix = max((1.0 + share) * products, program.matrix / clock)
+    return KernelTime(
+        memory=_over(moved, reached.memory * target.bandwidth),
+        far=programs * program.far / (reached.far * target.sms * clock),
+        matrix=here * matrix / reached.matrix,
+        special=here * program.special / (reached.special * clock),
+        issue=here * program.issue / (reached.issue * clock),
+        path=here * program.path / (reached.path * clock),
+        chain=rounds * program.chain / clock,
+        launch=reached.launch,
+        overlap=reached.overlap,
+    )
+
+
+def sums_time(stage: str, problem: Problem, config: Config, target: Target) -> float:
+    """The predicted seconds of a stage of plain PyTorch that sums parts of gradients."""
+    spec = KERNELS[stage]
+    moved = stage_bytes(spec, problem, config) * problem.tokens * problem.HV
+    launches = len(spec.outputs(problem, config)) * REACHED.launch
+    return launches + _over(moved, REACHED.memory * target.bandwidth)
 
 
 def expected_seconds(
@@ -102,22 +161,14 @@ def expected_seconds(
 ) -> float:
     """The predicted seconds of a stage, from resources as a worker returns them.
 
-    Infinite if the resources are not known, for instance because nothing was compiled, and for a
-    Gluon stage, whose partitions run side by side.
+    Infinite if the resources are not known, for instance because nothing was compiled.
     """
-    if not resources.get("loops") or KERNELS[stage].language == "gluon":
+    if not resources.get("loops"):
         return float("inf")
     known = Resources.from_json(resources)
+    if not known.timed:
+        return float("inf")
     return kernel_time(stage, problem, config, target, known).seconds
-
-
-def _of_program(resources: Resources, passes: tuple[float, ...]) -> Mapping[str, float]:
-    """What one warp of a program executes in total: instructions, FLOPs and waits by name."""
-    total: dict[str, float] = {}
-    for loop, times in zip(resources.loops, passes, strict=True):
-        for name, amount in asdict(loop.mix).items():
-            total[name] = total.get(name, 0.0) + times * amount
-    return total
 
 
 def _over(amount: float, rate: float) -> float:

@@ -14,11 +14,23 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.compiled_file import FINAL, CompiledFile, compiled_key
-from gdn_ops.tuner.cost.kernel_time import kernel_time
+from gdn_ops.tuner.cost.kernel_time import kernel_time, sums_time
 from gdn_ops.tuner.cost.rates import cpu_rates
 from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.workers.offline import compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
+
+BY_BETA, MILD = "by_beta", "tf32"
+"""Values of axis ``merge_dot``: a program decides from its tokens; what it decides if no beta is
+above 1."""
+
+
+def executed(config: Config) -> Config:
+    """The config whose code a program executes, of one whose programs decide for themselves.
+
+    The code of both would be counted otherwise, and a program runs one. Inputs count as mild.
+    """
+    return {**config, "merge_dot": MILD} if config.get("merge_dot") == BY_BETA else config
 
 
 class CostModel:
@@ -58,8 +70,11 @@ class CostModel:
         other._resources = self._resources
         return other
 
-    def seconds(self, problem: Problem, variant: Variant) -> float:
+    def seconds(self, problem: Problem, variant: Variant, *, longest: int | None = None) -> float:
         """The seconds that a variant should take.
+
+        Args:
+            longest: tokens of the longest sequence; default: all have the same length.
 
         Raises:
             UnsupportedProblem: the model cannot predict it, such as PyTorch stages on a GPU.
@@ -68,31 +83,42 @@ class CostModel:
         if not self.target.gpu:
             return torch_seconds(problem, variant, cpu_rates(torch.get_num_threads()))
         return sum(
-            self.stage_seconds(variant.plan, name, problem, variant.config(name))
+            self.stage_seconds(variant.plan, name, problem, variant.config(name), longest=longest)
             for name, _ in variant.stages
         )
 
-    def stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
-        """The seconds that one stage should take on a GPU; errors as of ``seconds``."""
-        key = stage, problem.id(), repr(sorted(config.items()))
+    def stage_seconds(
+        self,
+        plan: str,
+        stage: str,
+        problem: Problem,
+        config: Config,
+        *,
+        longest: int | None = None,
+    ) -> float:
+        """The seconds that one stage should take on a GPU; see ``seconds``."""
+        key = stage, f"{problem.id()} {longest}", repr(sorted(config.items()))
         if key not in self._seconds:
-            self._seconds[key] = self._stage_seconds(plan, stage, problem, config)
+            self._seconds[key] = self._stage_seconds(plan, stage, problem, config, longest)
         return self._seconds[key]
 
-    def _stage_seconds(self, plan: str, stage: str, problem: Problem, config: Config) -> float:
+    def _stage_seconds(
+        self, plan: str, stage: str, problem: Problem, config: Config, longest: int | None
+    ) -> float:
         spec = KERNELS[stage]
-        if spec.language == "gluon":
-            raise UnsupportedProblem(
-                f"the cost model cannot predict stage {stage}, whose partitions run side by side; "
-                f"`gdn tune` times it on {self.target.name}."
-            )
         if not spec.compiled:
-            if spec.negligible:
-                return 0.0
+            if spec.sums_only:
+                return sums_time(stage, problem, config, self.target)
             raise UnsupportedProblem(
                 f"stage {stage} is plain PyTorch and the cost model predicts only compiled kernels "
                 f"on {self.target.name}; `gdn tune` times it there."
             )
+        if spec.language == "gluon" and self.target.tensor_memory:
+            raise UnsupportedProblem(
+                f"the cost model cannot count the products of stage {stage} in tensor memory; "
+                f"`gdn tune` times it on {self.target.name}."
+            )
+        config = executed(config)
         self.compile([(plan, stage, problem, config)])
         found = self._resources[self._key(stage, problem, config)]
         if isinstance(found, str):
@@ -103,12 +129,12 @@ class CostModel:
             raise CompileError(
                 f"{stage} on {self.target.name}: registers spill, {found.stack} bytes per thread"
             )
-        if not found.loops:
+        if not found.timed:
             raise UnsupportedProblem(
                 f"the cost model cannot read the loops of stage {stage} on {self.target.name}; "
                 "`gdn tune` times it there."
             )
-        return kernel_time(stage, problem, config, self.target, found).seconds
+        return kernel_time(stage, problem, config, self.target, found, longest=longest).seconds
 
     def compile(self, work: list[tuple[str, str, Problem, Config]]) -> None:
         """Compile stages side by side, before their seconds are asked for.
@@ -118,9 +144,10 @@ class CostModel:
         """
         jobs: dict[str, Job] = {}
         asked: dict[str, list[tuple[str, str, str]]] = {}
-        for plan, stage, problem, config in work:
+        for plan, stage, problem, given in work:
+            config = executed(given)
             key = self._key(stage, problem, config)
-            if key in self._resources or KERNELS[stage].language != "triton":
+            if key in self._resources or not KERNELS[stage].compiled:
                 continue
             # plans share stages, whose code is the same under different interfaces
             name = compiled_key(stage, problem, config, self.compiled_for.arch)

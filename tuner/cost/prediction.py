@@ -12,6 +12,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cost.certainty import interval, lead, spread
 from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.spaces.config_sets import CONFIG_SETS, refusals
@@ -30,11 +31,22 @@ UNVERIFIED = "its kernels have not run on a GPU yet; `gdn tune` checks and times
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A variant made of the best predicted config of each stage, and its predicted seconds."""
+    """A variant made of the best predicted config of each stage.
+
+    Args:
+        seconds: predicted.
+        spread: the standard deviation of the logarithm of ``seconds``; see ``certainty``.
+    """
 
     problem: Problem
     variant: Variant
     seconds: float
+    spread: float = 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The seconds between which the true time is in 9 of 10 cases."""
+        return interval(self.seconds, self.spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +60,14 @@ class Ranking:
 
     predictions: tuple[Prediction, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> float | None:
+        """The probability that the first is faster than the second; None if there is no second."""
+        if len(self.predictions) < 2:
+            return None
+        first, second = self.predictions[:2]
+        return lead((first.seconds, first.spread), (second.seconds, second.spread))
 
 
 def predict(
@@ -110,7 +130,9 @@ def _best(
         chosen[stage] = {k: v for k, v in candidates[index].items() if k in own}
         total += seconds[index]
     variant = Variant.of(plan, problem, interface, chosen)
-    return Prediction(problem=problem, variant=variant, seconds=total)
+    return Prediction(
+        problem=problem, variant=variant, seconds=total, spread=spread(variant, model.target)
+    )
 
 
 def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
@@ -135,7 +157,9 @@ def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
                 total += model.stage_seconds(*_work(space, end.value))
     first = spaces[0]
     variant = Variant.of(first.plan, first.problem, dict(first.interface), chosen)
-    return Prediction(problem=first.problem, variant=variant, seconds=total)
+    return Prediction(
+        problem=first.problem, variant=variant, seconds=total, spread=spread(variant, model.target)
+    )
 
 
 def _work(space: Space, config: Config) -> tuple[str, str, Problem, Config]:

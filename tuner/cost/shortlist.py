@@ -15,6 +15,7 @@ from gdn_ops.codegen.errors import GdnError, UnsupportedProblem
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.tuner.cost.certainty import spread
 from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.cost.prediction import UNVERIFIED, Prediction, Ranking
@@ -23,7 +24,8 @@ from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 FEW = "few"
 """The name of this choice of configs, besides those of ``predict``."""
 UNSEEN = ("num_stages", "loads", "exp", "enable_fp_fusion", "evict", "unroll", "LIMIT")
-"""Axes whose effect the cost model does not see or misjudges; they keep their defaults."""
+"""Axes whose effect the cost model does not see or misjudges, or that would multiply the compiles;
+they keep their defaults."""
 SINGLE_PASS = ("tf32", "fp16")
 """Precisions that round operands once. They pass the accuracy gate only with mild inputs, so none
 is chosen unseen."""
@@ -106,7 +108,7 @@ def predict_shortlist(problem: Problem, model: CostModel, shortlist: Shortlist) 
         except GdnError as error:
             faults[plan] = str(error)
         else:
-            found.append(_prediction(plans[plan], dict(chosen), seconds))
+            found.append(_prediction(plans[plan], dict(chosen), seconds, model))
     least = min((prediction.seconds for prediction in found), default=inf)
     # where no default can be predicted, another config of a stage may do what its default cannot
     close = {p.variant.plan for p in found if p.seconds <= CLOSE * least} or set(plans)
@@ -173,7 +175,7 @@ def _refined(spaces: StageSpaces, model: CostModel, shortlist: Shortlist) -> Pre
     chosen: dict[Space, Config] = {s: s.initial_config for s in spaces}
     chosen |= {s: _fastest(s, configs, model) for s, configs in every.items()}
     total = sum(model.stage_seconds(*_work(s, c)) for s, c in chosen.items())
-    return _prediction(spaces, chosen, total)
+    return _prediction(spaces, chosen, total, model)
 
 
 def _searched(spaces: list[Space], model: CostModel) -> dict[Space, Config]:
@@ -222,11 +224,18 @@ def _values(space: Space, axis: Axis, default: Value) -> tuple[Value, ...]:
     return axis.values
 
 
-def _prediction(spaces: StageSpaces, chosen: Mapping[Space, Config], seconds: float) -> Prediction:
+def _prediction(
+    spaces: StageSpaces, chosen: Mapping[Space, Config], seconds: float, model: CostModel
+) -> Prediction:
     first = spaces[0]
     configs = {space.stage: config for space, config in chosen.items()}
     variant = Variant.of(first.plan, first.problem, dict(first.interface), configs)
-    return Prediction(problem=first.problem, variant=variant, seconds=seconds)
+    return Prediction(
+        problem=first.problem,
+        variant=variant,
+        seconds=seconds,
+        spread=spread(variant, model.target),
+    )
 
 
 def _kind(space: Space) -> StageKind:

@@ -29,7 +29,7 @@ def store_predictions(store: Store, target: Target, predictions: Iterable[Predic
         new = NewWinner(
             problem_id=problem.id(), target=target.name, arch=target.arch,
             variant_id=prediction.variant.id, variant=prediction.variant.to_json(),
-            median=prediction.seconds, low=prediction.seconds, high=prediction.seconds,
+            median=prediction.seconds, low=prediction.interval[0], high=prediction.interval[1],
             reference=None, provenance="predicted", trial_id=None, environment_id=None,
         )  # fmt: skip
         if old is None or any(getattr(old, name) != value for name, value in vars(new).items()):

@@ -27,7 +27,7 @@ FOUND = Resources(
     warps=1, registers=64, stack=0, shared=0, tensor_memory=0, instructions=10, matrix={},
     copies={}, local=0, binary=100, seconds=0.5, cached=False,
     occupancy=Occupancy(blocks=4, warps=4, fraction=0.1, limit="registers"),
-    loops=(Loop(-1, Mix(instructions=10)),),
+    loops=(Loop(-1, Mix(instructions=10, cycles=20.0)),),
 )  # fmt: skip
 
 

@@ -25,10 +25,12 @@ from gdn_ops.dispatch.choice import choose
 from gdn_ops.dispatch.winners import WinnerTable, read_winners
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cost.judgement import judge, spearman
-from gdn_ops.tuner.cost.kernel_time import LAUNCH, REACHED, expected_seconds, kernel_time
+from gdn_ops.tuner.cost.kernel_time import expected_seconds, kernel_time
 from gdn_ops.tuner.cost.model import CostModel
 from gdn_ops.tuner.cost.prediction import predict
+from gdn_ops.tuner.cost.program import partitions_of, program_of
 from gdn_ops.tuner.cost.rates import Rates
+from gdn_ops.tuner.cost.reached import REACHED
 from gdn_ops.tuner.cost.tape import Tape
 from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.store.models import utc_now
@@ -70,29 +72,82 @@ def test_packed_sequences_are_refused_by_name() -> None:
         torch_seconds(packed, Variant.default("torch", packed), RATES)
 
 
-def resources(*, instructions: int = 100, waits: int = 0, flops: float = 0.0) -> Resources:
-    mix = Mix(instructions=instructions, waits=waits, flops_16=flops)
+def resources(
+    *, instructions: int = 100, cycles: float = 1.0, far: float = 0.0, partitioned: bool = False
+) -> Resources:
+    mix = Mix(instructions=instructions, cycles=cycles, far=far)
     return Resources(
         warps=4, registers=64, stack=0, shared=0, tensor_memory=0, instructions=instructions,
         matrix={}, copies={}, local=0, binary=1, seconds=0.0, cached=False,
         occupancy=Occupancy(blocks=4, warps=16, fraction=0.25, limit="registers"),
-        loops=(Loop(-1, Mix()), Loop(0, mix)),
+        loops=(Loop(-1, Mix()), Loop(0, mix)), partitioned=partitioned,
     )  # fmt: skip
 
 
-def test_a_kernel_takes_the_slowest_of_its_resources_and_its_waits() -> None:
+CYCLE = H200.sms * 256 / H200.flops_fp32 / REACHED.clock
+
+
+def test_a_kernel_takes_its_slowest_part_and_some_of_what_it_does_not_hide() -> None:
     config = Variant.default("split", BF16).config("chunk_h")
     light = kernel_time("chunk_h", BF16, config, H200, resources(instructions=1))
     moved = stage_bytes_of("chunk_h", config)
-    assert light.memory == pytest.approx(moved / (REACHED["memory"] * H200.bandwidth))
+    assert light.memory == pytest.approx(moved / (REACHED.memory * H200.bandwidth))
     assert light.bound == "memory"
-    assert light.seconds == pytest.approx(LAUNCH + light.memory)
+    assert light.seconds == pytest.approx(REACHED.launch + light.memory)
     busy = kernel_time("chunk_h", BF16, config, H200, resources(instructions=10**6))
     assert busy.bound == "issue"
-    waiting = kernel_time("chunk_h", BF16, config, H200, resources(instructions=1, waits=20))
-    assert waiting.seconds == pytest.approx(light.seconds + waiting.chain)
+    again = kernel_time("chunk_h", BF16, config, H200, resources(far=1e6))
+    assert again.bound == "far" and again.seconds == pytest.approx(REACHED.launch + again.far)
+    waiting = kernel_time("chunk_h", BF16, config, H200, resources(cycles=20_000.0))
     chunks = 8192 / int(config["BT"])
-    assert waiting.chain == pytest.approx(chunks * 20 * 60 / (H200.flops_fp32 / 132 / 256))
+    assert waiting.chain == pytest.approx(chunks * 20_000 * CYCLE)
+    assert waiting.bound == "chain"
+    both = replace(waiting, issue=waiting.chain).seconds - REACHED.launch
+    assert both == pytest.approx(2 ** (1 / REACHED.overlap) * waiting.chain)
+
+
+def test_the_longest_sequence_decides_how_long_a_walk_is() -> None:
+    problem = replace(BF16, sequences=4, varlen=True)
+    config = Variant.default("split", problem).config("chunk_h")
+    waiting = resources(cycles=20_000.0)
+    mean, longest = (
+        kernel_time("chunk_h", problem, config, H200, waiting, longest=tokens)
+        for tokens in (None, 4096)
+    )
+    assert longest.chain == pytest.approx(2 * mean.chain)
+    assert (longest.issue, longest.memory) == (mean.issue, mean.memory)
+
+
+def test_partitions_run_side_by_side() -> None:
+    loops = (
+        Loop(-1, Mix(instructions=50, cycles=100.0)),
+        # the loop in which warps wait for their partition's work
+        Loop(0, Mix(instructions=90, cycles=900.0)),
+        Loop(1, Mix(instructions=300, cycles=800.0, path=512.0)),
+        Loop(2, Mix(instructions=3, cycles=40.0)),  # asks a barrier
+        Loop(1, Mix(instructions=80, cycles=200.0)),  # copies
+        Loop(0, Mix(instructions=500, cycles=1000.0, path=512.0, matrix=600.0)),
+    )
+    program = program_of(partitions_of(loops, 10.0, 20.0))
+    assert program.chain == 100 + 20 * 1000
+    # a warp of each of four schedulers runs them, but a single one copies
+    assert program.issue == pytest.approx(50 + 90 + 3 + 10 * (300 + 500 + 80 / 4))
+    halves = program_of(partitions_of(loops, 10.0, 20.0), kinds=2)
+    assert halves.chain == program.chain
+    assert halves.issue == pytest.approx(50 + 90 + 3 + 5 * (300 + 500 + 80 / 4))
+
+
+def test_the_walks_for_hopper_are_predicted() -> None:
+    problem = replace(BF16, K=128, V=128, tokens=4096)
+    variant = Variant.default("fused_sm90", problem)
+    found = [
+        kernel_time(
+            "scan_sm90", replace(problem, tokens=tokens), variant.config("scan_sm90"), H200,
+            resources(cycles=1000.0, partitioned=True),
+        ).chain
+        for tokens in (4096, 8192)
+    ]  # fmt: skip
+    assert found == pytest.approx([64 * 1000 * CYCLE, 128 * 1000 * CYCLE])
 
 
 @pytest.mark.parametrize("sequences", [1, 4])
@@ -101,7 +156,7 @@ def test_a_program_of_a_segment_waits_for_that_segment_alone(sequences: int, var
     problem = replace(BF16, sequences=sequences, varlen=varlen)
     variant = Variant.of("segmented", problem, {"BT": 64, "SEG": 8})
     segments = 8192 // (64 * 8)
-    waiting, cycle = resources(waits=20), H200.sms * 256 / H200.flops_fp32
+    waiting = resources(cycles=1200.0)
     # a loop's passes, and the programs of a value head
     expected = {
         "segment_map": (8, 4 * segments),
@@ -113,7 +168,7 @@ def test_a_program_of_a_segment_waits_for_that_segment_alone(sequences: int, var
         config = {**variant.config(stage), **axes}
         found = kernel_time(stage, problem, config, H200, waiting)
         rounds = ceil(ceil(programs * 8 / H200.sms) / 4)
-        assert found.chain == pytest.approx(rounds * passes * 20 * 60 * cycle), stage
+        assert found.chain == pytest.approx(rounds * passes * 1200 * CYCLE), stage
         assert found.issue > 0
 
 
@@ -126,6 +181,8 @@ def test_candidates_without_known_loops_come_last() -> None:
     known = resources().to_json()
     assert expected_seconds("chunk_h", BF16, config, H200, known) < 1
     assert expected_seconds("chunk_h", BF16, config, H200, {}) == float("inf")
+    older = resources(cycles=0.0).to_json()
+    assert expected_seconds("chunk_h", BF16, config, H200, older) == float("inf")
 
 
 class Compiled(CostModel):
@@ -169,14 +226,14 @@ def test_code_without_loops_is_not_predicted(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("spec", KERNELS.values(), ids=KERNELS)
-def test_only_sums_in_pytorch_beside_kernels_are_negligible(spec: KernelSpec) -> None:
+def test_only_sums_in_pytorch_beside_kernels_are_predicted_by_their_bytes(spec: KernelSpec) -> None:
     beside = any(
         spec in specs and any(other.language == "triton" for other in specs)
         for plan in PLANS.values()
         for op in ("forward", "backward", "decode", "pool")
         for specs in [plan.specs(replace(BF16, op=op, gate_in_kernel=True))]
     )
-    assert spec.negligible == (spec.language == "torch" and beside)
+    assert spec.sums_only == (spec.language == "torch" and beside)
 
 
 def test_spearman_with_equal_values() -> None:
@@ -228,7 +285,9 @@ def test_predicted_winners_serve_a_gpu_until_one_is_measured(
     assert run([*command, "--json"]) == 0
     assert not db.exists()  # nothing is stored unasked
     (predicted,) = documented(capsys.readouterr().out)["predictions"]
-    assert predicted["variants"][0]["predicted_seconds"] > 0
+    (only,) = predicted["variants"]
+    assert 0 < only["low_seconds"] < only["predicted_seconds"] < only["high_seconds"]
+    assert predicted["lead_probability"] is None
     assert run([*command, "--store"]) == 0
     out, err = capsys.readouterr()
     assert "recurrent" in out and "Stored 1 of 1" in out
@@ -260,3 +319,15 @@ def test_bench_model_judges_every_stored_problem(
     assert "4 variants of 1 problems: mean rank correlation" in told and PROBLEM.id() in told
     assert run(["bench", *command[2:]]) == 2  # a database without --model
     assert run(["bench", "--cost-model", "--db", str(tmp_path / "none.db")]) == 1
+
+
+def test_of_a_kernel_that_decides_by_its_tokens_one_path_is_counted() -> None:
+    model = Compiled()
+    problem = replace(BF16, K=128, V=128)
+    config = Variant.default("fused_sm90", problem).config("gate_solve")
+    assert config["merge_dot"] == "by_beta"
+    mild = model.stage_seconds("fused_sm90", "gate_solve", problem, config)
+    ((_, _, counted),) = model._resources
+    assert "('merge_dot', 'tf32')" in counted
+    fixed = {**config, "merge_dot": "tf32"}
+    assert model.stage_seconds("fused_sm90", "gate_solve", problem, fixed) == mild

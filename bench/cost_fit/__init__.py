@@ -1,0 +1,1 @@
+"""Fitting the cost model's constants to what other libraries published."""

@@ -1,0 +1,87 @@
+"""How an instruction of NVIDIA machine code delays the ones after it."""
+
+from __future__ import annotations
+
+import re
+
+from gdn_ops.codegen.compiled.warp_cycles import Step
+
+GROUP = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)\.")
+"""A matrix product of a warp group, and its shape."""
+_NUMBER = re.compile(r"(?:SB0|gsb0), 0x([0-9a-f]+)")
+_LANES = 32
+_BYTES = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
+"""Bytes per lane of the loads and stores that do not move 4."""
+_MATRICES = 512
+"""Bytes of four 8 x 8 matrices of 16-bit numbers, which LDSM and STSM move at a time."""
+_KINDS = {
+    "LDG": "load", "LD": "load", "ATOMG": "load", "STG": "store", "RED": "store", "ST": "store",
+    "LDS": "shared", "STS": "shared", "LDL": "shared", "STL": "shared", "LDSM": "shared",
+    "STSM": "shared", "LDGSTS": "copy", "LDGDEPBAR": "commit",
+}  # fmt: skip
+MOVES = ("load", "store", "copy", "shared")
+FAR = ("load", "store", "copy")
+SHARED_BYTES = 128
+"""Bytes of shared memory that a matrix product of a warp group reads per cycle."""
+
+
+def step_of(opcode: str, operands: str, encoding: int) -> Step:
+    """Read an instruction.
+
+    Args:
+        opcode, operands: as nvdisasm prints them.
+        encoding: the upper 64 of its 128 bits, with what the assembler knows of delays.
+    """
+    control = encoding >> 41
+    kind, amount, last = "other", 0.0, False
+    base, *parts = opcode.split(".")
+    if base in _KINDS:
+        kind = _KINDS[base]
+        width = next((_BYTES[part] for part in parts if part in _BYTES), 4)
+        amount = float(_MATRICES if base in ("LDSM", "STSM") else _LANES * width)
+    elif found := GROUP.match(opcode):
+        m, n, k = map(int, found.groups())
+        kind, last = "product", "gsb0" in operands
+        amount = product_cycles(m, n, k, tf32="TF32" in opcode, left="gdesc" in _left(operands))
+    elif opcode.startswith("WARPGROUP.DEPBAR"):
+        kind, amount = "products", _number(operands)
+    elif opcode.startswith("DEPBAR.LE") and "SB0" in operands:
+        kind, amount = "copies", _number(operands)
+    elif opcode.startswith("BAR.SYNC"):
+        kind = "barrier"
+    elif opcode.startswith("SYNCS.PHASECHK"):
+        kind = "asks"
+    return Step(
+        kind=kind,
+        stall=control & 15,
+        sets=control >> 5 & 7,
+        reads=control >> 8 & 7,
+        waits=control >> 11 & 63,
+        amount=amount,
+        last=last,
+    )
+
+
+def product_cycles(m: int, n: int, k: int, *, tf32: bool, left: bool) -> float:
+    """The cycles of a product of [m, k] and [k, n] by a warp group of Hopper.
+
+    The matrix units of an SM do 4096 FLOPs per cycle with 16-bit operands. A narrow product takes
+    longer: its operands come from shared memory.
+
+    Args:
+        tf32: whether the operands are tf32; if not, they have 16 bits.
+        left: whether the left operand is in shared memory, not in registers.
+    """
+    size, rate = (4, 2048) if tf32 else (2, 4096)
+    read = size * k * (n + (m if left else 0))
+    return max(2 * m * n * k / rate, read / SHARED_BYTES)
+
+
+def _left(operands: str) -> str:
+    """The left operand: the second one, or the first if both are in one descriptor."""
+    return operands.split(",")[1]
+
+
+def _number(operands: str) -> float:
+    found = _NUMBER.search(operands)
+    return float(int(found[1], 16)) if found else 0.0
