@@ -1,4 +1,4 @@
-"""Run one rendered stage in the interpreter of its language, its outputs poisoned with NaN."""
+"""Run one rendered stage in the interpreter of its language, its outputs poisoned."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.launch.descriptors import Descriptors
 from gdn_ops.launch.torch_dtype import torch_dtype
+
+POISON = -7
+"""What integers are before a stage writes them; other numbers are NaN."""
 
 
 def run_stage(
@@ -40,7 +43,8 @@ def run_stage(
         tensor = TENSORS[name]
         dtype = torch_dtype(tensor.element(problem, config))
         shape = tensor.dims(problem, config, sizes)
-        outputs[name] = torch.full(shape, float("nan"), dtype=dtype)
+        poison = float("nan") if dtype.is_floating_point else POISON
+        outputs[name] = torch.full(shape, poison, dtype=dtype)
     values, descriptors = {**given, **outputs}, Descriptors(spec, problem, config, interpret=True)
     for name in spec.blocks(problem, config):
         values[f"d_{name}"] = descriptors.of(name, values[name])

@@ -27,7 +27,7 @@ PROBLEMS = (
     replace(FORWARD, op="decode", tokens=3, varlen=False),
 )
 SEGMENTED = 2100
-"""Tokens with which plan ``segmented`` has more than one segment."""
+"""Tokens with which plans on segments have more than one segment."""
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     count = 0
     for problem in PROBLEMS:
         for plan in PLANS:
-            if plan == "segmented" and problem.op != "decode":
+            if plan in ("segmented", "segmented_sm90") and problem.op != "decode":
                 problem = replace(problem, tokens=SEGMENTED)
             variant = Variant.default(plan, problem)
             if variant.reasons(problem, target):

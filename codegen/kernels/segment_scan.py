@@ -7,17 +7,23 @@ from dataclasses import replace
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import scan
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.spec import NamesOf
 from gdn_ops.codegen.tiling.segment_sizes import segment_bounds, segment_grid, segment_tables
 
 
-def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
-    whole = replace(problem, initial_state=False, varlen=False)
-    tables = segment_tables(problem)
-    return (
-        *scan.SPEC.inputs(whole, config),
-        "h_start",
-        *(tables if problem.final_state else tables[:1]),
-    )
+def of_segments(inputs: NamesOf) -> NamesOf:
+    """What a scan reads on segments, from what it reads on sequences."""
+
+    def of_problem(problem: Problem, config: Config) -> tuple[str, ...]:
+        whole = replace(problem, initial_state=False, varlen=False)
+        tables = segment_tables(problem)
+        return (
+            *inputs(whole, config),
+            "h_start",
+            *(tables if problem.final_state else tables[:1]),
+        )
+
+    return of_problem
 
 
 SPEC = replace(
@@ -25,7 +31,7 @@ SPEC = replace(
     name="segment_scan",
     doc="the outputs of a segment, chunk by chunk, and the final state of its sequence.",
     shared=(*scan.SPEC.shared, "SEG"),
-    inputs=_inputs,
+    inputs=of_segments(scan.SPEC.inputs),
     grid=segment_grid,
     loop_bounds=segment_bounds,
 )

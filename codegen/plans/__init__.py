@@ -8,6 +8,7 @@ from gdn_ops.codegen.plans import (
     fused_sm100,
     recurrent,
     segmented,
+    segmented_sm90,
     split,
     torch_plan,
 )
@@ -21,6 +22,7 @@ PLANS: dict[str, Plan] = {
         fused_sm90,
         fused_sm100,
         segmented,
+        segmented_sm90,
         recurrent,
         torch_plan,
     )

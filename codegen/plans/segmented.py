@@ -35,11 +35,15 @@ def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
             "plan segmented keeps the decay in A, because otherwise every slice of h_local, M and "
             "o would multiply A by it again; use gate_free=False"
         )
-    return reasons + _length_reasons(problem, interface)
+    return reasons + length_reasons(problem, interface, whole="fused")
 
 
-def _length_reasons(problem: Problem, interface: Config) -> list[str]:
-    """Refuse segments that no sequence exceeds, and segments smaller than their states."""
+def length_reasons(problem: Problem, interface: Config, *, whole: str) -> list[str]:
+    """Refuse segments that no sequence exceeds, and segments smaller than their states.
+
+    Args:
+        whole: the plan that walks sequences as a whole.
+    """
     longest = problem.tokens
     if not problem.varlen:
         longest = -(-problem.tokens // max(problem.sequences, 1))
@@ -48,7 +52,7 @@ def _length_reasons(problem: Problem, interface: Config) -> list[str]:
     if segment < 2 * problem.K:
         return [f"{size}, smaller than M and h_local with K={problem.K}; use a larger SEG or BT"]
     if longest <= segment:
-        return [f"{size}, and no sequence has more than {longest}; use plan fused"]
+        return [f"{size}, and no sequence has more than {longest}; use plan {whole}"]
     return []
 
 

@@ -39,7 +39,8 @@ def test_the_table_of_the_docs() -> None:
         ("backward", "fused", False), ("backward", "fused", True),
         ("backward", "segmented", False), ("forward", "fused_sm90", False),
         ("forward", "fused_sm90", True), ("backward", "fused_sm90", False),
-        ("backward", "fused_sm90", True),
+        ("backward", "fused_sm90", True), ("forward", "segmented_sm90", False),
+        ("backward", "segmented_sm90", False),
     ):  # fmt: skip
         problem = replace(GROUPED if grouped else ALIKE, op=op)
         assert f"{moved(problem, plan):.0f} B" in text

@@ -16,7 +16,7 @@ from tests.problems import FORWARD
 H200, B200 = target_named("h200"), target_named("b200")
 TARGETS_OF = {"fused_sm100": B200}
 """The GPU of a plan that H200 does not run."""
-NONE = {("fused_sm90", "fp32"), ("fused_sm100", "fp32")}
+NONE = {("fused_sm90", "fp32"), ("fused_sm100", "fp32"), ("segmented_sm90", "fp32")}
 """Plans that run no problem of a dtype."""
 RULES = [Rule(gate, delta) for gate in GATES for delta in (True, False)]
 HOSTILE: list[tuple[Any, type[Exception]]] = [

@@ -70,6 +70,8 @@ KERNEL_PLANS = tuple(
     sorted((name for name in PLANS if name != "torch"), key=lambda name: PLANS[name].verified)
 )
 """First those that no GPU has run yet."""
+ON_SEGMENTS = {"segmented": 80 if SMALL else 1100, "segmented_sm90": 300 if SMALL else 1100}
+"""Plans on segments, and tokens of more than a segment."""
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +101,9 @@ def test_the_gate_passes_and_thirty_runs_agree(plan: str, name: str) -> None:
     problem = PROBLEMS[name]
     if not runs(plan, problem):
         pytest.skip(f"plan {plan} does not compute {problem.op} here")
-    if SMALL and name.startswith("heads") and not plan.startswith("fused_sm"):
+    if SMALL and name.startswith("heads") and "_sm" not in plan:
         pytest.skip("the same code as with other heads")
-    if SMALL and plan in ("segmented", "recurrent") and name not in ("bf16", "decode"):
+    if SMALL and plan in (*ON_SEGMENTS, "recurrent") and name not in ("bf16", "decode"):
         pytest.skip(f"plan {plan} takes too long in the interpreter")
     verdict = verify(problem, variant_of(plan, problem), device="cuda", repeats=REPEATS)
     assert verdict.status == "ok", verdict.message
@@ -114,12 +116,12 @@ def on_gpu(arguments: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("plan", KERNEL_PLANS)
 @pytest.mark.parametrize("case", [{"T": 37}, {"B": 1, "T": 80, "offsets": [0, 5, 5, 70, 80]}])
 def test_a_captured_call_replays(plan: str, case: dict[str, Any]) -> None:
-    if plan == "segmented":  # which wants sequences longer than a segment
-        case = {**case, "T": case["T"] + (80 if SMALL else 1100)}
-    if plan == "segmented" and "offsets" in case:
+    if plan in ON_SEGMENTS:  # which want sequences longer than a segment
+        case = {**case, "T": case["T"] + ON_SEGMENTS[plan]}
+    if plan in ON_SEGMENTS and "offsets" in case:
         case = {**case, "offsets": [*case["offsets"], case["T"]]}
     dims, dtype, bar = {"K": 16, "V": 32}, "fp32", 1e-4
-    if plan.startswith("fused_sm"):
+    if "_sm" in plan:
         dims, dtype, bar = {"K": 64, "V": 64}, "bf16", 5e-3
     arguments = call(**case, **dims, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
     problem = Problem(

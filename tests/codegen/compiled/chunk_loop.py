@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import tempfile
+
+import triton
 
 _LABEL = re.compile(r"^(\.L_x_\d+):")
 _INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)$")
 _TO = re.compile(r"`\((\.L_x_\d+)\)")
+
+
+def listing_of(cubin: bytes) -> str:
+    """What ``nvdisasm --print-code`` prints."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(cubin)
+        file.flush()
+        command = [triton.knobs.nvidia.nvdisasm.path, "--print-code", file.name]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def counts(listing: str, products: int, opcode: str = "HGMMA", waits: int = 1) -> dict[str, int]:
+    """What a chunk takes of a partition; arguments as of ``chunk_loop``."""
+    loop = chunk_loop(listing, products, opcode, waits)
+    return {
+        "products": count(loop, opcode),
+        "instructions": len(loop),
+        "waits": count(loop, "SYNCS.PHASECHK", "WARPGROUP.DEPBAR", "DEPBAR"),
+        "barriers": count(loop, "BAR.SYNC"),
+        "stores": count(loop, "STS", "STG"),
+        "spilled": count(loop, "STL", "LDL"),
+    }
 
 
 def chunk_loop(listing: str, products: int, opcode: str = "HGMMA", waits: int = 1) -> list[str]:

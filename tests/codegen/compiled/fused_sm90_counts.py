@@ -6,13 +6,10 @@ It is a process of its own because Triton, once set to interpret, compiles nothi
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import triton
 
 from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.compiled.compile import Compiled, compile_stage
@@ -24,7 +21,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.targets import target_named
-from tests.codegen.compiled.chunk_loop import chunk_loop, count
+from tests.codegen.compiled.chunk_loop import counts, listing_of
 from tests.codegen.compiled.gluon_scan_counts import PROBLEM as FORWARD
 from tests.codegen.kernels.gluon_faults import FAULTS, GRADS, READ
 
@@ -48,23 +45,11 @@ def compiled(stage: str, problem: Problem, **axes: Value) -> tuple[Compiled, flo
 
 def walks() -> dict[str, Any]:
     kernel, _ = compiled("bwd_walks_sm90", BACKWARD)
-    with tempfile.NamedTemporaryFile() as cubin:
-        cubin.write(kernel.binary)
-        cubin.flush()
-        command = [triton.knobs.nvidia.nvdisasm.path, "--print-code", cubin.name]
-        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    loops = {name: chunk_loop(listing, products) for name, products in LOOPS.items()}
+    listing = listing_of(kernel.binary)
     return {
         "stack": resources_of(kernel).stack,
         "reasons": resources_of(kernel).reasons(H200),
-        **{
-            name: {
-                "products": count(loop, "HGMMA"),
-                "instructions": len(loop),
-                "waits": count(loop, "SYNCS.PHASECHK", "WARPGROUP.DEPBAR", "DEPBAR"),
-            }
-            for name, loop in loops.items()
-        },
+        **{name: counts(listing, products) for name, products in LOOPS.items()},
     }
 
 

@@ -8,13 +8,10 @@ It is a process of its own because Triton, once set to interpret, compiles nothi
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-
-import triton
 
 from gdn_ops.codegen.axis import defaults
 from gdn_ops.codegen.compiled.compile import compile_stage
@@ -23,7 +20,7 @@ from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.targets import target_named
-from tests.codegen.compiled.chunk_loop import chunk_loop, count
+from tests.codegen.compiled.chunk_loop import counts, listing_of
 
 PROBLEM = Problem(
     op="forward", H=16, HV=64, K=128, V=128, dtype="bf16", tokens=8192, sequences=1,
@@ -49,10 +46,7 @@ def counted(stage: str, dim: int) -> dict[str, object]:
     target = target_named(TARGETS[stage])
     with tempfile.TemporaryDirectory() as folder:
         compiled = compile_stage(spec, problem, config, target=target, folder=Path(folder))
-        cubin = Path(folder) / "cubin"
-        cubin.write_bytes(compiled.binary)
-        command = [triton.knobs.nvidia.nvdisasm.path, "--print-code", str(cubin)]
-        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    listing = listing_of(compiled.binary)
     needs = resources_of(compiled)
     found: dict[str, object] = {
         "reasons": needs.reasons(target),
@@ -61,15 +55,7 @@ def counted(stage: str, dim: int) -> dict[str, object]:
         "tensor memory": compiled.tensor_memory,
     }
     for name, number in products(dim).items():
-        loop = chunk_loop(listing, number, OPCODES[stage], WAITS[stage])
-        found[name] = {
-            "products": count(loop, OPCODES[stage]),
-            "instructions": len(loop),
-            "waits": count(loop, "SYNCS.PHASECHK", "WARPGROUP.DEPBAR", "DEPBAR"),
-            "barriers": count(loop, "BAR.SYNC"),
-            "stores": count(loop, "STS", "STG"),
-            "spilled": count(loop, "STL", "LDL"),
-        }
+        found[name] = counts(listing, number, OPCODES[stage], WAITS[stage])
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
+MAP = "segment_map_sm90"
 BLACKWELL = "scan_sm100"
 
 NO_COPY = "a copy in is not waited for"
@@ -125,6 +126,11 @@ _WAIT_BACK = "        b_h, b_dx = warpgroup_mma_wait(0, deps=[b_h, b_dx])\n"
 _WAIT_WALK = "        b_h = warpgroup_mma_wait(0, deps=[b_h])\n"
 _STORE_H = "        s_dh.index(slot).permute((1, 0)).store(b_h16)\n"
 _EARLY = r"may read|s_\w+\[\d\] (while|but no fence)|second phase"
+_WAIT_N = "        b_n = warpgroup_mma_wait(0, deps=[b_n])\n"
+_FILLED = "        mbarrier.wait(copied.index(slot), i // SLOTS & 1)\n"
+_UNUSED = "        mbarrier.wait(walked.index(slot), i // SLOTS & 1 ^ 1)\n"
+_ARRIVAL = "        mbarrier.arrive(arrival, count=1)\n"
+_WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
 _P, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
 _DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
 
@@ -201,6 +207,34 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         OTHER_WARPS, WALKS, _WAIT_WALK,
+        f"{_WAIT_WALK}        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n",
+        r"walk_chunks writes s_A\[0\] right after it waited for a product that reads it",
+    ),
+    Fault(NO_COPY, MAP, _FILLED, "", rf"{_COPIED}|may|second phase"),
+    Fault(NOT_FREE, MAP, _UNUSED, "", rf"expects 0|copy_\w+ (writes|reads)|{_COPIED}"),
+    Fault(PARITY, MAP, "& 1 ^ 1)", "& 1)", "no partition can go on"),
+    Fault(PARITY, MAP, _FILLED, _FILLED.replace("& 1", "& 1 ^ 1"), rf"can go on|{_COPIED}|may"),
+    Fault(NO_ARRIVAL, MAP, _ARRIVAL, "", "walk_chunks waits for phase 0 of copied"),
+    Fault(NO_ARRIVAL, MAP, _WALKED, "", "waits for phase 0 of walked"),
+    Fault(FEWER, MAP, "arrival, BYTES", "arrival, BYTES - 8192", rf"and -8192 bytes|{_COPIED}"),
+    Fault(MORE, MAP, "arrival, BYTES", "arrival, BYTES + 8192", "lacks 0 arrivals and 8192 bytes"),
+    Fault(
+        SHORT, MAP, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
+        r"s_k\[0\] while|may read s_k\[0\]", None,
+    ),
+    Fault(
+        IN_FLIGHT, MAP, "b_n = warpgroup_mma_wait(0", "b_n = warpgroup_mma_wait(1",
+        "walk_chunks takes the value of a product that may still be in flight",
+    ),
+    Fault(EARLY, MAP, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
+    Fault(
+        READ, MAP, _WAIT_N,
+        f"        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n{_WAIT_N}",
+        r"walk_chunks writes s_A\[0\] while a product of walk_chunks may read",
+    ),
+    Fault(RELEASED, MAP, _WEIGHTS + _ARRIVAL, _ARRIVAL + _WEIGHTS, r"s_beta\[\d\]"),
+    Fault(
+        OTHER_WARPS, MAP, _WAIT_WALK,
         f"{_WAIT_WALK}        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n",
         r"walk_chunks writes s_A\[0\] right after it waited for a product that reads it",
     ),

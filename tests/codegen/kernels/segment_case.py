@@ -1,4 +1,4 @@
-"""A small call of plan segmented, its stages run one by one on poisoned memory."""
+"""A small call of a plan on segments, its stages run one by one on poisoned memory."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from gdn_ops.launch.packing import packing_of
 from gdn_ops.reference import recurrent_reference
 from tests.codegen.reads import reads_inside
 from tests.codegen.writes import writes_once
+from tests.stage_runner import POISON
 
 BT, SEG = 16, 4
 CUT = BT * SEG
 """Tokens of a segment."""
-POISON = -7
+CHUNKS = {"segmented": BT, "segmented_sm90": 64}
+"""Tokens per chunk, by plan."""
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def launcher_of(
-    arguments: dict[str, Any], stages: dict[str, dict[str, Value]] | None = None
+    arguments: dict[str, Any],
+    stages: dict[str, dict[str, Value]] | None = None,
+    plan: str = "segmented",
 ) -> Launcher:
-    """The variant of ``calls.call``'s arguments, on segments of CUT tokens, for the interpreter."""
+    """The variant of ``calls.call``'s arguments, on segments of SEG chunks, for the interpreter."""
     q, v, cu = arguments["q"], arguments["v"], arguments["cu_seqlens"]
     (B, T, H, K), (HV, V) = q.shape, v.shape[2:]
     problem = Problem(
@@ -40,7 +44,7 @@ def launcher_of(
         initial_state=arguments["initial_state"] is not None,
         final_state=arguments["output_final_state"],
     )  # fmt: skip
-    variant = Variant.of("segmented", problem, {"BT": BT, "SEG": SEG}, stages)
+    variant = Variant.of(plan, problem, {"BT": CHUNKS[plan], "SEG": SEG}, stages)
     return bind(problem, variant, interpret=True)
 
 
@@ -54,9 +58,12 @@ def call_of(arguments: dict[str, Any]) -> Call:
     )
 
 
-def walked(arguments: dict[str, Any], *, until: str, limit: int = 20) -> dict[str, Any]:
+def walked(
+    arguments: dict[str, Any], *, until: str, limit: int = 20, plan: str = "segmented"
+) -> dict[str, Any]:
     """What the stages made up to one; what they did not write is NaN, or POISON in ``whole``."""
-    launcher = launcher_of(arguments, {"segment_map": {"LIMIT": limit}})
+    name = plan.replace("segmented", "segment_map")
+    launcher = launcher_of(arguments, {name: {"LIMIT": limit}}, plan)
     workspace = launcher.workspace(call_of(arguments))
     for stage in launcher.stages:
         stage.allocate(workspace, torch.device("cpu"))

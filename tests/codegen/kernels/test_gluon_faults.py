@@ -6,14 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from gdn_ops.codegen.render import render
 from gdn_ops.errors import KernelFault
+from gdn_ops.gluon_interpreter import scheduled
 from tests import stage_runner
-from tests.codegen.kernels import gluon_walk, hopper_case, scan_case
-from tests.codegen.kernels.gluon_faults import BLACKWELL, FAULTS, GRADS, SCAN, SHARED, WALKS, Fault
+from tests.codegen.kernels import gluon_walk, hopper_case, scan_case, segment_case
+from tests.codegen.kernels.gluon_faults import (
+    BLACKWELL,
+    FAULTS,
+    GRADS,
+    MAP,
+    SCAN,
+    SHARED,
+    WALKS,
+    Fault,
+)
 from tests.codegen.kernels.hopper_case import CASE
+from tests.gdn_ops.ops.calls import call
 
 KINDS = tuple(dict.fromkeys(fault.kind for fault in FAULTS))
 DOCS = Path(__file__).parents[3] / "docs" / "kernels.md"
@@ -23,6 +35,9 @@ CASES = {
     GRADS: CASE.with_(T=64, HV=1),
     BLACKWELL: CASE.with_(T=330, HV=1),
 }
+SEGMENTS = call(B=1, T=257, H=1, HV=1, K=64, V=64, gate="zero", dtype=torch.bfloat16)
+"""Two segments; of the first, M and h_local are walked over four chunks."""
+STAGES = (*CASES, MAP)
 SEEDS = 10
 ONCE = [x for x in FAULTS if x.stage != BLACKWELL or x.kind not in SHARED]
 """Faults in text that two kernels share are put into the one for Hopper only."""
@@ -31,11 +46,21 @@ ONCE = [x for x in FAULTS if x.stage != BLACKWELL or x.kind not in SHARED]
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, dict[str, Tensor]]:
     backward = {stage: hopper_case.given(CASES[stage]) for stage in (WALKS, GRADS)}
-    return {stage: scan_case.given(CASES[stage]) for stage in (SCAN, BLACKWELL)} | backward
+    scans = {stage: scan_case.given(CASES[stage]) for stage in (SCAN, BLACKWELL)}
+    bound = segment_case.walked(SEGMENTS, until="segment_bound", plan="segmented_sm90")
+    return {**scans, **backward, MAP: bound}
 
 
 def run(stage: str, x: dict[str, Tensor], folder: Path, seed: int) -> None:
-    if stage in (SCAN, BLACKWELL):
+    if stage == MAP:
+        launcher = segment_case.launcher_of(SEGMENTS, plan="segmented_sm90")
+        (own,) = (own for own in launcher.stages if own.name == MAP)
+        sizes = launcher.workspace(segment_case.call_of(SEGMENTS)).sizes
+        with scheduled(seed):
+            stage_runner.run_stage(
+                own.spec, own.problem, own.config, given=x, sizes=sizes, folder=folder
+            )
+    elif stage in (SCAN, BLACKWELL):
         gluon_walk.run(stage, CASES[stage], x, folder, seed)
     else:
         hopper_case.run(stage, CASES[stage], x, folder, seed)
@@ -53,7 +78,7 @@ def check(
             run(fault.stage, x, folder, seed)
 
 
-@pytest.mark.parametrize("stage", CASES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_without_a_fault_nothing_is_found(
     stage: str, inputs: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
@@ -85,5 +110,5 @@ def test_the_docs_have_a_row_per_kind_with_the_number_of_faults_per_kernel() -> 
     text = DOCS.read_text()
     for kind in KINDS:
         of_kind = [fault.stage for fault in FAULTS if fault.kind == kind]
-        counts = " | ".join(str(of_kind.count(stage) or "-") for stage in CASES)
+        counts = " | ".join(str(of_kind.count(stage) or "-") for stage in STAGES)
         assert f"| {kind} | {counts} |" in text, f"| {kind} | {counts} |"

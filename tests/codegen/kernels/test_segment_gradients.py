@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import exp
 from typing import Any
 
@@ -13,23 +12,23 @@ from torch import Tensor
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.render import render
-from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import Launcher, bind
 from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
 from tests.codegen.kernels.segment_case import (
     BT,
     CUT,
-    POISON,
-    SEG,
-    call_of,
-    launcher_of,
     segments_of,
+)
+from tests.codegen.kernels.segment_gradient_case import (
+    backward_call,
+    backward_launcher,
+    check_gradients,
+    gradients_given,
 )
 from tests.codegen.reads import reads_inside
 from tests.codegen.writes import writes_once
 from tests.gdn_ops.ops.calls import call
+from tests.stage_runner import POISON
 
 CASES: dict[str, dict[str, Any]] = {
     "three segments, the last one ragged": {"T": 133, "HV": 1, "B": 2},
@@ -43,7 +42,6 @@ CASES: dict[str, dict[str, Any]] = {
     "half precision": {"T": 133, "HV": 1, "dtype": torch.float16},
     "bf16": {"T": 133, "HV": 1, "dtype": torch.bfloat16},
 }
-LOOSE = ("dg", "dbeta")
 INPUTS = ("q", "k", "v", "g", "beta")
 
 
@@ -51,66 +49,10 @@ def arguments_of(**facts: Any) -> dict[str, Any]:
     return call(**{"B": 1, "H": 1, "HV": 2, "V": 16, **facts})
 
 
-def gradients_given(x: dict[str, Any], seed: int = 1) -> dict[str, Tensor | None]:
-    """do, which is NaN at tokens of no sequence, and dht where the call has states."""
-    torch.manual_seed(seed)
-    do, cu = torch.randn(x["v"].shape).to(x["v"].dtype), x["cu_seqlens"]
-    if cu is not None:
-        do[:, int(cu[-1]) :] = float("nan")
-    h0 = x["initial_state"]
-    return {"do": do, "dht": None if h0 is None else torch.randn(h0.shape)}
-
-
-def expected(x: dict[str, Any], given: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-    """The gradients by autograd of the recurrence in fp64, by the names of a launcher."""
-    names = {n: "h0" if n == "initial_state" else n for n in x if isinstance(x[n], Tensor)}
-    wide = {n: x[n].double().requires_grad_() for n in names if n != "cu_seqlens"}
-    o, ht = recurrent_reference(**wide, cu_seqlens=x["cu_seqlens"])
-    do, dht = given["do"], given["dht"]
-    assert do is not None
-    loss = (o * do.double())[:, : end_of(x)].sum()
-    if dht is not None:
-        loss = loss + (ht * dht.double()).sum()
-    torch.autograd.backward([loss])
-    return {f"d{names[n]}": y.grad for n, y in wide.items() if y.grad is not None}
-
-
-def end_of(x: dict[str, Any]) -> int:
-    return x["q"].shape[1] if x["cu_seqlens"] is None else int(x["cu_seqlens"][-1])
-
-
-def backward_launcher(
-    x: dict[str, Any], stages: dict[str, dict[str, Value]] | None = None
-) -> Launcher:
-    """The plan's gradients of a call on segments of CUT tokens, for the interpreter."""
-    problem = launcher_of(x).problem
-    problem = problem.backward(final_state=x["initial_state"] is not None)
-    variant = Variant.of("segmented", problem, {"BT": BT, "SEG": SEG}, stages)
-    return bind(problem, variant, interpret=True)
-
-
-def backward_call(x: dict[str, Any], given: Mapping[str, Tensor | None]) -> Call:
-    return replace(call_of(x), do=given["do"], dht=given["dht"])
-
-
-def check(x: dict[str, Any], stages: dict[str, dict[str, Value]] | None = None) -> None:
-    given = gradients_given(x)
-    found = backward_launcher(x, stages).gradients(backward_call(x, given))
-    reference, end = expected(x, given), end_of(x)
-    assert set(found) == set(reference)
-    for name, value in found.items():
-        bar = 1e-4 if x["q"].dtype == torch.float32 else 0.02 if name in LOOSE else 0.008
-        if name == "dh0":
-            assert_close(name, reference[name], value, bar)
-            continue
-        assert_close(name, reference[name][:, :end], value[:, :end], bar)
-        assert not value[:, end:].any()
-
-
 @pytest.mark.triton
 @pytest.mark.parametrize("name", CASES)
 def test_every_gradient_follows_the_rule(name: str) -> None:
-    check(arguments_of(**CASES[name]))
+    check_gradients(arguments_of(**CASES[name]))
 
 
 def test_a_call_without_tokens_hands_its_states_gradient_on() -> None:
@@ -207,7 +149,7 @@ def test_axes_of_the_stages(stage: str, axes: dict[str, Value]) -> None:
 
 def test_states_of_segments_in_another_layout() -> None:
     x = arguments_of(T=75, K=48, V=20, HV=1)
-    check(x, {"segment_chunk_h": {"layout": "VK", "loads": "descriptor"}})
+    check_gradients(x, {"segment_chunk_h": {"layout": "VK", "loads": "descriptor"}})
 
 
 def test_behind_a_strong_decay_nothing_is_read() -> None:

@@ -12,13 +12,13 @@ from tests.close import assert_close
 from tests.codegen.kernels.segment_case import (
     BT,
     CUT,
-    POISON,
     SEG,
     segments_of,
     state_after,
     walked,
 )
 from tests.gdn_ops.ops.calls import call
+from tests.stage_runner import POISON
 
 
 def arguments_of(**facts: Any) -> dict[str, Any]:

@@ -81,24 +81,25 @@ def test_the_order_ends_with_defaults_and_plan_torch() -> None:
         choose(FORWARD, H200, WinnerTable(()), faults=faults)
 
 
-def test_a_plan_that_has_not_run_on_a_gpu_runs_only_where_it_was_tuned_or_is_asked_for() -> None:
-    problem = replace(FORWARD, dtype="bf16")
-    variant = Variant.default("fused_sm90", problem)
+@pytest.mark.parametrize("plan", ["fused_sm90", "segmented_sm90"])
+def test_a_plan_that_no_gpu_has_run_runs_only_where_it_was_tuned_or_is_asked_for(plan: str) -> None:
+    problem = replace(FORWARD, dtype="bf16", tokens=32768, sequences=1)
+    variant = Variant.default(plan, problem)
     assert variant.reasons(problem, H200) == []
 
     def faults(problem: Problem, variant: Variant) -> list[str]:
-        return [] if variant.plan in ("fused_sm90", "torch") else ["it was wrong here"]
+        return [] if variant.plan in (plan, "torch") else ["it was wrong here"]
 
     row = {"variant_id": variant.id, "variant": variant.to_json()}
     predicted = winner(problem, provenance="predicted", **row)
     found = choose(problem, H200, WinnerTable((predicted,)), faults=faults)
     assert (found.how, found.variant.plan) == ("fallback", "torch")
     refused = {refusal.candidate.split(" of ")[0]: refusal.reasons for refusal in found.refused}
-    for candidate in ("plan fused_sm90", f"predicted winner {variant.id}"):
+    for candidate in (f"plan {plan}", f"predicted winner {variant.id}"):
         assert "its kernels have not run on a GPU yet" in refused[candidate][0]
     tuned = choose(problem, H200, WinnerTable((winner(problem, **row),)), faults=faults)
-    assert (tuned.how, tuned.variant.plan) == ("exact", "fused_sm90")
-    assert choose_forced(problem, H200, "fused_sm90").variant == variant
+    assert (tuned.how, tuned.variant.plan) == ("exact", plan)
+    assert choose_forced(problem, H200, plan).variant == variant
 
 
 def test_a_fault_of_a_winner_leads_to_the_next_one() -> None:
