@@ -21,6 +21,9 @@ from gdn_ops.dispatch.choice import choose, stored_winners
 from gdn_ops.dispatch.winners import WinnerTable
 from gdn_ops.reference import recurrent_reference
 
+SECONDS = 5.0
+"""Seconds that a row is sampled for, at least."""
+
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return transformers' PyTorch function without the wrapper that loads kernels from the hub."""
@@ -51,7 +54,7 @@ def _prefill(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
         return theirs(repeated(q, HV), repeated(k, HV), v, g, beta, output_final_state=True)
 
     with torch.no_grad():
-        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds)
+        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds, seconds=SECONDS)
         o, ht = ours()
         wide = [z.double() for z in (q, k, v, g, beta)]
         o_ref, ht_ref = recurrent_reference(*wide)
@@ -84,7 +87,9 @@ def _decode(
         return theirs(repeated(q, HV), repeated(k, HV), v, g, beta, h0, True)
 
     with torch.no_grad():
-        samples = interleaved({"ours": ours, "transformers": peer}, rounds=rounds, batch=10)
+        samples = interleaved(
+            {"ours": ours, "transformers": peer}, rounds=rounds, batch=10, seconds=SECONDS
+        )
     name = str(dtype).removeprefix("torch.")
     return [
         Row(f"CPU decode B{B} T1 H{H}/HV{HV} D{D} {name}",
@@ -117,7 +122,7 @@ def _defaults(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
             return tuned()
 
     with torch.no_grad():
-        samples = interleaved({"tuned": tuned, "default": default}, rounds=rounds)
+        samples = interleaved({"tuned": tuned, "default": default}, rounds=rounds, seconds=SECONDS)
     name = str(dtype).removeprefix("torch.")
     medians = {f"{n} ms": f"{statistics.median(s) * 1e3:.3g}" for n, s in samples.items()}
     return [

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
 from gdn_ops.codegen.kernels.torch_chunk import rule_inputs
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
+
+HEADS = Axis(
+    "HEADS",
+    (0, 2, 4),
+    4,
+    "query heads per CPU thread that are computed at once, while caches hold their states; 0: all",
+)
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -45,7 +52,7 @@ SPEC = KernelSpec(
     dK += M_q^T Q + M_k^T K + diag(beta d_last,i) delta dS^T
     dS <- d_last dS + (diag(d_i) Q)^T dr_q + (diag(d_i) K)^T dr_k
     """,
-    axes=CHUNK.axes,
+    axes=(*CHUNK.axes, HEADS),
     inputs=_inputs,
     outputs=_outputs,
     scalars=("scale",),

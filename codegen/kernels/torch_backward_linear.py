@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gdn_ops.codegen.kernels import torch_backward
+from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
 
 SPEC = replace(
     torch_backward.SPEC,
     name="torch_backward_linear",
     template="torch/torch_backward_linear",
+    axes=CHUNK.axes,
     equation="""
     in a chunk whose tokens i decay the state S before it by d_i, and what token j wrote by d_ij,
     from the last chunk to the first, with dS the gradient of the state behind the chunk:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gdn_ops.codegen.kernels import torch_backward
+from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
 
 SPEC = replace(
     torch_backward.SPEC,
     name="torch_backward_vector",
     template="torch/torch_backward_vector",
+    axes=CHUNK.axes,
     equation={
         "delta": """
     in a chunk whose tokens i decay channel c of the state S before it by d_ic, and of what token j

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import torch
@@ -164,6 +164,7 @@ def unverified(plan: str, target: Target) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=1024)
 def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Variant, ...]:
     """Return a plan's default variant on a target, and what replaces it if that cannot run.
 

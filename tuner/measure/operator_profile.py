@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def operator_profile(
     Raises:
         GdnError: the variant cannot be rendered, compiled or launched.
     """
+    # the profiler of some builds of PyTorch logs each start and stop on standard error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     timer = timer_of(device, threads=threads)
     gpu = device.type != "cpu"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]

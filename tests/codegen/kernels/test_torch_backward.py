@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.kernels import torch_backward
+from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
@@ -122,6 +123,28 @@ def test_heads(H: int, HV: int, K: int, V: int, tmp_path: Path) -> None:
     check(backward(B=1, H=H, HV=HV, K=K, V=V, gate="none"), tmp_path, BT=32)
 
 
+@pytest.mark.parametrize(
+    ("gate", "dtype", "offsets"),
+    [("raw", "fp32", None), ("none", "fp32", PACKED), ("model", "bf16", PACKED)],
+)
+def test_heads_in_groups(
+    gate: str,
+    dtype: str,
+    offsets: tuple[int, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Two query heads at once for each of two threads: six heads are three and three."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    B, dot = 2 if offsets is None else 1, "ieee" if dtype == "fp32" else "native"
+    case = backward(B=B, H=6, HV=12, K=32, gate=gate, dtype=dtype, offsets=offsets)
+    check(case, tmp_path, HEADS=2, BT=16, dot=dot)
+    config = {**case.spec.default(case.problem), "HEADS": 2}
+    module = load_module(case.spec.name, render(case.spec, case.problem, config), tmp_path)
+    assert module.heads_at_once(case.inputs["q"]) == 3
+    assert module.heads_at_once(case.inputs["q"].to("meta")) == 6
+
+
 @pytest.mark.parametrize("gate", ["none", "open", "model"])
 def test_writing_strength_near_two_and_repeated_keys(gate: str, tmp_path: Path) -> None:
     check(backward(T=150, K=64, gate=gate, beta=2.0), tmp_path)
@@ -183,7 +206,8 @@ def _rendered() -> dict[str, TorchCase]:
         case = backward(B=1, H=H, dtype=dtype, **facts)
         for solve, dot in product(("rows", "blocks"), ("ieee", "native")):
             if (dtype, dot) != ("fp32", "native"):
-                config: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
+                axes: dict[str, Value] = {"BT": 64, "AHEAD": 4, "solve": solve, "dot": dot}
+                config = {**case.spec.default(case.problem), **axes}
                 found[render(case.spec, case.problem, config)] = case
     return found
 
