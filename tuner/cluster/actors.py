@@ -79,7 +79,7 @@ class CompilingActor:
         """Return once the actor has started."""
 
     def compile(
-        self, kind: str, payload: Mapping[str, Any], timeout: float, left: float
+        self, kind: str, payload: Mapping[str, Any], timeout: float, left: float = inf
     ) -> tuple[Answer, Entry | None]:
         """Run a job, and read what it has left in this node's Triton cache."""
         if not hasattr(self._own, "pool"):
