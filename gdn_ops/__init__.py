@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.rule import Rule
     from gdn_ops.codegen.variant import Variant
     from gdn_ops.dispatch.bindings import refresh
-    from gdn_ops.dispatch.explanation import Explanation, explain
+    from gdn_ops.dispatch.explain import explain
+    from gdn_ops.dispatch.explanation import Explanation
     from gdn_ops.dispatch.freezing import Frozen, freeze, unfreeze
     from gdn_ops.dispatch.mode import batch_invariant, keeping, saving_for_backward, using
     from gdn_ops.dispatch.model_explanation import ModelExplanation
@@ -53,7 +54,7 @@ _HOMES = {
     "chunk_kda": "ops",
     "chunk_retention": "ops",
     "chunk_simple_gla": "ops",
-    "explain": "dispatch.explanation",
+    "explain": "dispatch.explain",
     "freeze": "dispatch.freezing",
     "fused_recurrent_gated_delta_rule": "ops",
     "fused_recurrent_gla": "ops",

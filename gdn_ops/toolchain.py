@@ -15,6 +15,7 @@ _RELEASE = re.compile(r"\bV(\d[\w.]*)")
 _MODULE = re.compile(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s")
 
 
+@cache
 def installed_version(package: str) -> str | None:
     """The version of an installed package, which is not imported; None if it is not installed."""
     try:

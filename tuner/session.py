@@ -32,7 +32,6 @@ from gdn_ops.tuner.search.trial_runner import Context
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import load_winners
-from gdn_ops.tuner.strategies.study_file import claimed, studies_of
 from gdn_ops.tuner.workers.harness import WorkerHarness
 
 PROBE_BYTES = 1 << 16
@@ -93,7 +92,6 @@ def tune(request: Request, view: View) -> Result:
     interruption = Interruption()
     with (
         open_database(request.database, create=True) as database,
-        claimed(studies_of(request.database)) as studies,
         interruption.listen(),
     ):
         store = Store(database, warn=lambda text: view(Note(text=text)))
@@ -121,7 +119,6 @@ def tune(request: Request, view: View) -> Result:
         )
         options = replace(
             request.options,
-            studies=studies,
             width=min(MAX_WIDTH, 2 * cores()) if target.gpu else 1,
             compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )
@@ -230,9 +227,7 @@ def _target(device: str) -> Target:
 def recorded_options(request: Request) -> dict[str, Any]:
     """The options as the run's row keeps them: JSON, and no path of this machine."""
     options = {
-        k: v
-        for k, v in asdict(request.options).items()
-        if k not in ("studies", "width", "compiled_per_timed")
+        k: v for k, v in asdict(request.options).items() if k not in ("width", "compiled_per_timed")
     }
     return {
         **options,

@@ -23,18 +23,20 @@ import torch
 
 from bench.rows import Row, markdown
 from bench.store.filling import fill, problems
+from bench.store.searching import seconds_per_trial
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.results_file import COMMAND_SECONDS
-from gdn_ops.dispatch.winners import load_winners
+from gdn_ops.dispatch.winners import load_winners, read_winners
 from gdn_ops.tuner.measure.fingerprint import fingerprint
 from gdn_ops.tuner.spaces.space import plan_key
 from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.store.store import Store
 
 ROUNDS = 5
-INSERTED = 500
+INSERTED, BATCH = 512, 32
 FINISHED = 100
 """Problems of the tuning run in which all are finished."""
 
@@ -53,7 +55,14 @@ def main() -> None:
             seconds = time.perf_counter() - begin
             print(f"{path}: {path.stat().st_size / 1e6:.0f} MB, made in {seconds:.0f} s")
         print(
-            markdown([*_lookups(path, given.problems), *_inserts(path), *_commands(path, folder)])
+            markdown(
+                [
+                    *_lookups(path, given.problems),
+                    *_inserts(path),
+                    *_searches(folder),
+                    *_commands(path, folder),
+                ]
+            )
         )
 
 
@@ -61,7 +70,7 @@ def _lookups(path: Path, count: int) -> list[Row]:
     target = target_of(torch.device("cpu"))
     begin = time.perf_counter()
     # not limited as in a call, so that a load that is too slow there is seen here
-    table = load_winners([path], seconds=COMMAND_SECONDS)
+    table = load_winners([path], lambda path: read_winners(path, seconds=COMMAND_SECONDS))
     loading = time.perf_counter() - begin
     for fault in table.faults:
         raise SystemExit(str(fault))
@@ -89,7 +98,7 @@ def _lookups(path: Path, count: int) -> list[Row]:
 
 
 def _inserts(path: Path) -> list[Row]:
-    """Rows per second, one transaction per trial; the rows stay in the file."""
+    """Rows per second, in transactions of one trial and of a batch; the rows stay in the file."""
     target = target_of(torch.device("cpu"))
     (problem,) = problems(1)
     variant = Variant.default("torch", problem)
@@ -101,12 +110,35 @@ def _inserts(path: Path) -> list[Row]:
             replace(fingerprint("cpu", arch=target.arch), device=f"bench {uuid4().hex}")
         )
         run = store.start_run("bench", target.name, seed=0, options={})
-        begin = time.perf_counter()
-        for _ in range(INSERTED):
-            store.record_trial(key, outcome, run_id=run, environment_id=environment)
-        seconds = time.perf_counter() - begin
+
+        def rate(batch: int) -> float:
+            begin = time.perf_counter()
+            for _ in range(INSERTED // batch):
+                store.record_trials([
+                    NewTrial(key=key, outcome=outcome, run_id=run, environment_id=environment)
+                    for _ in range(batch)
+                ])  # fmt: skip
+            return INSERTED / (time.perf_counter() - begin)
+
+        rows = [
+            Row("trials recorded, one transaction each", rate(1), "rows/s", 50),
+            Row(f"trials recorded, {BATCH} that end together", rate(BATCH), "rows/s", 2000),
+        ]
         store.finish_run(run)
-    return [Row("trials recorded, one transaction each", INSERTED / seconds, "rows/s", 2000)]
+    return rows
+
+
+def _searches(folder: str) -> list[Row]:
+    """The tuner's own CPU time per trial; the search needs no large database."""
+    return [
+        Row(f"the tuner's own time per trial, {strategy}, at {trials} trials",
+            1e3 * seconds_per_trial(
+                Path(folder) / f"{strategy}-{trials}.db", trials=trials, strategy=strategy,
+                last=100,
+            ), "ms", 20, most=True)
+        for strategy in ("enumeration", "model")
+        for trials in (1000, 10_000)
+    ]  # fmt: skip
 
 
 def _commands(path: Path, folder: str) -> list[Row]:

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from gdn_ops.codegen.interpreting import interpreting
 from gdn_ops.codegen.kernels import KERNELS
@@ -22,6 +20,9 @@ from gdn_ops.dispatch.libraries import missing_library
 from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
 from gdn_ops.errors import GdnError, UnsupportedProblem
 from gdn_ops.sources import origin
+
+if TYPE_CHECKING:
+    import torch
 
 FALLBACK = "torch"
 

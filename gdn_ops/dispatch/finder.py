@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-
-import torch
+from typing import TYPE_CHECKING
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.dispatch.bindings import choice_for
 from gdn_ops.dispatch.choice import Choice, choose
-from gdn_ops.dispatch.device import local_device, target_of
+
+if TYPE_CHECKING:
+    import torch
 
 Finder = Callable[[Problem], Choice]
 
@@ -30,6 +30,10 @@ def finder(device: torch.device | str, target: str | Target | None = None) -> Fi
     """
     if target is not None:
         return partial(choose, target=target_named(target) if isinstance(target, str) else target)
+    # PyTorch is slow to import, and a named target needs none
+    from gdn_ops.dispatch.bindings import choice_for
+    from gdn_ops.dispatch.device import local_device, target_of
+
     where = local_device(device)
     target_of(where)
     return partial(choice_for, device=where)

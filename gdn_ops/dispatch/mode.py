@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
@@ -14,30 +11,11 @@ from gdn_ops.codegen.errors import UnknownName, shown
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.saved_tensors import SAVING
 from gdn_ops.codegen.variant import Variant, plan_named
+from gdn_ops.dispatch.current_mode import MODE as MODE
+from gdn_ops.dispatch.current_mode import USUAL as USUAL
+from gdn_ops.dispatch.current_mode import Mode as Mode
+from gdn_ops.dispatch.current_mode import mode_of
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-
-
-@dataclass(frozen=True, eq=False)
-class Mode:
-    """How calls are dispatched. Equal modes are one object: every call hashes its mode.
-
-    Args:
-        forced: the plan (its default variant) or the variant to run on; None: the best known.
-        invariant: whether the choice ignores the sizes of a call.
-        keep: which tensors stay in memory for the backward, one of ``SAVING``.
-        asking: whether calls say which problem they pose instead of running it.
-    """
-
-    forced: str | Variant | None = None
-    invariant: bool = False
-    keep: str = "inputs"
-    asking: bool = False
-
-
-mode_of = lru_cache(maxsize=1024)(Mode)
-USUAL = mode_of(None, False, "inputs")
-
-MODE: ContextVar[Mode] = ContextVar("gdn_ops_mode", default=USUAL)
 
 _NUMBERED: dict[int, Mode] = {}
 

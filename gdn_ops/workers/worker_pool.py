@@ -37,6 +37,11 @@ class Job:
     until: float = inf
     tag: Any = None
 
+    @property
+    def left(self) -> float:
+        """Seconds until ``until``, which another machine can use: its clock is another one."""
+        return self.until - time.monotonic()
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:

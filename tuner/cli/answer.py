@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,11 +15,16 @@ class Answer:
 
     Args:
         code: its exit code.
-        results: the fields of its JSON document; ``docs/json.md`` describes them.
+        results: the fields of its JSON document, which ``docs/json.md`` describes; or a function
+            that makes them, if that takes time, because they are needed with ``--json`` only.
     """
 
     code: int = 0
-    results: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
+
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of its JSON document."""
+        return self.results() if callable(self.results) else self.results
 
 
 class Ended(Exception):

@@ -69,7 +69,7 @@ def _answering(name: str, command: Callable[..., Answer]) -> Callable[..., int]:
         if output.json:
             from gdn_ops.tuner.report.json_document import document
 
-            console.give(document(name, answer.code, answer.results))
+            console.give(document(name, answer.code, answer.fields()))
         return answer.code
 
     return with_options(output=OutputOptions)(run)

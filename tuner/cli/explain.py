@@ -16,6 +16,7 @@ from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
+    from gdn_ops.dispatch.finder import Finder
     from gdn_ops.dispatch.model_explanation import ModelExplanation
     from gdn_ops.dispatch.winners import WinnerTable
 
@@ -74,13 +75,13 @@ def explain(
         gdn explain --model Qwen3.5-9B/config.json --target h200
     """
     from gdn_ops.dispatch.choice import choosing_from
-    from gdn_ops.dispatch.explanation import explain as explain_problem
+    from gdn_ops.dispatch.explanation import explained_problem
     from gdn_ops.tuner.report import console
 
     with choosing_from(winners_of(db)):
         explained = explained_model(model, workload, given, target)
         if explained is None:
-            explanation = explain_problem(given.problem(), target=target)
+            explanation = explained_problem(given.problem(), _finder(target))
             console.say(str(explanation))
             code = 0 if explanation.found is not None else FAILURE
             return Answer(code, of_explanation(explanation))
@@ -117,19 +118,18 @@ def explained_model(
     model: ModelOptions, workload: str | None, given: ProblemOptions, target: str | None
 ) -> ModelExplanation | None:
     """What the problems of a model or of a workload run on; None if neither was given."""
-    import torch
-
-    from gdn_ops.dispatch.finder import finder
-    from gdn_ops.dispatch.model_explanation import explained, explained_problems
     from gdn_ops.tuner.report.counted import counted
     from gdn_ops.tuner.spaces.workloads import workload_named
 
     layers = model.layers(workload, given.facts())
-    find = finder("cuda" if torch.cuda.is_available() else "cpu", target)
+    if layers is None and workload is None:
+        return None
+    from gdn_ops.dispatch.model_explanation import explained, explained_problems
+
+    find = _finder(target)
     if layers is not None:
         return explained({layers.mixer: str(layers)}, model.use(), find)
-    if workload is None:
-        return None
+    assert workload is not None
     if facts := given.facts():
         raise InvalidInput(
             f"the workload {workload!r} and options of a problem ({', '.join(facts)}) are given; "
@@ -139,6 +139,17 @@ def explained_model(
     counts = chosen.counts or [None] * len(chosen.problems)
     texts = ["" if n is None else counted(n, "call") for n in counts]
     return explained_problems(list(zip(texts, chosen.problems, strict=True)), find)
+
+
+def _finder(target: str | None) -> Finder:
+    """What finds the choice for a target, or for the device of this machine."""
+    from gdn_ops.dispatch.finder import finder
+
+    if target is not None:
+        return finder("cpu", target)
+    import torch
+
+    return finder("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def show(explained: ModelExplanation) -> None:

@@ -108,7 +108,7 @@ def _chosen(
     """The variant to render, and which of its stages."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
-    from gdn_ops.dispatch.explanation import explain
+    from gdn_ops.dispatch.explain import explain
     from gdn_ops.tuner.cli.axis_values import variant_with
 
     if name is None:

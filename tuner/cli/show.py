@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,12 +79,16 @@ def show(
     hidden = {w.target for w in table.winners if w.ships_unmeasured and target is None}
     for fault in table.faults:
         console.fail(str(fault))
-    results = {
-        "winners": [of_winner(w) for w in winners],
-        "skipped": [asdict(skipped) for skipped in table.skipped],
-        "faults": [str(fault) for fault in table.faults],
-    }
-    answer = Answer(1 if table.faults else 0, results)
+    code = 1 if table.faults else 0
+
+    def results() -> dict[str, Any]:
+        read_sources(winners)
+        return {
+            "winners": [of_winner(w) for w in winners],
+            "skipped": [asdict(skipped) for skipped in table.skipped],
+            "faults": [str(fault) for fault in table.faults],
+        }
+
     if target is not None and not any(w.target == target for w in table.winners):
         _check_target(target, {w.target for w in table.winners})
     if not winners:
@@ -93,11 +97,11 @@ def show(
         of = f" of problems with {problem!r} in their name" if problem else ""
         console.say(f"no winners{on}{of} in {where}; run `gdn tune` to find some.")
         _say_hidden(hidden)
-        return answer
+        return Answer(code, results)
     if stale:
         read_sources(winners)
         found = [{**of_winner(w), "stale": why} for w, why in _show_stale(winners)]
-        return Answer(answer.code, {**results, "winners": found})
+        return Answer(code, {**results(), "winners": found})
     columns = (
         "problem", "target", "winner", "median>", "95 % interval>", "speed-up>", "from", "row>",
         "device",
@@ -117,7 +121,7 @@ def show(
     _say_hidden(hidden)
     for skipped in table.skipped:
         console.say(f"skipped {skipped.problem_id}: {skipped.reason}")
-    return answer
+    return Answer(code, results)
 
 
 def in_order(problem_id: str) -> tuple[str | int, ...]:

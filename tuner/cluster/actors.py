@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,15 @@ class MeasuringActor:
             self._pool = WorkerPool(1, threads=self._threads)
         return answer
 
-    def run(self, kind: str, payload: Mapping[str, Any], timeout: float) -> Answer:
-        """Run a job in the child process."""
-        return _answer(self._pool.one(Job(kind=kind, payload=payload, timeout=timeout)))
+    def run(
+        self, kind: str, payload: Mapping[str, Any], timeout: float, left: float = inf
+    ) -> Answer:
+        """Run a job in the child process.
+
+        Args:
+            left: seconds after which all jobs are over; see ``Job.until``.
+        """
+        return _answer(self._pool.one(_job(kind, payload, timeout, left)))
 
     def keep(self, entry: Entry | None) -> None:
         """Put what another node has compiled into this node's Triton cache."""
@@ -71,16 +79,20 @@ class CompilingActor:
         """Return once the actor has started."""
 
     def compile(
-        self, kind: str, payload: Mapping[str, Any], timeout: float
+        self, kind: str, payload: Mapping[str, Any], timeout: float, left: float = inf
     ) -> tuple[Answer, Entry | None]:
         """Run a job, and read what it has left in this node's Triton cache."""
         if not hasattr(self._own, "pool"):
             self._own.pool = WorkerPool(1, threads=1)
-        result = self._own.pool.one(Job(kind=kind, payload=payload, timeout=timeout))
+        result = self._own.pool.one(_job(kind, payload, timeout, left))
         folder = None if result.payload is None else result.payload.get(ENTRY)
         if folder is not None:
             result = replace(result, payload={**result.payload, ENTRY: None})
         return _answer(result), None if folder is None else read_entry(Path(folder))
+
+
+def _job(kind: str, payload: Mapping[str, Any], timeout: float, left: float) -> Job:
+    return Job(kind=kind, payload=payload, timeout=timeout, until=time.monotonic() + left)
 
 
 def _answer(result: JobResult) -> Answer:

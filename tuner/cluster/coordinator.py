@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.target import Target
@@ -79,16 +78,14 @@ class Coordinator:
 
     Args:
         interruption: of the main thread.
-        studies: file of Optuna's studies; None keeps them in memory.
     """
 
     def __init__(
         self, ray: Any, fleet: Fleet, store: Store, request: Request, *, lines: Lines,
-        interruption: Interruption, studies: Path | None,
+        interruption: Interruption,
     ) -> None:  # fmt: skip
         self._ray, self._fleet, self._store = ray, fleet, store
         self._request, self._lines, self._interruption = request, lines, interruption
-        self._studies = studies
         self._groups: dict[str, _Group] = {}
         self._deadline = NO_DEADLINE
 
@@ -185,6 +182,7 @@ class Coordinator:
             target, "cuda:0" if target.gpu else "cpu", threads=device.environment.threads,
             one=pool, compilers=compilers, interruption=relay,
         )  # fmt: skip
+        harness.end_by(self._deadline)
         context = Context(
             store=self._store,
             harness=harness,
@@ -196,7 +194,6 @@ class Coordinator:
         places = 0 if farm is None else farm.places // max(1, len(self._fleet.devices))
         options = replace(
             self._request.options,
-            studies=self._studies,
             width=min(MAX_WIDTH, max(2, 2 * places)) if target.gpu else 1,
             compiled_per_timed=COMPILED_PER_TIMED if target.gpu else 1,
         )

@@ -156,7 +156,7 @@ class Farm:
     def _send(self, order: Order, server: Server) -> None:
         job = order.job
         compile_ = server.actor.compile.options(num_returns=2)
-        answer, entry = compile_.remote(job.kind, dict(job.payload), job.timeout)
+        answer, entry = compile_.remote(job.kind, dict(job.payload), job.timeout, job.left)
         running = _Running(order, server, entry, time.monotonic())
         self._running.add(running)
         server.running += 1

@@ -129,7 +129,7 @@ class DevicePool:
             device.turn.release()
 
     def _answer(self, device: Device, job: Job, start: float) -> dict[str, Any]:
-        ref = device.actor.run.remote(job.kind, dict(job.payload), job.timeout)
+        ref = device.actor.run.remote(job.kind, dict(job.payload), job.timeout, job.left)
         limit = job.timeout + ANSWER_SECONDS
         while not self._ray.wait([ref], timeout=POLL_SECONDS)[0]:
             self._interruption.check()

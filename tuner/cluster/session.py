@@ -11,7 +11,6 @@ from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.session import Request
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
-from gdn_ops.tuner.strategies.study_file import claimed, studies_of
 
 DEVICES = ("auto", "cuda", "cpu")
 """What ``--device`` may be on a cluster, where a GPU has no number."""
@@ -46,15 +45,13 @@ def tune_on_cluster(request: Request, *, address: str, target: str | None, lines
     with (
         connected(address) as ray,
         open_database(request.database, create=True) as database,
-        claimed(studies_of(request.database)) as studies,
         interruption.listen(),
     ):
         store = Store(database, warn=lines.note)
         fleet = Fleet(ray, wanted, lines.note)
         try:
             return Coordinator(
-                ray, fleet, store, request, lines=lines, interruption=interruption,
-                studies=studies,
-            ).run()  # fmt: skip
+                ray, fleet, store, request, lines=lines, interruption=interruption
+            ).run()
         finally:
             fleet.close()

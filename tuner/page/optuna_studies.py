@@ -14,15 +14,16 @@ from optuna.distributions import (
     CategoricalDistribution,
     IntDistribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import QueuePool
+from sqlalchemy.exc import DBAPIError
 
 from gdn_ops.codegen.axis import Value
-from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.codegen.errors import InvalidInput, ResultsError
 from gdn_ops.tuner.page.searches import Attempt, Search
 from gdn_ops.tuner.store.merge_files import part_of, place
-from gdn_ops.tuner.strategies.study_file import study_errors
 
 MAX_INT = 2**31
 LOG_RANGE = 4
@@ -52,9 +53,14 @@ def write_studies(path: Path, searches: Sequence[Search]) -> list[str]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     part = part_of(path)
     try:
-        with study_errors(path):
-            names = _write(part, searches)
+        names = _write(part, searches)
         place(part, path)
+    except (StorageInternalError, DBAPIError, sqlite3.Error) as error:
+        cause = str(error.__cause__ or error).partition("\n")[0]
+        raise ResultsError(
+            f"--optuna {path} cannot be written ({cause}); free space if the disk is full, or name "
+            "a file elsewhere."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return names

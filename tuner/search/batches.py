@@ -53,6 +53,7 @@ class Batches:
         batch = self._next_batch(budget)
         while batch is not None:
             chosen = self._chosen(*batch, budget)
+            self._runner.record_failed(self._space, chosen)
             budget -= len(chosen)
             if self._width > 1:
                 batch = self._next_batch(budget)

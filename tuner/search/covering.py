@@ -14,7 +14,8 @@ from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
 from gdn_ops.tuner.search.smallest_cover import best_of, smallest_cover
-from gdn_ops.tuner.search.standing_winner import readable, store_winner
+from gdn_ops.tuner.search.standing import readable
+from gdn_ops.tuner.search.standing_winner import store_winner
 from gdn_ops.tuner.search.trial_runner import TrialRunner, outcome_of
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, VerdictCache
 from gdn_ops.tuner.spaces.space import plan_key
@@ -185,15 +186,15 @@ def _stored(
     winner_id = best_of(times, chosen)
     assert measured.reference is not None
     runner.reference = measured.reference.median
-    winner: StoredWinner | None = None
+    ended = []
     for name in measured.timings:
         variant = candidates[name]
         verdict = verdicts.verdict(variant)
         verdict = replace(verdict, resources={**verdict.resources, FINALISTS_TIMED: len(times)})
         key = plan_key(runner.problem, runner.context.target, variant)
-        trial = runner.record(key, outcome_of(variant, verdict, measured), variant, label=LABEL)
-        if name == winner_id:
-            winner = store_winner(runner, variant, trial, final=True)
+        ended.append(runner.ended(key, outcome_of(variant, verdict, measured), variant))
+    trials = dict(zip(measured.timings, runner.record_all(ended, label=LABEL), strict=True))
+    winner = store_winner(runner, candidates[winner_id], trials[winner_id], final=True)
     assert winner is not None
     return Covered(
         problem_id=runner.problem.id(),

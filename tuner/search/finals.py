@@ -24,7 +24,8 @@ from gdn_ops.tuner.search.standing_winner import (
 from gdn_ops.tuner.search.trial_runner import TrialRunner, failure, outcome_of
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, number
 from gdn_ops.tuner.spaces.space import plan_key
-from gdn_ops.tuner.store.records import StoredWinner
+from gdn_ops.tuner.store.new_trial import NewTrial
+from gdn_ops.tuner.store.records import Outcome, StoredWinner
 from gdn_ops.tuner.workers.harness import Effort, Measured, Timing, Verdict
 
 FINALISTS = 4
@@ -176,8 +177,7 @@ def _right(runner: TrialRunner, candidates: Sequence[Variant]) -> list[Variant]:
         if verdict.ok:
             right.append(variant)
         else:
-            key = plan_key(runner.problem, runner.context.target, variant)
-            runner.record(key, failure(verdict), variant, label=LABEL)
+            runner.record_all([_ended(runner, variant, failure(verdict))], label=LABEL)
     return right
 
 
@@ -188,22 +188,29 @@ def _record_finalists(
 
     Libraries that may not win come last.
     """
+
+    def ended(variant: Variant, verdict: Verdict) -> NewTrial:
+        resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
+        verdict = replace(verdict, resources=resources)
+        outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
+        return _ended(runner, variant, outcome)
+
     winner: StoredWinner | None = None
     defaults = {Variant.default(name, runner.problem).id for name in PLANS}
     may_win = runner.context.providers.may_win
     able = [finalist for finalist in finalists if may_win(finalist.variant)]
-    others = [finalist for finalist in finalists if not may_win(finalist.variant)]
-    for finalist in [*(best_first(able, defaults) if able else ()), *others]:
-        variant = finalist.variant
-        wins = winner is None and may_win(variant)
-        verdict = (
-            runner.verdicts.winner_verdict(variant) if wins else runner.verdicts.verdict(variant)
-        )
-        resources = {**verdict.resources, FINALISTS_TIMED: len(finalists)}
-        verdict = replace(verdict, resources=resources)
-        outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
-        key = plan_key(runner.problem, runner.context.target, variant)
-        trial = runner.record(key, outcome, variant, label=LABEL)
-        if wins and verdict.ok:
+    left = [each.variant for each in best_first(able, defaults)] if able else []
+    while left and winner is None:
+        variant = left.pop(0)
+        verdict = runner.verdicts.winner_verdict(variant)
+        (trial,) = runner.record_all([ended(variant, verdict)], label=LABEL)
+        if verdict.ok:
             winner = store_winner(runner, variant, trial, final=True)
+    left += [finalist.variant for finalist in finalists if not may_win(finalist.variant)]
+    others = [ended(variant, runner.verdicts.verdict(variant)) for variant in left]
+    runner.record_all(others, label=LABEL)
     return replace_failed_winner(runner) if winner is None else winner
+
+
+def _ended(runner: TrialRunner, variant: Variant, outcome: Outcome) -> NewTrial:
+    return runner.ended(plan_key(runner.problem, runner.context.target, variant), outcome, variant)

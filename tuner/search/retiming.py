@@ -12,7 +12,7 @@ from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.finals import hold_finals
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options
-from gdn_ops.tuner.search.standing_winner import readable
+from gdn_ops.tuner.search.standing import readable
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.deadline import Deadline
@@ -12,7 +11,6 @@ from gdn_ops.tuner.report.progress import SearchStarted
 from gdn_ops.tuner.search.batches import Batches
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.warm_start import nearest_best_configs
-from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space
 from gdn_ops.tuner.store.records import Trial
 from gdn_ops.tuner.strategies import AUTO, Strategy, StrategySetup, make_strategy, strategy_for
@@ -31,7 +29,6 @@ class Options:
         compiled_per_timed: configs compiled for each one that is timed, in a space that has more
             configs than ``trials``.
         plans: names of the plans to search; empty for all.
-        studies: file of Optuna's studies; None keeps them in memory.
         cover: share of the fastest variant's speed that one of few variants must reach at every
             size of a problem; None: each size has the winner of its own.
         again: also tune finished problems, with ``trials`` further configs in each space.
@@ -43,7 +40,6 @@ class Options:
     width: int = 1
     compiled_per_timed: int = 1
     plans: tuple[str, ...] = ()
-    studies: Path | None = None
     again: bool = False
     cover: float | None = None
 
@@ -120,28 +116,13 @@ def _run(
         best.see(config, trial)
 
 
-def _source(space: Space) -> str | None:
-    """The hash of the stage's source with its initial config; None if it does not render."""
-    sources = sources_of(space.problem, space.variant(space.initial_config))
-    return None if sources is None else sources[space.stage]
-
-
 def _setup(
     space: Space, runner: TrialRunner, known: Sequence[tuple[Config, Trial]], options: Options
 ) -> StrategySetup:
     first = [space.initial_config, *nearest_best_configs(space, runner.store)]
-    context = runner.context
-    # outcomes in another environment, or of other axes or another source, belong to another study
-    study = "/".join(
-        (space.target.name, space.problem.id(), space.plan, space.label,
-         f"environment {context.environment}", f"axes {space.axes_hash}",
-         f"source {_source(space)}")
-    )  # fmt: skip
     return StrategySetup(
         space=space,
         seed=options.seed,
         first=tuple(first),
         known=tuple((config, trial.outcome) for config, trial in known),
-        studies=options.studies,
-        study=study,
     )

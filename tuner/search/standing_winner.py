@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from gdn_ops.codegen.errors import InvalidConfig, UnknownName
-from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import is_doubtful
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
+from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands
 from gdn_ops.tuner.search.trial_runner import TrialRunner
-from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, proven_repeatable
 from gdn_ops.tuner.store.records import NewWinner, StoredWinner, Trial
+from gdn_ops.tuner.store.standing import Repetition
 
 
 def standing_winner(runner: TrialRunner) -> StoredWinner | None:
@@ -23,22 +19,18 @@ def standing_winner(runner: TrialRunner) -> StoredWinner | None:
     values no longer exist, or if it is a library that may not win in this run.
     """
     winner = _stored(runner)
-    variant = None if winner is None else readable(winner.variant, runner.problem)
-    if winner is None or variant is None or not runner.context.providers.may_win(variant):
+    if winner is None or not stands(winner, _repetitions(runner), runner.problem):
         return None
-    latest = next((t for t in reversed(runner.trials) if _is_of(t, variant, runner)), None)
-    return winner if latest is not None and latest.outcome.status == "ok" else None
+    variant = readable(winner.variant, runner.problem)
+    if variant is None or not runner.context.providers.may_win(variant):
+        return None
+    return winner
 
 
 def is_finished(runner: TrialRunner) -> bool:
     """Whether the standing winner came out of finals in this environment, and is not doubtful."""
     winner = standing_winner(runner)
-    if winner is None or winner.trial_id is None:
-        return False
-    timed = next((t for t in runner.trials if t.id == winner.trial_id), None)
-    resources = {} if timed is None else timed.outcome.resources
-    proven = FINALISTS_TIMED in resources and proven_repeatable(resources)
-    return proven and not is_doubtful(winner.low, winner.high)
+    return winner is not None and needs_no_tuning(winner, _repetitions(runner), runner.problem)
 
 
 def winner_without_finals(runner: TrialRunner) -> StoredWinner | None:
@@ -142,12 +134,16 @@ def _stored(runner: TrialRunner) -> StoredWinner | None:
     return winner
 
 
-def readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:
-    """A stored variant; None if its axes or values no longer exist."""
-    try:
-        return Variant.from_json(data, problem)
-    except (InvalidConfig, UnknownName):
-        return None
+def _repetitions(runner: TrialRunner) -> list[Repetition]:
+    """The problem's trials of whole variants."""
+    return [
+        Repetition(
+            id=trial.id, variant_id=trial.variant_id, status=trial.outcome.status,
+            sources=trial.sources, resources=trial.outcome.resources,
+        )
+        for trial in runner.trials
+        if trial.key.scope == "plan"
+    ]  # fmt: skip
 
 
 def _is_of(trial: Trial, variant: Variant, runner: TrialRunner) -> bool:

@@ -18,6 +18,7 @@ from gdn_ops.tuner.search.asked_providers import Asked
 from gdn_ops.tuner.search.verdict_cache import REFERENCE_TIMED, VerdictCache, number
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.spaces.space import Space, plan_key
+from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.workers.harness import Effort, Harness, Measured, Verdict
@@ -70,6 +71,7 @@ class TrialRunner:
             environment=context.environment,
         )
         self._compiled: dict[str, Verdict] = {}
+        self._failed: dict[str, Trial] = {}
         self._trials = self.store.trials(
             target=context.target.name,
             problem_id=problem.id(),
@@ -128,6 +130,22 @@ class TrialRunner:
             if failed is not None:
                 self._compiled[variant.id] = failed
 
+    def record_failed(self, space: Space, configs: Sequence[Config]) -> None:
+        """Commit those of some prepared configs that do not compile, in one transaction.
+
+        They have ended; ``run`` returns their trials.
+        """
+        ended: dict[str, NewTrial] = {}
+        for config in configs:
+            variant = space.variant(config)
+            compiled = self._compiled.get(variant.id)
+            if compiled is not None and not compiled.ok:
+                new = self.ended(space.key(config), failure(compiled), variant)
+                if self._known(new.key, variant) is None:
+                    ended[variant.id] = new
+        trials = self.record_all(list(ended.values()), label=space.label)
+        self._failed |= dict(zip(ended, trials, strict=True))
+
     def run(self, space: Space, config: Config, *, best: float | None) -> Trial:
         """Try a config of a space; it stops early if slower than ``STOP_FACTOR`` * ``best``."""
         effort = replace(
@@ -158,12 +176,10 @@ class TrialRunner:
         retry: bool = False,
     ) -> Trial:
         """Return the known trial of a variant, or run it. So a known hang is never run again."""
-        known = self.store.known_trial(
-            key,
-            self.context.environment,
-            variant_id=variant.id,
-            sources=sources_of(self.problem, variant),
-        )
+        failed = self._failed.pop(variant.id, None)
+        if failed is not None:
+            return failed
+        known = self._known(key, variant)
         if known is not None and not (retry and known.outcome.status != "ok"):
             self.report_trial(label, known, fresh=False)
             return known
@@ -180,20 +196,38 @@ class TrialRunner:
             self.reference = measured.reference.median
         return self.record(key, outcome_of(variant, verdict, measured), variant, label=label)
 
+    def _known(self, key: TrialKey, variant: Variant) -> Trial | None:
+        """The trial that makes another one unnecessary; also one of another tuner that runs now."""
+        return self.store.known_trial(
+            key,
+            self.context.environment,
+            variant_id=variant.id,
+            sources=sources_of(self.problem, variant),
+        )
+
     def record(self, key: TrialKey, outcome: Outcome, variant: Variant, *, label: str) -> Trial:
         """Commit a trial, then report it."""
-        row = self.store.record_trial(
-            key,
-            outcome,
+        (trial,) = self.record_all([self.ended(key, outcome, variant)], label=label)
+        return trial
+
+    def ended(self, key: TrialKey, outcome: Outcome, variant: Variant) -> NewTrial:
+        """A trial of this run that has ended."""
+        return NewTrial(
+            key=key,
+            outcome=outcome,
             run_id=self.context.run,
             environment_id=self.context.environment,
             variant_id=variant.id,
             sources=sources_of(self.problem, variant),
         )
-        trial = self.store.trial(row)
-        self._trials.append(trial)
-        self.report_trial(label, trial, fresh=True)
-        return trial
+
+    def record_all(self, ended: Sequence[NewTrial], *, label: str) -> list[Trial]:
+        """Commit trials that ended together in one transaction, then report them."""
+        trials = self.store.record_trials(ended)
+        self._trials += trials
+        for trial in trials:
+            self.report_trial(label, trial, fresh=True)
+        return trials
 
     def report_trial(self, label: str, trial: Trial, *, fresh: bool) -> None:
         text = config_text(trial.key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -76,12 +75,6 @@ class Space:
     def label(self) -> str:
         """The stage and the interface values it reads, e.g. ``solve BT=64 store=io``."""
         return " ".join([self.stage, *(f"{name}={value}" for name, value in self.shared.items())])
-
-    @property
-    def axes_hash(self) -> str:
-        """Hash of the axes' names and values; a study of other axes cannot be continued."""
-        text = repr([(axis.name, axis.values) for axis in self.axes])
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def default(self) -> dict[str, Value]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import text
-
 from gdn_ops.dispatch import results_file, winners
 from gdn_ops.dispatch.results_file import COMMAND_SECONDS, LATER
 from gdn_ops.dispatch.winners import (
@@ -18,9 +16,8 @@ from gdn_ops.dispatch.winners import (
     winner_of,
 )
 from gdn_ops.results_url import Location, ResultsUrl
-from gdn_ops.tuner.store.db import open_database
 
-_QUERY = text(f"SELECT {', '.join((*COLUMNS, *LATER))} FROM winners ORDER BY trial_id NULLS FIRST")
+_QUERY = f"SELECT {', '.join((*COLUMNS, *LATER))} FROM winners ORDER BY trial_id NULLS FIRST"
 
 
 def load_winners(databases: Iterable[Location] | None = None) -> WinnerTable:
@@ -37,10 +34,15 @@ def read_winners(database: Location) -> WinnerTable:
     """
     if not isinstance(database, ResultsUrl):
         return winners.read_winners(database, seconds=COMMAND_SECONDS)
+    # SQLAlchemy is slow to import, and reading a file needs none
+    from sqlalchemy import text
+
+    from gdn_ops.tuner.store.db import open_database
+
     found: list[Winner] = []
     skipped: list[SkippedRow] = []
     with open_database(database, create=False, writable=False) as opened, opened.read() as session:
-        for row in session.execute(_QUERY).mappings():
+        for row in session.execute(text(_QUERY)).mappings():
             try:
                 winner = winner_of(dict(row), database)
                 keep_sources(winner, sources_of_row(dict(row)))

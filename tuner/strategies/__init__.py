@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gdn_ops.codegen.errors import UnknownName
@@ -43,16 +42,12 @@ class StrategySetup:
     Args:
         first: configs to suggest before any other, e.g. the default and winners of other problems.
         known: configs that were tried before, with their outcomes.
-        studies: file of Optuna's studies; None keeps them in memory.
-        study: name of this search's study in the file.
     """
 
     space: SearchSpace
     seed: int = 0
     first: Sequence[Config] = ()
     known: Sequence[tuple[Config, Outcome]] = ()
-    studies: Path | None = None
-    study: str = "study"
 
 
 def strategy_for(name: str, space: SearchSpace, *, trials: int) -> str:

@@ -26,6 +26,8 @@ LINEAR, NOISE = 5.0, 1e-2
 NOISE_RANGE = (log(1e-5), log(0.5))
 LINEAR_RANGE = (-6.0, 4.0)
 JITTER = 1e-6
+BLOCKS = 4
+"""Blocks of rows in which a triangular matrix is multiplied."""
 FIRST_STEP, STEP_RANGE, FASTER, SLOWER = 0.2, (1e-3, 0.5), 1.3, 0.5
 """Rprop's steps of the logarithms of the parameters."""
 
@@ -60,7 +62,7 @@ class GaussianProcess:
         inverse = np.linalg.inv(np.linalg.cholesky(own))
         whitened = inverse @ y
         variance = max(float(whitened @ whitened) / len(y), 1e-12)
-        solved = inverse.astype(np.float32) @ between
+        solved = _lower_times(inverse.astype(np.float32), between)
         linear = np.float32(exp(self._log[-2]))
         prior = 1 + linear * np.einsum("ij,ij->i", self._additive[others], self._additive[others])
         left = np.maximum(prior - np.einsum("ij,ij->j", solved, solved), 1e-6)
@@ -101,8 +103,7 @@ class GaussianProcess:
         weight, noise = exp(self._log[-2]), exp(self._log[-1])
         own = matern + weight * linear
         own[np.diag_indices_from(own)] += noise + JITTER
-        root = np.linalg.inv(np.linalg.cholesky(own))
-        inverse = root.T @ root
+        inverse = np.linalg.inv(own)
         solved = inverse @ y
         variance = max(float(y @ solved) / len(y), 1e-12)  # the best one for these parameters
         slope = 0.5 * (np.outer(solved, solved) / variance - inverse)
@@ -122,9 +123,21 @@ class GaussianProcess:
         self._slope = gradient
 
 
+def _lower_times(lower: Array, right: Array) -> Array:
+    """The product of a lower triangular matrix and another one, without most of the zeros."""
+    size = -(-len(lower) // BLOCKS)
+    result = np.empty_like(right)
+    for start in range(0, len(lower), size):
+        end = min(start + size, len(lower))
+        np.matmul(lower[start:end, :end], right[:end], out=result[start:end])
+    return result
+
+
 def _squared_distances(first: T, second: T) -> T:
-    squared: T = np.sum(first**2, 1)[:, None] + np.sum(second**2, 1)[None]
-    squared -= 2 * first @ second.T
+    # in place, because the memory of a large temporary array is slow to get
+    squared: T = (-2 * first) @ second.T
+    squared += np.sum(first**2, 1)[:, None]
+    squared += np.sum(second**2, 1)[None]
     np.maximum(squared, 0, out=squared)
     return squared
 
@@ -133,7 +146,8 @@ def _matern(squared: T) -> tuple[T, T]:
     """The Matern 5/2 kernel and its derivative by the squared distance."""
     squared *= 5
     root = np.sqrt(squared)
-    decay = np.exp(-root)
+    decay = np.negative(root)
+    np.exp(decay, out=decay)
     squared *= decay
     squared *= decay.dtype.type(1 / 3)
     root += 1

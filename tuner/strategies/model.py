@@ -37,7 +37,8 @@ MOST_PAIRS = 400_000
 NEAR = 4
 """Of too many configs those near this many of the fastest are compared, and a random sample."""
 FIRST_STEPS, STEPS, LATE_STEPS, LATE = 20, 4, 2, 100
-"""Steps of the fit at the first proposal, at later ones, and from ``LATE`` trials on."""
+"""Steps of the fit at the first proposal, at later ones, and from ``LATE`` trials on; of more than
+``MOST_POINTS`` trials there is one, because a trial changes little."""
 SUCCEEDS, LIKELY = 0.9, 0.3
 """Probability that a config succeeds if nothing like it was tried; and the one that a config must
 have to be proposed while another has it."""
@@ -46,7 +47,7 @@ MOST_FAILURES = 60
 
 
 def make(setup: StrategySetup) -> Sampled:
-    """A search with the sampler; raises as ``sampled`` does."""
+    """A search with the sampler."""
     return sampled(setup, ModelSampler(setup.space, seed=setup.seed))
 
 
@@ -58,11 +59,15 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._distributions = {axis.name: distribution(axis) for axis in space.axes}
         self._rows = {space.point(config): row for row, config in enumerate(space.configs)}
         self._features = features(space)
+        self._squared_norms = np.sum(self._features.position**2, axis=1)
         self._process = GaussianProcess(self._features)
         self._successes = GaussianProcess(self._features)
         self._steps = FIRST_STEPS
-        self._finished: dict[int, tuple[int, float | None]] = {}
-        self._proposed: set[int] = set()
+        self._untried = np.ones(len(self._rows), dtype=bool)
+        self._times: dict[int, float] = {}
+        self._failures: list[int] = []
+        self._finished: set[int] = set()
+        self._settled = 0  # the first trials, of which nothing new can come
         self._given: set[int] = set()
 
     def infer_relative_search_space(
@@ -75,14 +80,12 @@ class ModelSampler(optuna.samplers.BaseSampler):
     ) -> dict[str, Any]:
         """The parameters of the next config; none if every config was proposed."""
         pending = self._read(study, trial)
-        tried = {row for row, _ in self._finished.values()}
-        left = np.ones(len(self._rows), dtype=bool)
-        left[list(tried | set(pending) | self._proposed)] = False
-        untried = np.flatnonzero(left)
+        self._untried[pending] = False
+        untried = np.flatnonzero(self._untried)
         if not len(untried):
             return {}
-        row = self._choice(list(self._finished.values()), pending, untried)
-        self._proposed.add(row)
+        row = self._choice(pending, untried)
+        self._untried[row] = False
         config = self._space.configs[row]
         return {axis.name: encode(axis, config[axis.name]) for axis in self._space.axes}
 
@@ -101,21 +104,27 @@ class ModelSampler(optuna.samplers.BaseSampler):
     def _read(self, study: optuna.Study, current: FrozenTrial) -> list[int]:
         """Take over the finished trials; return the rows that are being tried."""
         pending = []
-        for trial in study.get_trials(
-            deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)
-        ):
+        trials = study.get_trials(deepcopy=False)
+        for trial in trials[self._settled :]:
             if trial.number in self._finished or trial.number == current.number:
                 continue
             row = self._row(trial)
-            if row is None:
+            if row is None or trial.state not in (TrialState.COMPLETE, TrialState.RUNNING):
                 continue
             if "fixed_params" in trial.system_attrs:
                 self._given.add(trial.number)
             if trial.state == TrialState.RUNNING:
                 pending.append(row)
             else:
+                self._finished.add(trial.number)
+                self._untried[row] = False
                 failed = any(violation > 0 for violation in trial.constraints.values())
-                self._finished[trial.number] = (row, None if failed else trial.value)
+                if failed or trial.value is None:
+                    self._failures.append(row)
+                else:
+                    self._times[row] = trial.value
+        while self._settled < len(trials) and trials[self._settled].state.is_finished():
+            self._settled += 1
         return pending
 
     def _row(self, trial: FrozenTrial) -> int | None:
@@ -124,22 +133,19 @@ class ModelSampler(optuna.samplers.BaseSampler):
             return None
         return self._rows.get(tuple(decode(a, trial.params[a.name]) for a in self._space.axes))
 
-    def _choice(
-        self, finished: Sequence[tuple[int, float | None]], pending: Sequence[int], untried: Rows
-    ) -> int:
-        generator = np.random.default_rng((self._seed, len(finished) + len(pending)))
-        times = {row: value for row, value in finished if value is not None}
-        failures = [row for row, value in finished if value is None]
+    def _choice(self, pending: Sequence[int], untried: Rows) -> int:
+        times, failures = self._times, self._failures
+        begun = len(self._finished) + len(pending)
+        generator = np.random.default_rng((self._seed, begun))
         # winners of other problems resemble each other, so they are no spread-out start
-        if len(times) < 2 or len(finished) + len(pending) - len(self._given) < START:
-            tried = [row for row, _ in finished] + list(pending)
-            return self._far_from(tried, untried, generator)
+        if len(times) < 2 or begun - len(self._given) < START:
+            return self._far_from([*times, *failures, *pending], untried, generator)
         good, y = _informative(times, generator)
         bad = np.array(failures[-MOST_FAILURES:], dtype=np.intp)
         busy = np.array(pending, dtype=np.intp)
         some = self._some(good, y, len(bad) + len(busy), untried, generator)
         self._process.fit(good, y, steps=self._steps)
-        self._steps = STEPS if len(good) < LATE else LATE_STEPS
+        self._steps = STEPS if len(good) < LATE else LATE_STEPS if len(times) < MOST_POINTS else 1
         gain, mean = self._gain(good, y, busy, some)
         if len(bad):
             probability = self._success(good, bad, some, generator)
@@ -175,9 +181,12 @@ class ModelSampler(optuna.samplers.BaseSampler):
         most = MOST_PAIRS // (len(good) + others)
         if len(untried) <= most:
             return untried
-        fastest = self._features.position[good[np.argsort(y)[:NEAR]]]
-        position = self._features.position[untried]
-        apart = np.min([np.sum((position - one) ** 2, 1) for one in fastest], axis=0)
+        position = self._features.position
+        fastest = position[good[np.argsort(y)[:NEAR]]]
+        # squared distances, as one product of matrices: there may be some ten thousand configs
+        products = position @ fastest.T
+        apart = np.min(np.sum(fastest**2, 1) - 2 * products, axis=1)
+        apart = (apart + self._squared_norms)[untried]
         near = np.argpartition(apart, most // 2)
         sample = generator.choice(near[most // 2 :], most - most // 2, replace=False)
         chosen: Rows = untried[np.append(near[: most // 2], sample)]

@@ -1,5 +1,9 @@
 """Sampled: the configs of one space as a sampler of Optuna suggests them, none twice.
 
+The study is in memory. The results database has every outcome, so the next search of the space
+starts with a study of all that is known; a storage of Optuna on the disk would cost a dozen
+commits per trial and say nothing more.
+
 Optuna may suggest a config that it already knows, and goes on suggesting failed ones. So a repeated
 suggestion is answered here with the known outcome, and a failure is told as a violated constraint.
 If the suggestions contain nothing new, the rest of the space is enumerated around the best config.
@@ -23,7 +27,6 @@ from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.enumeration import Enumeration
 from gdn_ops.tuner.strategies.search_space import Point
-from gdn_ops.tuner.strategies.study_file import storage_of, study_errors
 
 MAX_FRUITLESS = 24
 """Suggestions in a row without a new valid config after which the rest is enumerated."""
@@ -33,66 +36,49 @@ FAILED = 1.0
 
 
 def sampled(setup: StrategySetup, sampler: optuna.samplers.BaseSampler) -> Sampled:
-    """Open the study and add the known outcomes that it lacks.
-
-    The studies of all samplers are the same, so another one continues where one stopped.
-
-    Raises:
-        ResultsError: the file of studies cannot be read or written. ``ask``, ``tell`` and ``drop``
-            raise it too.
-    """
+    """Make a study of the known outcomes, whatever strategy has found them."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with study_errors(setup.studies):
-        study = optuna.create_study(
-            study_name=setup.study,
-            storage=None if setup.studies is None else storage_of(setup.studies),
-            sampler=sampler,
-            load_if_exists=True,
-        )
-        return Sampled(study, setup)
+    return Sampled(optuna.create_study(sampler=sampler), setup)
 
 
 class Sampled:
     """An Optuna study that never suggests a config twice."""
 
     def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
-        self.space, self.study, self._file = setup.space, study, setup.studies
+        self.space, self.study = setup.space, study
         self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
         self._rest: Enumeration | None = None
-        self._seed, self._known = setup.seed, {self.space.point(c): o for c, o in setup.known}
-        self._first = list(setup.first)
-        self._catch_up()
+        self._seed, self._first = setup.seed, list(setup.first)
+        for config, outcome in setup.known:
+            self.tell(config, outcome)
 
     def ask(self) -> Config | None:
         """The next config: the first ones, then Optuna's suggestions, then the rest."""
-        with study_errors(self._file):
-            while self._first:
-                first = self._first.pop(0)
-                if self._new(self.space.point(first)):
-                    self.study.enqueue_trial(self._encode(first))
-                    break
-            suggested = self._suggest() if self._rest is None else None
+        while self._first:
+            first = self._first.pop(0)
+            if self._new(self.space.point(first)):
+                self.study.enqueue_trial(self._encode(first))
+                break
+        suggested = self._suggest() if self._rest is None else None
         return suggested if suggested is not None else self._ask_rest()
 
     def tell(self, config: Config, outcome: Outcome) -> None:
-        """Add the outcome of a suggested config to the study."""
+        """Add the outcome of a config to the study, whether it was suggested or not."""
         point = self.space.point(config)
         self._outcomes[point] = outcome
         trial = self._asked.pop(point, None)
-        with study_errors(self._file):
-            if trial is None:
-                self._add(point, outcome)
-            else:
-                self._finish(trial, outcome)
+        if trial is None:
+            self._add(point, outcome)
+        else:
+            self._finish(trial, outcome)
 
     def drop(self, config: Config) -> None:
         """Fail the study's trial of a suggested config, which is not suggested again."""
         trial = self._asked.get(self.space.point(config))
         if trial is not None:
-            with study_errors(self._file):
-                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _suggest(self) -> Config | None:
         for _ in range(MAX_FRUITLESS):
@@ -135,19 +121,6 @@ class Sampled:
         if outcome.status != "ok":
             trial.set_constraint(outcome.status, FAILED)
         self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
-
-    def _catch_up(self) -> None:
-        """Fail trials that a killed run left running; add known outcomes that the study lacks."""
-        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(running.number, state=TrialState.FAIL, skip_if_finished=True)
-        told = {
-            self.space.point(self._decode(trial.params))
-            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        }
-        for point, outcome in self._known.items():
-            self._outcomes[point] = outcome
-            if point not in told:
-                self._add(point, outcome)
 
     def _add(self, point: Point, outcome: Outcome) -> None:
         names = [axis.name for axis in self.space.axes]

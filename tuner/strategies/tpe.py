@@ -14,6 +14,6 @@ RANDOM_SUGGESTIONS = 6
 
 
 def make(setup: StrategySetup) -> Sampled:
-    """A search with the sampler; raises as ``sampled`` does."""
+    """A search with the sampler."""
     sampler = optuna.samplers.TPESampler(seed=setup.seed, n_startup_trials=RANDOM_SUGGESTIONS)
     return sampled(setup, sampler)

@@ -271,7 +271,7 @@ def test_a_strided_cu_seqlens_is_read_by_its_strides() -> None:
 def test_names_stay_functions_after_their_modules_are_imported() -> None:
     import importlib
 
-    importlib.import_module("gdn_ops.dispatch.explanation")
+    importlib.import_module("gdn_ops.dispatch.explain")
     importlib.import_module("gdn_ops.warming")
     assert callable(gdn_ops.explain) and callable(gdn_ops.warmup)
 

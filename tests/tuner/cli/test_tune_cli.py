@@ -185,15 +185,6 @@ def test_a_database_that_cannot_be_used_is_one_line_and_exit_1(
     assert str(path) in error and error.count("\n") == 1, error
 
 
-def test_studies_that_cannot_be_read_are_named_with_the_remedy(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "r-studies.db").write_text("no database at all, only text" * 40)
-    arguments = ["--db", str(tmp_path / "r.db"), "--strategy", "tpe", "--threads", "1"]
-    assert run(["tune", *OPTIONS, *arguments, "--device", "cpu"]) == 1
-    assert "r-studies.db, cannot be used" in capsys.readouterr().err
-
-
 def test_a_problem_that_no_plan_runs_is_a_failure_with_its_reasons(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -38,11 +39,15 @@ class Compiler:
         self.ready = Method(lambda: None)
         self.compile = Method(self._compile)
 
-    def _compile(self, kind: str, payload: dict[str, Any], timeout: float) -> Any:
+    def _compile(self, kind: str, payload: dict[str, Any], timeout: float, left: float) -> Any:
+        left_to_compile.append(left)
         if self._dying.get(self.place, 0) > 0:
             self._dying[self.place] -= 1
             raise RayError("The actor died.")
         return {**ANSWER, "payload": {**payload, "place": self.place}}
+
+
+left_to_compile: list[float] = []
 
 
 @contextmanager
@@ -155,7 +160,7 @@ class Meter:
         self.place = place
         payload = {"target": asdict(TARGETS["h200"]), "environment": asdict(ENVIRONMENT)}
         self.describe = Method(lambda: {**ANSWER, "payload": payload})
-        self.run = Method(lambda kind, payload, timeout: run(self.place))
+        self.run = Method(lambda kind, payload, timeout, left: run(self.place))
         self.keep = Method(lambda entry: kept.append((self.place, entry)))
 
 
@@ -180,6 +185,16 @@ def fleet(
         yield made, ray, notes
     finally:
         made.close()
+
+
+def test_no_job_starts_on_a_node_after_the_end_of_the_run() -> None:
+    left_to_compile.clear()
+    with farm({}, again=False) as (made, _):
+        list(FarmPool(made, Interruption()).start([replace(JOBS[0], until=time.monotonic() - 5)]))
+    (left,) = left_to_compile
+    assert left <= -5, "seconds, as the node has a clock of its own"
+    answer, entry = CompilingActor().compile("compile", {}, 60, left)
+    assert (answer["status"], entry) == ("fault", None) and "not started" in answer["message"]
 
 
 MEASURE = Job(kind="measure", payload={}, timeout=60)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from gdn_ops.tuner.deadline import NO_DEADLINE
+from gdn_ops.tuner.report.progress import TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
@@ -103,3 +105,20 @@ def test_a_space_that_the_trials_cover_is_timed_whole(tmp_path: Path, large: Spa
         search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
     assert len({text for text, _ in harness.measured}) == 256
     assert harness.compiled == [32] * 8
+
+
+def test_configs_that_do_not_compile_are_stored_together(tmp_path: Path, large: Space) -> None:
+    broken = Verdict(status="compile-error", message="recorded")
+    verdicts = {str(dict(c)): broken for c in large.configs if c["a"] != 1}
+    harness = RecordedHarness(compilations=verdicts)
+    with bench(tmp_path / "r.db", harness) as b:
+        commits: list[object] = []
+        event.listen(b.database.engine, "commit", commits.append)
+        options = Options(trials=32, width=16, strategy="enumeration")
+        search(large, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
+        stored = b.store.trials()
+        timed = sum(trial.outcome.status == "ok" for trial in stored)
+        reported = [e.trial.id for e in b.events if isinstance(e, TrialEnded) and e.fresh]
+    assert len(stored) == 32 and sorted(reported) == [trial.id for trial in stored]
+    assert len(harness.measured) == timed < 16
+    assert len(commits) <= timed + 2 + 2, "one for each that was timed, one for each batch"

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from gdn_ops.tuner.strategies.study_file import studies_beside
-
 pytestmark = pytest.mark.long
 
 PROBLEM = {"H": 1, "HV": 2, "K": 16, "V": 16, "dtype": "fp32"}
@@ -109,22 +107,19 @@ def kill(process: subprocess.Popen[str]) -> list[int]:
 
 
 def trials(folder: Path) -> set[int]:
-    """The trials of the database, after a check of its integrity and of the studies'."""
-    found: set[int] = set()
-    results = folder / "results.db"
-    for path in (results, studies_beside(results)):
-        if not path.exists():
-            continue
-        connection = sqlite3.connect(path)
-        try:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            if path == results and "trials" in tables:
-                found = {row[0] for row in connection.execute("SELECT id FROM trials")}
-        finally:
-            connection.close()
-    return found
+    """The trials of the database, after a check of its integrity."""
+    path = folder / "results.db"
+    if not path.exists():
+        return set()
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        found = connection.execute("SELECT id FROM trials") if "trials" in tables else ()
+        return {row[0] for row in found}
+    finally:
+        connection.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

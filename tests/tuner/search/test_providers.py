@@ -42,7 +42,7 @@ def faster(stage: str, config: Config) -> float:
 def one_plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("gdn_ops.dispatch.libraries.missing_library", lambda problem, variant: [])
     monkeypatch.setattr(
-        "gdn_ops.tuner.search.finished.missing_library", lambda problem, variant: []
+        "gdn_ops.tuner.search.standing.missing_library", lambda problem, variant: []
     )
     with toy_plans("single"):
         yield

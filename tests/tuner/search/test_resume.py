@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from optuna import get_all_study_names
 
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.variant import Variant
@@ -21,7 +20,6 @@ from gdn_ops.tuner.search.standing_winner import is_finished, standing_winner, w
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.strategies import STRATEGIES
-from gdn_ops.tuner.strategies.study_file import claimed, storage_of, studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -86,20 +84,12 @@ def test_configs_whose_source_was_edited_are_tried_again_and_the_others_not(
     strategy: str, path: Path, single: Space
 ) -> None:
     fancy = "{{ NAME }} with {{ LABEL }}{% if form == 'fancy' %}, edited{% endif %}"
-    options = replace(ALL, strategy=strategy, studies=studies_beside(path))
+    options = replace(ALL, strategy=strategy)
     for template, tried in ((TOY_TEMPLATE, 30), (fancy, 15), (fancy, 0), (TOY_TEMPLATE, 0)):
         with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
             search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
             assert len(b.harness.measured) == tried
             assert len(b.harness.verified) == tried, "nor does a verdict outlive its source"
-
-
-def test_a_study_of_another_source_is_another_study(path: Path, single: Space) -> None:
-    options = Options(trials=3, strategy="tpe", studies=studies_beside(path))
-    for template in (TOY_TEMPLATE, "edited", TOY_TEMPLATE):
-        with toy_templates(lambda name, text=template: text), bench(path, RecordedHarness()) as b:
-            search(single, TrialRunner(b.context, PROBLEM), options=options, deadline=NO_DEADLINE)
-    assert len(get_all_study_names(storage_of(studies_beside(path)))) == 2
 
 
 def test_an_edited_stage_is_tuned_again_and_its_neighbour_not(path: Path) -> None:
@@ -219,14 +209,3 @@ def test_a_fault_of_the_environment_is_tried_again_in_the_next_run(
     assert found.config == BEST
     assert [text for text, _ in b.harness.measured] == [best]
     assert [t.outcome.status for t in b.store.trials(status="fault")] == ["fault"]
-
-
-def test_a_second_tuner_leaves_the_studies_to_the_first(tmp_path: Path) -> None:
-    path = studies_beside(tmp_path / "r.db")
-    with claimed(path) as first:
-        with claimed(path) as second:
-            assert (first, second) == (path, None)
-        with claimed(path) as third:
-            assert third is None, "the end of the second one gives nothing free"
-    with claimed(path) as later:
-        assert later == path

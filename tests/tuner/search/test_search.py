@@ -16,7 +16,6 @@ from gdn_ops.tuner.search.trial_runner import STOP_FACTOR, TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy, strategy_for
-from gdn_ops.tuner.strategies.study_file import studies_beside
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -122,32 +121,15 @@ def test_auto_enumerates_what_the_trials_cover(single: Space, large: Space) -> N
     assert strategy_for("tpe", single, trials=1000) == "tpe"
 
 
-def test_a_study_that_was_killed_goes_on(tmp_path: Path, single: Space) -> None:
-    begin = StrategySetup(space=single, studies=studies_beside(tmp_path / "r.db"), study="s")
-    killed = make_strategy("tpe", begin)
-    config = killed.ask()
-    assert config is not None
-    known = [(config, outcome(2e-3))]  # it was recorded, but never told
-    resumed = make_strategy(
-        "tpe", StrategySetup(space=single, studies=begin.studies, study="s", known=known)
-    )
-    asked = resumed.ask()
-    assert asked is not None and single.point(asked) != single.point(config)
-    states = Counter(trial.state.name for trial in resumed.study.get_trials())
-    assert states["FAIL"] == 1, "what the killed run left running"
-    assert states["RUNNING"] == 1, "what was just asked"
-
-
-def test_a_study_of_tpe_goes_on_with_the_model(tmp_path: Path, large: Space) -> None:
-    studies, known = studies_beside(tmp_path / "r.db"), []
-    earlier = make_strategy("tpe", StrategySetup(space=large, studies=studies, study="s"))
+def test_a_search_of_tpe_goes_on_with_the_model(large: Space) -> None:
+    known = []
+    earlier = make_strategy("tpe", StrategySetup(space=large))
     for _ in range(12):
         config = earlier.ask()
         assert config is not None
         known.append((config, outcome(stage_seconds("large", config))))
         earlier.tell(*known[-1])
-    setup = StrategySetup(space=large, studies=studies, study="s", known=known)
-    later = make_strategy("model", setup)
+    later = make_strategy("model", StrategySetup(space=large, known=known))
     new = [later.ask() for _ in range(4)]
     points = {large.point(config) for config in new if config is not None}
     assert len(points) == 4 and not points & {large.point(config) for config, _ in known}

@@ -23,13 +23,14 @@ from gdn_ops.tuner.store import server as servers
 from gdn_ops.tuner.store import server_errors
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.models import TRIAL_STATUSES, Base
+from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.server import SCHEMA, ServerDatabase
 from gdn_ops.tuner.store.server_errors import ServerGone
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import read_winners
 from tests.postgres import LOCKED, PASSWORD, Server, running_server
 from tests.problems import DECODE
-from tests.results import ENVIRONMENT, OK, Bench, stage_key
+from tests.results import ENVIRONMENT, OK, SOURCES, Bench, stage_key
 from tests.tuner.store.test_merge import chunk_32
 
 NAMES = (f"test_{number}" for number in itertools.count())
@@ -53,6 +54,13 @@ def test_a_server_keeps_what_a_file_keeps(url: str, tmp_path: Path) -> None:
         key = stage_key(BK=32, precision="tf32")
         for status in TRIAL_STATUSES:
             bench.record(key, replace(OK, status=status, message="a NUL \0 in it"))
+        together = bench.store.record_trials([
+            NewTrial(key=stage_key(BK=size), outcome=replace(OK, message="\0"), sources=SOURCES,
+                     run_id=bench.run_id, environment_id=bench.environment_id)
+            for size in (16, 64, 128)
+        ])  # fmt: skip
+        assert repr(together) == repr([bench.store.trial(trial.id) for trial in together])
+        assert bench.store.record_trials([]) == []
         bench.win(median=3e-3)
         bench.win(DECODE, predicted=True)
         bench.win(median=2e-3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,6 @@ from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup, make_strategy
 from gdn_ops.tuner.strategies.features import features
 from gdn_ops.tuner.strategies.gaussian_process import GaussianProcess
-from gdn_ops.tuner.strategies.study_file import studies_beside
 from tests.tuner.replay.recorded_file import kernel_tuner
 
 
@@ -70,9 +67,9 @@ def test_failures_are_learnt_as_failures(space: RecordedSpace) -> None:
 
 
 def test_a_dropped_config_is_not_proposed_again_but_in_the_next_run_it_may_be(
-    space: RecordedSpace, tmp_path: Path
+    space: RecordedSpace,
 ) -> None:
-    setup = StrategySetup(space=space, studies=studies_beside(tmp_path / "r.db"), study="s")
+    setup = StrategySetup(space=space)
     for _ in range(2):
         strategy = make_strategy("model", setup)
         points = set()
