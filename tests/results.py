@@ -10,7 +10,8 @@ from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.db import open_database

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted

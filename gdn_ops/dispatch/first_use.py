@@ -19,7 +19,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Faults, no_faults
 from gdn_ops.dispatch.pinned import pinned
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.errors import GdnError, LaunchError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy

@@ -12,7 +12,7 @@ from math import inf
 
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note

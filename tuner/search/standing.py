@@ -9,7 +9,7 @@ from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.libraries import missing_library
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, proven_repeatable
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.store.models import FAULT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands

@@ -21,7 +21,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import choose, choose_forced
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.sources import origin, templates
 from gdn_ops.sources.files import INDEX, Files
 from gdn_ops.sources.served import Served, kind_of
