@@ -94,7 +94,7 @@ def run_campaign(
             if winner is None:
                 tune_one(runner, result, before, options=options, deadline=until)
             else:
-                again = compare_finished(runner, options=options, deadline=until)
+                again = compare_finished(runner, winner, options=options, deadline=until)
                 result.add(problem.id(), again or winner, "")
         except Interrupted:
             settle(runner, result)

@@ -50,8 +50,8 @@ class Choice:
         variant: the variant it runs on.
         how: ``exact``, ``nearest``, ``same arch``, ``kindred arch`` or ``predicted`` for a stored
             winner (see ``gdn_ops.dispatch.winner_table``), ``forced`` by ``gdn_ops.using``; if no
-            stored winner fits, ``default`` for the default of a plan, or ``fallback`` for that of plan
-            ``torch``.
+            stored winner fits, ``default`` for the default of a plan, or ``fallback`` for that of
+            plan ``torch``.
         winner: the stored winner; None for the others.
         refused: candidates that rank higher but cannot run the problem.
         here: whether it was made for a GPU of this machine, on which it is verified.

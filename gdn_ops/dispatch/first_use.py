@@ -1,8 +1,7 @@
 """First use: dispatch runs no kernel on a GPU before it was verified there.
 
 Only variants with kernels, ours or a library's, are verified: plain PyTorch is not compiled for a
-device. What
-``gdn_ops.using`` asks for is run as it is.
+device. What ``gdn_ops.using`` asks for is run as it is.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class Winner:
         variant_id: the hash that names the variant.
         variant: plan, interface and stages, as ``Variant.to_json()`` returns them; not checked.
         median: the median time in seconds.
-        low, high: the bounds of its 95 % confidence interval, in seconds.
+        low, high: the bounds of its 95 % confidence interval, in seconds; of a prediction, those
+            between which the true time is in 9 of 10 cases.
         reference: seconds of the reference implementation in the same run; None if predicted.
         provenance: ``measured`` or ``predicted``.
         trial_id: the row of ``trials`` that measured it, in ``database``.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def of_times(median: float, low: float, high: float) -> dict[str, float]:
-    """A median with the bounds of its 95 % interval."""
+    """A median with its bounds: of 95 % if it was measured, of 90 % if it is predicted."""
     return {"median_seconds": median, "low_seconds": low, "high_seconds": high}
 
 
