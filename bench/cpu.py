@@ -18,7 +18,7 @@ from bench.interleave import interleaved, ratio
 from bench.rows import Row
 from gdn_ops.codegen.target import Target
 from gdn_ops.dispatch.choice import choose, stored_winners
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.reference import recurrent_reference
 
 SECONDS = 5.0

@@ -32,7 +32,8 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.results_path import cache_folder, shipped_database
 from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.cores import cores

@@ -9,7 +9,6 @@ from typing import Any
 from gdn_ops.codegen.dtype import DType
 from gdn_ops.codegen.target import INTERPRETER, Target
 
-HOPPER = "triton.experimental.gluon.language.nvidia.hopper"
 RENAMED = {
     "async_load": "async_copy_global_to_shared",
     "async_store": "async_copy_shared_to_global",

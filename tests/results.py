@@ -10,10 +10,12 @@ from typing import Any
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.records import NewWinner, Outcome, Trial, TrialKey
 from gdn_ops.tuner.store.store import Store
 from tests.problems import FORWARD
@@ -76,10 +78,11 @@ class Bench:
         sources: dict[str, str] | None = SOURCES,
     ) -> int:
         """Record a trial in this run and environment."""
-        return self.store.record_trial(
-            key, outcome, run_id=self.run_id, environment_id=self.environment_id,
+        trial = NewTrial(
+            key=key, outcome=outcome, run_id=self.run_id, environment_id=self.environment_id,
             variant_id=variant.id, sources=sources,
         )  # fmt: skip
+        return self.store.record_trials([trial])[0].id
 
     def known(self, key: TrialKey, sources: dict[str, str] | None = SOURCES) -> Trial | None:
         """What the store knows of a key that is rendered to ``sources`` today."""

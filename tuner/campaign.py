@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
 from gdn_ops.tuner.report.progress import Note, ProblemEnded, ProblemStarted
@@ -94,7 +94,7 @@ def run_campaign(
             if winner is None:
                 tune_one(runner, result, before, options=options, deadline=until)
             else:
-                again = compare_finished(runner, options=options, deadline=until)
+                again = compare_finished(runner, winner, options=options, deadline=until)
                 result.add(problem.id(), again or winner, "")
         except Interrupted:
             settle(runner, result)

@@ -13,7 +13,7 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.results_url import Location
 from gdn_ops.seconds import seconds_text

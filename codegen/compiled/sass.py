@@ -26,6 +26,7 @@ _TO = re.compile(r"`\((\.L_x_\d+)\)")
 _WARP = re.compile(r"HMMA\.(\d{4,5})\.(\S+)")
 _WARP_SHAPES = {"16816": 16 * 8 * 16, "1688": 16 * 8 * 8, "1684": 16 * 8 * 4}
 GROUP_WARPS = 4
+"""Warps of a warp group; an SM has as many schedulers."""
 _WAITS = ("BAR.SYNC", "WARPGROUP.DEPBAR", "SYNCS.PHASECHK")
 _COPIES = ("LDGSTS", "UTMALDG", "UTMASTG", "UTMAREDG", "UBLKCP")
 PARTITION = "USETMAXREG"

@@ -21,6 +21,7 @@ from gdn_ops.dispatch.choice import (
 )
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import faults_on, forget, is_sound, sound_choices
+from gdn_ops.dispatch.libraries import forget_libraries
 from gdn_ops.dispatch.mode import MODE, Mode
 from gdn_ops.dispatch.pinned import pinned
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
@@ -196,7 +197,8 @@ def keep_bound() -> None:
 def refresh() -> None:
     """Forget every choice, and read the results databases again at the next call.
 
-    Call it after ``gdn tune`` has stored new winners. Compiled kernels stay in Triton's cache.
+    Call it after ``gdn tune`` has stored new winners, or after a library was installed. Compiled
+    kernels stay in Triton's cache.
 
     Raises:
         InvalidInput: choices are frozen.
@@ -207,3 +209,4 @@ def refresh() -> None:
     _LAUNCHERS.clear()
     forget_winners()
     forget()
+    forget_libraries()

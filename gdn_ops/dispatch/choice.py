@@ -17,7 +17,9 @@ from gdn_ops.codegen.target import INTERPRETER, Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.libraries import missing_library
-from gdn_ops.dispatch.winners import Winner, WinnerTable, load_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_table import WinnerTable
+from gdn_ops.dispatch.winners import load_winners
 from gdn_ops.errors import GdnError, UnsupportedProblem
 from gdn_ops.sources import origin
 
@@ -47,9 +49,9 @@ class Choice:
         target: the hardware it runs on.
         variant: the variant it runs on.
         how: ``exact``, ``nearest``, ``same arch``, ``kindred arch`` or ``predicted`` for a stored
-            winner (see ``gdn_ops.dispatch.winners``), ``forced`` by ``gdn_ops.using``; if no stored
-            winner fits, ``default`` for the default of a plan, or ``fallback`` for that of plan
-            ``torch``.
+            winner (see ``gdn_ops.dispatch.winner_table``), ``forced`` by ``gdn_ops.using``; if no
+            stored winner fits, ``default`` for the default of a plan, or ``fallback`` for that of
+            plan ``torch``.
         winner: the stored winner; None for the others.
         refused: candidates that rank higher but cannot run the problem.
         here: whether it was made for a GPU of this machine, on which it is verified.

@@ -12,7 +12,8 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Refusal, stored_winners, unverified
 from gdn_ops.dispatch.current_mode import MODE
 from gdn_ops.dispatch.finder import Finder
-from gdn_ops.dispatch.winners import SkippedRow, Winner
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_table import SkippedRow
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.seconds import seconds_text
 

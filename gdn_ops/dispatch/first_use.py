@@ -1,8 +1,7 @@
 """First use: dispatch runs no kernel on a GPU before it was verified there.
 
 Only variants with kernels, ours or a library's, are verified: plain PyTorch is not compiled for a
-device. What
-``gdn_ops.using`` asks for is run as it is.
+device. What ``gdn_ops.using`` asks for is run as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice, Faults, no_faults
 from gdn_ops.dispatch.pinned import pinned
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.errors import GdnError, LaunchError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy

@@ -21,7 +21,7 @@ from gdn_ops.dispatch.device import local_device, target_of
 from gdn_ops.dispatch.first_use import failed_checks
 from gdn_ops.dispatch.libraries import library_versions
 from gdn_ops.dispatch.pinned import Pinned, pin, pinned
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.errors import InvalidInput
 from gdn_ops.results_path import verification_policy
 from gdn_ops.toolchain import ptxas_version, triton_version

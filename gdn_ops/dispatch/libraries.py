@@ -5,6 +5,7 @@ A library is no dependency: ``gdn_ops.providers`` is imported when a winner is o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Provided, Variant
 from gdn_ops.results_path import rendered_folder
+from gdn_ops.toolchain import installed_version
 
 
 def missing_library(problem: Problem, variant: Variant) -> list[str]:
@@ -61,6 +63,14 @@ def library_versions(variants: Iterable[Mapping[str, Any]]) -> dict[str, str | N
     from gdn_ops.providers.installed import version_of
 
     return {name: version_of(PROVIDERS[name]) for name in sorted(plans & {*PROVIDERS})}
+
+
+def forget_libraries() -> None:
+    """Look again at the next choice which libraries are installed."""
+    installed_version.cache_clear()
+    installed = sys.modules.get("gdn_ops.providers.installed")
+    if installed is not None:
+        installed.forget()
 
 
 def _version(data: Mapping[str, Any]) -> Any:

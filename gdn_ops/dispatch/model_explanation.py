@@ -12,7 +12,7 @@ from gdn_ops.codegen.mixer import Mixer, Use
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.finder import Finder
-from gdn_ops.dispatch.winners import HOW
+from gdn_ops.dispatch.winner_table import HOW
 from gdn_ops.errors import UnsupportedProblem
 from gdn_ops.seconds import seconds_text
 

@@ -27,7 +27,7 @@ class LibraryLauncher(Launcher):
         self.scale = problem.K**-0.5
         self.BT = self.segment = 0
         self.stages = ()
-        # by name: nothing of a library is part of gdn-ops, and exports go without the folder
+        # by name: the adapters use this folder, and it does not know them
         self._adapter = import_module(f"gdn_ops.providers.{variant.library}")
         try:
             self._adapter.load()
@@ -77,7 +77,7 @@ class LibraryLauncher(Launcher):
             names = [n for n in DIFFERENTIABLE if getattr(call, n) is not None]
             found = {f"d{n}": torch.zeros_like(getattr(call, n)) for n in names}
             if call.h0 is not None and call.dht is not None:
-                found["dh0"] = call.dht
+                found["dh0"] = call.dht.clone()
             return found
         B, _, HV, _ = call.v.shape
         N = B if call.packing is None else len(call.packing.offsets) - 1

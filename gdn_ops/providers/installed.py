@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cache
+from importlib import invalidate_caches
 from importlib.util import find_spec
 
 from gdn_ops.codegen.providers import PROVIDERS
@@ -58,3 +59,9 @@ def _why_not_importable(name: str, version: str) -> Sequence[str]:
         title = PROVIDERS[name].title
         return (f"{title} {version} is installed and cannot be imported: {text:.300}",)
     return ()
+
+
+def forget() -> None:
+    """Try again to import what could not be imported, after it was installed."""
+    invalidate_caches()
+    _why_not_importable.cache_clear()

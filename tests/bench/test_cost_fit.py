@@ -10,6 +10,7 @@ from bench.cost_fit.__main__ import OUT
 from bench.cost_fit.fit import GRID, Constants, Row, error, fitted, rows_of
 from bench.cost_fit.peer_kernels import Peers, read, write
 from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner.cost.certainty import ERRORS
 
 H200 = target_named("h200")
 
@@ -36,6 +37,13 @@ def test_the_table_says_what_the_constants_in_use_give(rows: list[Row]) -> None:
                 f"| {family}, {name} | {e.rows} | {e.ratio:.2f} | {e.spread:.2f} | {e.error:.2f} |"
             )
             assert line in table
+
+
+def test_the_certainty_is_that_of_kinds_left_out_of_the_fit() -> None:
+    lines = [line for line in OUT.read_text().splitlines() if "fitted without them" in line]
+    for language, families in (("triton", "FLA"), ("gluon", "FlashQLA")):
+        worst = max(float(line.split("|")[-2]) for line in lines if f"| {families} " in line)
+        assert worst == ERRORS[language]
 
 
 def test_what_was_recorded_is_read_as_it_was_written(peers: Peers, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.cost.many_targets import TargetPredictions
 from gdn_ops.tuner.cost.prediction import Prediction, Ranking

@@ -64,12 +64,13 @@ def _answering(name: str, command: Callable[..., Answer]) -> Callable[..., int]:
         try:
             with console.for_people(on_stderr=output.json):
                 answer = command(**options)
+                fields = answer.fields() if output.json else {}
         except KeyboardInterrupt as error:
             raise Interrupted from error
         if output.json:
             from gdn_ops.tuner.report.json_document import document
 
-            console.give(document(name, answer.code, answer.fields()))
+            console.give(document(name, answer.code, fields))
         return answer.code
 
     return with_options(output=OutputOptions)(run)

@@ -18,7 +18,7 @@ from gdn_ops.tuner.cli.shared_options import with_options
 if TYPE_CHECKING:
     from gdn_ops.dispatch.finder import Finder
     from gdn_ops.dispatch.model_explanation import ModelExplanation
-    from gdn_ops.dispatch.winners import WinnerTable
+    from gdn_ops.dispatch.winner_table import WinnerTable
 
 
 @with_options(model=ModelOptions, given=ProblemOptions)

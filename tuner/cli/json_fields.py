@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.choice import Choice
     from gdn_ops.dispatch.explanation import Explanation
     from gdn_ops.dispatch.model_explanation import ModelRow
-    from gdn_ops.dispatch.winners import Winner
+    from gdn_ops.dispatch.winner import Winner
     from gdn_ops.results_url import Location
     from gdn_ops.tuner.search.providers import Compared
     from gdn_ops.tuner.store.merge import Merged
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def of_times(median: float, low: float, high: float) -> dict[str, float]:
-    """A median with the bounds of its 95 % interval."""
+    """A median with its bounds: of 95 % if it was measured, of 90 % if it is predicted."""
     return {"median_seconds": median, "low_seconds": low, "high_seconds": high}
 
 

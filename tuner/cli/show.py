@@ -10,7 +10,7 @@ import typer
 
 from gdn_ops.codegen.errors import GdnError, UnknownName
 from gdn_ops.codegen.targets import TARGETS
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.json_fields import of_winner
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
@@ -57,7 +57,7 @@ def show(
 
         gdn show --problem K128-V128 --limit 0
     """
-    from gdn_ops.dispatch.winners import read_sources
+    from gdn_ops.dispatch.winner_sources import read_sources
     from gdn_ops.results_path import databases
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.store.winner_tables import exists, load_winners, read_winners

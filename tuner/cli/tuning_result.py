@@ -112,7 +112,7 @@ def _print_compared(result: Result, where: str) -> None:
         "problem", "library", "median>", "95 % interval>", "of the winner's speed>", "result",
     )  # fmt: skip
     console.table(columns, rows, title=f"Installed libraries{where}")
-    if any(row.speed is not None and row.speed > 1 and not row.won for row in result.compared):
+    if any(row.faster for row in result.compared):
         console.say("--allow-providers stores the fastest library as the winner.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gdn_ops.codegen.target import Target
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.campaign import Result, cover_problems, skip_finished
 from gdn_ops.tuner.cluster.board import Board
 from gdn_ops.tuner.cluster.fleet import Fleet

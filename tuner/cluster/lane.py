@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.campaign import Result, settle, tune_one
 from gdn_ops.tuner.cluster.board import Board, Taken
 from gdn_ops.tuner.cluster.member import NoNodesLeft

@@ -10,8 +10,8 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
 
 ERRORS: Mapping[str, float] = {"triton": 0.14, "gluon": 0.36, "torch": 0.14}
-"""Root mean square of log(predicted / published) of kernels that were not in the fit, by language:
-the largest of whole kernels, and that of kernels with partitions (``python -m bench.cost_fit``)."""
+"""Root mean square of log(predicted / published), by language: of FLA's Triton kernels, and of
+FlashQLA's kernels with partitions, each fitted without that kind (``python -m bench.cost_fit``)."""
 FITTED = "sm_90"
 """The architecture of the published times."""
 ELSEWHERE = 2.0

@@ -90,7 +90,7 @@ def predict(
     faults: dict[str, str] = {}
     for plan, interfaces in plans_for(problem, model.target).items():
         if not PLANS[plan].verified:
-            faults[plan] = "its kernels have not run on a GPU yet; `gdn tune` checks and times it"
+            faults[plan] = UNVERIFIED
             continue
         for spaces in interfaces[:INTERFACES]:
             try:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdn_ops.codegen.compiled.loops import SPIN, Loop
+from gdn_ops.codegen.compiled.sass import GROUP_WARPS
 from gdn_ops.codegen.compiled.warp_cycles import LATENCIES, Latencies
 
-GROUP_WARPS = 4
-"""Warps of a warp group; an SM has as many schedulers."""
 LANES, SPECIAL_PER_CYCLE = 32, 16
 """Lanes of a warp, and special functions of an SM per cycle."""
 

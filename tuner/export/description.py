@@ -9,7 +9,7 @@ from typing import Any
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.results_url import Location
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.records import Trial

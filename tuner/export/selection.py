@@ -15,7 +15,8 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.results_path import databases as database_paths
 from gdn_ops.results_url import Location
 from gdn_ops.toolchain import ptxas_version, triton_version

@@ -19,7 +19,7 @@ import jinja2
 
 from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import InvalidInput
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.page import figures
 from gdn_ops.tuner.page.roofline import Reached, all_reached, flops_unit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.errors import GdnError
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.results_url import Location
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.store.db import open_database

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from gdn_ops.dispatch.winners import Winner
+from gdn_ops.dispatch.winner import Winner
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.page import figures

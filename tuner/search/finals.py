@@ -12,7 +12,7 @@ from math import inf
 
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note
@@ -86,6 +86,10 @@ def hold_finals(
     if measured.status != "ok" and ours and any(variant.library for variant in variants):
         text = f"  the finals failed ({measured.status}) and are held again without libraries"
         runner.context.report(Note(text=text))
+        why = f"finals with it failed: {measured.message}"
+        failed = failure(Verdict(status=measured.status, message=why))
+        broken = [_ended(runner, each, failed) for each in variants if each.library]
+        runner.record_all(broken, label=LABEL)
         return hold_finals(runner, ours, deadline=deadline)
     if measured.status != "ok" or measured.reference is None:
         text = f"  the finals failed ({measured.status}): {measured.message}"

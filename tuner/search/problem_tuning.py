@@ -11,7 +11,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
-from gdn_ops.tuner.search.providers import contenders
+from gdn_ops.tuner.search.providers import contenders, may_stay
 from gdn_ops.tuner.search.readiness import Readiness
 from gdn_ops.tuner.search.space_search import Found, Options, search
 from gdn_ops.tuner.search.stage_tuning import StageTuning
@@ -64,7 +64,6 @@ def tune_problem(
     seconds = _time_defaults(runner, plans, search_deadline)
     if standing_winner(runner) is None:
         winner_without_finals(runner)
-    libraries = contenders(runner, retry=options.again)
     candidates: Candidates = []
     searched = _worth_searching(runner, plans, seconds)
     for i, plan in enumerate(searched):
@@ -75,20 +74,23 @@ def tune_problem(
         text = "  no time is left for the finals: the best trial so far is kept; run again to go on"
         runner.context.report(Note(text=text))
         return winner_without_finals(runner)
+    libraries = contenders(runner, retry=options.again)
     chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
     return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)
 
 
 def compare_finished(
-    runner: TrialRunner, *, options: Options, deadline: Deadline
+    runner: TrialRunner, winner: StoredWinner, *, options: Options, deadline: Deadline
 ) -> StoredWinner | None:
     """Time the winner of a finished problem once more, in turn with the libraries asked for.
+
+    A winner that is a library and may not win in this run stays; the others are timed alone.
 
     Returns:
         The winner that stands then.
     """
-    winner, libraries = standing_winner(runner), contenders(runner, retry=options.again)
-    if winner is None or not libraries:
+    libraries = contenders(runner, retry=options.again)
+    if not libraries or not may_stay(runner, winner):
         return winner
     chosen = [Variant.from_json(winner.variant, runner.problem)]
     return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)

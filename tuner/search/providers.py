@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.codegen.variant import Provided, Variant
+from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, tied
 from gdn_ops.tuner.report.progress import Note, first_line
+from gdn_ops.tuner.search.standing import readable
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
 from gdn_ops.tuner.store.records import StoredWinner, Trial
@@ -26,6 +27,7 @@ class Compared:
         reason: in words, unless it is ok.
         won: whether it is the stored winner.
         speed: its speed over that of the winner, both timed in the same finals; None if unknown.
+        faster: whether it is faster than the winner there, and not tied with it.
     """
 
     problem_id: str
@@ -38,6 +40,7 @@ class Compared:
     high: float | None = None
     won: bool = False
     speed: float | None = None
+    faster: bool = False
     trial_id: int | None = None
 
 
@@ -65,20 +68,43 @@ def contenders(runner: TrialRunner, *, retry: bool = False) -> list[Variant]:
 
 def is_compared(runner: TrialRunner, winner: StoredWinner) -> bool:
     """Whether a finished problem needs no new finals for the libraries that were asked for."""
-    if winner.variant.get("plan") in PROVIDERS:
-        return True
+    comparable = may_stay(runner, winner)
     for variant in _able(runner):
+        if variant.id == winner.variant_id:
+            continue
         trial = _latest(runner, variant)
         if trial is None:
             return False
-        seconds = trial.outcome.ranked_seconds
-        if seconds is None:
+        if trial.outcome.ranked_seconds is None or not comparable:
             continue
         if FINALISTS_TIMED not in trial.outcome.resources:
             return False
-        if runner.context.providers.allowed and seconds < winner.median:
+        if runner.context.providers.allowed and _beats(runner, trial, winner):
             return False
     return True
+
+
+def may_stay(runner: TrialRunner, winner: StoredWinner) -> bool:
+    """Whether the stored winner could win in this run too, so that finals may be held with it."""
+    variant = readable(winner.variant, runner.problem)
+    return variant is not None and runner.context.providers.may_win(variant)
+
+
+def _beats(runner: TrialRunner, trial: Trial, winner: StoredWinner) -> bool:
+    """Whether a trial is faster than the winner, and not tied with it."""
+    seconds = trial.outcome.ranked_seconds
+    if seconds is None or seconds >= winner.median:
+        return False
+    beaten = _trial_of(runner, winner)
+    if beaten is None or winner.median > MAX_TIE_RATIO * seconds:
+        return True
+    return not tied(trial.outcome.samples, beaten.outcome.samples)
+
+
+def _trial_of(runner: TrialRunner, winner: StoredWinner | None) -> Trial | None:
+    """The trial that made the winner."""
+    row = None if winner is None else winner.trial_id
+    return next((trial for trial in runner.trials if trial.id == row), None)
 
 
 def compared(runner: TrialRunner, winner: StoredWinner | None) -> Iterator[Compared]:
@@ -102,8 +128,7 @@ def _row(
     outcome = trial.outcome
     if outcome.ranked_seconds is None:
         return Compared(*name, outcome.status, first_line(outcome.message), trial_id=trial.id)
-    theirs = None if winner is None else winner.trial_id
-    beaten = next((t for t in runner.trials if t.id == theirs), None)
+    beaten = _trial_of(runner, winner)
     # only times of the same finals compare
     final = FINALISTS_TIMED in outcome.resources
     same = final and beaten is not None and beaten.run_id == trial.run_id
@@ -111,6 +136,7 @@ def _row(
         *name, "ok", "", outcome.median, outcome.low, outcome.high,
         won=winner is not None and winner.variant_id == trial.variant_id,
         speed=winner.median / outcome.ranked_seconds if same and winner is not None else None,
+        faster=same and winner is not None and _beats(runner, trial, winner),
         trial_id=trial.id,
     )  # fmt: skip
 
@@ -125,7 +151,9 @@ def outcome_text(row: Compared) -> str:
         return "won"
     if row.speed is None:
         return "not timed with the winner"
-    return "faster than the winner" if row.speed > 1 else "slower"
+    if row.faster:
+        return "faster than the winner"
+    return "as fast as the winner" if row.speed > 1 else "slower"
 
 
 def _able(runner: TrialRunner) -> list[Provided]:

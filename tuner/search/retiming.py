@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, WinnerTable, read_sources
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_sources import read_sources
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import tied
 from gdn_ops.tuner.report.progress import Note

@@ -9,15 +9,15 @@ from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.libraries import missing_library
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, proven_repeatable
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.store.models import FAULT
 from gdn_ops.tuner.store.records import StoredWinner
-from gdn_ops.tuner.store.standing import Repetition
+from gdn_ops.tuner.store.standing import WholeTrial
 
 
-def stands(winner: StoredWinner, repetitions: Sequence[Repetition], problem: Problem) -> bool:
+def stands(winner: StoredWinner, repetitions: Sequence[WholeTrial], problem: Problem) -> bool:
     """Whether the latest trial of a winner's variant, with the source of today, is ok.
 
     So no later trial has found it wrong, its source is the same, and its axes and values exist.
@@ -38,7 +38,7 @@ def stands(winner: StoredWinner, repetitions: Sequence[Repetition], problem: Pro
 
 
 def needs_no_tuning(
-    winner: StoredWinner, repetitions: Sequence[Repetition], problem: Problem
+    winner: StoredWinner, repetitions: Sequence[WholeTrial], problem: Problem
 ) -> bool:
     """Whether a winner that stands came out of finals, repeated bitwise, and is not doubtful.
 

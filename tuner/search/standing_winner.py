@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import is_doubtful
+from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.store.records import NewWinner, StoredWinner, Trial
-from gdn_ops.tuner.store.standing import Repetition
+from gdn_ops.tuner.store.standing import WholeTrial
 
 
 def standing_winner(runner: TrialRunner) -> StoredWinner | None:
@@ -134,10 +134,10 @@ def _stored(runner: TrialRunner) -> StoredWinner | None:
     return winner
 
 
-def _repetitions(runner: TrialRunner) -> list[Repetition]:
+def _repetitions(runner: TrialRunner) -> list[WholeTrial]:
     """The problem's trials of whole variants."""
     return [
-        Repetition(
+        WholeTrial(
             id=trial.id, variant_id=trial.variant_id, status=trial.outcome.status,
             sources=trial.sources, resources=trial.outcome.resources,
         )

@@ -13,7 +13,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.traffic import variant_bytes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK, choose
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 
 EQUAL_PART = 0.25
 """Part of the time that is shared equally, so that a rare problem is tuned too."""

@@ -19,8 +19,8 @@ AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repetition:
-    """A trial of the same config and environment as the trial that made a winner.
+class WholeTrial:
+    """A trial of a whole variant of a problem, such as that which made a winner.
 
     ``sources`` and ``resources`` are as they are stored, perhaps no objects.
     """
@@ -39,7 +39,7 @@ def current_winners(
     *,
     target: str,
     environment: int,
-) -> Iterator[tuple[StoredWinner, list[Repetition]]]:
+) -> Iterator[tuple[StoredWinner, list[WholeTrial]]]:
     """Yield the current winners that were measured in an environment.
 
     Args:
@@ -64,13 +64,13 @@ def current_winners(
     )
     for start in range(0, len(problem_ids), AT_ONCE):
         some = problem_ids[start : start + AT_ONCE]
-        found: dict[int, tuple[StoredWinner | None, list[Repetition]]] = {}
+        found: dict[int, tuple[StoredWinner | None, list[WholeTrial]]] = {}
         with database.read() as session:
             for row, *values in session.execute(query.where(WinnerRow.problem_id.in_(some))):
                 if row.id not in found:
                     found[row.id] = (rows.one(row, StoredWinner.of), [])
                 names = ("id", "variant_id", "status", "sources", "resources")
-                found[row.id][1].append(Repetition(**dict(zip(names, values, strict=True))))
+                found[row.id][1].append(WholeTrial(**dict(zip(names, values, strict=True))))
         for winner, repetitions in found.values():
             if winner is not None:
                 yield winner, repetitions

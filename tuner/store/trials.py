@@ -11,30 +11,13 @@ from sqlalchemy.orm import Session
 from gdn_ops.tuner.store.models import ProblemRow, RunRow, TrialRow
 from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.recorder import Recorder
-from gdn_ops.tuner.store.records import Outcome, Trial, TrialKey
+from gdn_ops.tuner.store.records import Trial, TrialKey
 from gdn_ops.tuner.store.retry import patiently
 from gdn_ops.tuner.store.standing import AT_ONCE
 
 
 class Trials(Recorder):
     """Records trials and finds them again; see ``Store``."""
-
-    def record_trial(
-        self,
-        key: TrialKey,
-        outcome: Outcome,
-        *,
-        run_id: int,
-        environment_id: int,
-        variant_id: str | None = None,
-        sources: Mapping[str, str] | None = None,
-    ) -> int:
-        """Add a trial and return its row; the arguments are those of ``NewTrial``."""
-        trial = NewTrial(
-            key=key, outcome=outcome, run_id=run_id, environment_id=environment_id,
-            variant_id=variant_id, sources=sources,
-        )  # fmt: skip
-        return self.record_trials([trial])[0].id
 
     def record_trials(self, trials: Sequence[NewTrial]) -> list[Trial]:
         """Add trials in one transaction; earlier trials of the same thing stay."""

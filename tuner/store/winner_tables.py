@@ -6,15 +6,10 @@ from collections.abc import Iterable
 
 from gdn_ops.dispatch import results_file, winners
 from gdn_ops.dispatch.results_file import COMMAND_SECONDS, LATER
-from gdn_ops.dispatch.winners import (
-    COLUMNS,
-    SkippedRow,
-    Winner,
-    WinnerTable,
-    keep_sources,
-    sources_of_row,
-    winner_of,
-)
+from gdn_ops.dispatch.winner import Winner, winner_of
+from gdn_ops.dispatch.winner_sources import keep_sources, sources_of_row
+from gdn_ops.dispatch.winner_table import SkippedRow, WinnerTable
+from gdn_ops.dispatch.winners import COLUMNS
 from gdn_ops.results_url import Location, ResultsUrl
 
 _QUERY = f"SELECT {', '.join((*COLUMNS, *LATER))} FROM winners ORDER BY trial_id NULLS FIRST"

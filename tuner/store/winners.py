@@ -18,7 +18,7 @@ from gdn_ops.tuner.store.recorder import Recorder
 from gdn_ops.tuner.store.records import NewWinner, StoredWinner
 from gdn_ops.tuner.store.retry import patiently
 from gdn_ops.tuner.store.rows import Warn
-from gdn_ops.tuner.store.standing import Repetition, current_winners
+from gdn_ops.tuner.store.standing import WholeTrial, current_winners
 
 
 class Winners(Recorder):
@@ -111,7 +111,7 @@ class Winners(Recorder):
 
     def current_winners(
         self, problem_ids: Sequence[str], *, target: str, environment_id: int
-    ) -> Iterator[tuple[StoredWinner, list[Repetition]]]:
+    ) -> Iterator[tuple[StoredWinner, list[WholeTrial]]]:
         """The current winners of many problems with the trials of their variants, the newest last.
 
         Only those that were measured in the environment.

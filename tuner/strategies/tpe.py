@@ -1,5 +1,5 @@
-"""TPE: Optuna's tree-structured Parzen estimator. Take it where a study of an earlier run should go
-on as it began, or to compare with: it knows neither which configs are valid nor products of axes.
+"""TPE: Optuna's tree-structured Parzen estimator. Take it to compare with: it knows neither which
+configs are valid nor products of axes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings
 from gdn_ops.dispatch.choice import TYPICAL_SEQUENCES, choose
 from gdn_ops.dispatch.device import target_of
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from tests.gdn_ops.dispatch.test_choice import winner
 from tests.gdn_ops.ops.calls import call
 

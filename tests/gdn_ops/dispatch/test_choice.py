@@ -19,7 +19,8 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings
 from gdn_ops.dispatch.choice import choose, choose_forced
 from gdn_ops.dispatch.device import target_of
-from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.errors import InvalidInput, UnknownName, UnsupportedProblem
 from tests.gdn_ops.ops.calls import call
 from tests.problems import DECODE, FORWARD

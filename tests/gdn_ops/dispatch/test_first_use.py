@@ -28,7 +28,8 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch import bindings, choice, first_use
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.mode import mode_of
-from gdn_ops.dispatch.winners import Winner, WinnerTable
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.errors import InvalidInput, LaunchError
 from gdn_ops.integrations.refusal import Refusals
 from gdn_ops.results_path import shipped_database
@@ -299,7 +300,7 @@ def test_a_forced_variant_is_not_verified(machine: Machine) -> None:
 def test_what_the_tuner_measured_here_counts_as_verified(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], checked: list[str]
 ) -> None:
-    monkeypatch.setattr("gdn_ops.dispatch.winners.ptxas_version", lambda arch: "12.9.86")
+    monkeypatch.setattr("gdn_ops.dispatch.staleness.ptxas_version", lambda arch: "12.9.86")
     tuned = FORWARD.bucket()
     sources = source_hashes(tuned, Variant.of("split", tuned, {"BT": 32}))
     machine.winners = (winner(FORWARD, **({"sources": sources} | TOOLS | change)),)

@@ -20,7 +20,7 @@ from gdn_ops.dispatch.choice import Choice, choose, choosing_from
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import standing
 from gdn_ops.dispatch.freezing import _toolchain
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.launch.call import Call
 from gdn_ops.reference import recurrent_reference
 from tests.gdn_ops.dispatch.test_choice import winner

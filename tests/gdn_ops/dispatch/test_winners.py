@@ -21,10 +21,12 @@ from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import measured_target, target_named
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch import staleness
 from gdn_ops.dispatch import winners as module
 from gdn_ops.dispatch.distance import can_share, distance
 from gdn_ops.dispatch.results_file import LATER, read_only
-from gdn_ops.dispatch.winners import COLUMNS, Winner, load_winners, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import COLUMNS, load_winners, read_winners
 from gdn_ops.errors import ResultsError
 from gdn_ops.results_path import databases
 from gdn_ops.tuner.store.db import open_database
@@ -197,12 +199,12 @@ def test_ptxas_is_part_of_the_environment_and_makes_a_winner_stale(
     bench = Bench(path, replace(ENVIRONMENT, ptxas="12.9.86"))
     bench.win(FORWARD, variant=variant, sources=source_hashes(bucket, variant))
     bench.close()
-    monkeypatch.setattr(module, "ptxas_version", lambda arch: "12.9.86")
+    monkeypatch.setattr(staleness, "ptxas_version", lambda arch: "12.9.86")
     (winner,) = read_winners(path).winners
     assert (winner.driver, winner.ptxas, winner.stale) == ("590.1", "12.9.86", "")
-    monkeypatch.setattr(module, "ptxas_version", lambda arch: "13.1.80")
+    monkeypatch.setattr(staleness, "ptxas_version", lambda arch: "13.1.80")
     assert "ptxas 12.9.86, and 13.1.80 is installed" in read_winners(path).winners[0].stale
-    monkeypatch.setattr(module, "ptxas_version", lambda arch: None)
+    monkeypatch.setattr(staleness, "ptxas_version", lambda arch: None)
     assert not read_winners(path).winners[0].stale, "unknown here"
 
 

@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 from gdn_ops import using
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.dispatch.choice import choose
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.errors import InvalidInput, UnknownName
 from gdn_ops.integrations import fla as integration
 from gdn_ops.integrations import refusal

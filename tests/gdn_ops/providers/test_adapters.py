@@ -174,7 +174,7 @@ def test_a_missing_another_or_a_broken_release_is_not_used(monkeypatch: pytest.M
         bind(FORWARD, Provided.by("flashinfer", "broken"))
 
 
-def test_a_library_that_fails_in_a_givenis_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_fails_in_a_call_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_ins.install(monkeypatch)
 
     def failing(*args: object, **kwargs: object) -> None:

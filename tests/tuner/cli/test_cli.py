@@ -150,7 +150,7 @@ def test_predictions_that_ship_are_shown_for_a_target_that_is_named(
     bench = Bench(tmp_path / "shipped.db")
     bench.win(target="h100", predicted=True)
     path = bench.close()
-    monkeypatch.setattr("gdn_ops.dispatch.winners.shipped_database", lambda: path)
+    monkeypatch.setattr("gdn_ops.dispatch.winner.shipped_database", lambda: path)
     assert run(["show", "--db", str(path)]) == 0
     out = capsys.readouterr().out
     assert (

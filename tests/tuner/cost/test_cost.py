@@ -22,7 +22,8 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.traffic import stage_bytes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import choose
-from gdn_ops.dispatch.winners import WinnerTable, read_winners
+from gdn_ops.dispatch.winner_table import WinnerTable
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cost.judgement import judge, spearman
 from gdn_ops.tuner.cost.kernel_time import expected_seconds, kernel_time

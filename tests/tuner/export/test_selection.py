@@ -90,7 +90,7 @@ def test_predictions_that_ship_are_exported_only_for_a_named_target_without_othe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped, own = Bench(tmp_path / "shipped.db"), Bench(tmp_path / "own.db")
-    monkeypatch.setattr("gdn_ops.dispatch.winners.shipped_database", lambda: shipped.path)
+    monkeypatch.setattr("gdn_ops.dispatch.winner.shipped_database", lambda: shipped.path)
     for target in ("h100", "h200"):
         _win(shipped, PREFILL, target=target, predicted=True)
     _win(own, DECODE, target="h200")

@@ -62,9 +62,12 @@ def killed_worker(folder: Path, rng: random.Random) -> list[int]:
     """The run itself goes on without that worker, to its end."""
     process, reported = under_way(folder, rng)
     workers = [pid for pid in descendants(process.pid) if b"worker" in command_line(pid)]
-    if workers:
+    for pid in rng.sample(workers, len(workers)):
         with suppress(ProcessLookupError):
-            os.kill(rng.choice(workers), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
+            break
+    else:
+        pytest.fail("there was no worker to kill")
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 0, rest
     return reported + recorded(rest)

@@ -116,9 +116,46 @@ def test_finals_that_a_library_breaks_are_held_without_it(tmp_path: Path) -> Non
         result = tuned(b, ALLOWED)
         (winner,), (row,) = result.winners.values(), result.compared
         assert winner.variant["plan"] == "single"
-        assert outcome_text(row) == "not timed with the winner"
+        assert outcome_text(row) == "timeout: finals with it failed: recorded failure"
         notes = [event.text for event in b.events if isinstance(event, Note)]
         assert any("failed (timeout) and are held again without libraries" in n for n in notes)
+        measured = len(b.harness.measured)
+        assert tuned(b, ALLOWED).compared == [row]
+        assert len(b.harness.measured) == measured, "they are not held again in the next run"
+
+
+def test_a_library_that_has_won_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fastest(stage: str, config: Config) -> float:
+        return {"transformers": 1e-4, "fla": 5e-5}.get(stage) or stage_seconds(stage, config)
+
+    monkeypatch.setattr(Provided, "reasons", lambda self, problem, target: [])
+    with bench(tmp_path / "r.db", RecordedHarness(seconds=fastest)) as b:
+        (row,) = tuned(b, ALLOWED).compared
+        assert row.won
+        (row,) = tuned(b, Asked({"fla": "0.6.0"})).compared
+        assert outcome_text(row) == "not timed with the winner", "which may not win in this run"
+        both = Asked({"transformers": VERSION, "fla": "0.6.0"}, allowed=True)
+        result = tuned(b, both)
+        assert [outcome_text(row) for row in result.compared] == ["slower", "won"]
+        (winner,) = result.winners.values()
+        assert winner.variant["plan"] == "fla"
+
+
+def test_a_library_that_is_tied_with_a_default_is_not_timed_in_every_run(tmp_path: Path) -> None:
+    def level(stage: str, config: Config) -> float:
+        return 0.999 * best if stage == "transformers" else stage_seconds(stage, config)
+
+    with bench(tmp_path / "r.db", RecordedHarness()) as b:
+        (winner,) = tuned(b, Asked()).winners.values()
+        best = winner.median
+        b.harness.seconds = level
+        (row,) = tuned(b, ALLOWED).compared
+        assert outcome_text(row) in ("won", "as fast as the winner")
+        measured = len(b.harness.measured)
+        tuned(b, ALLOWED)
+        assert len(b.harness.measured) == measured
 
 
 def test_what_cannot_compute_a_problem_has_a_row_with_the_reason(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.dispatch.winners import Winner, read_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.search import finals

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gdn_ops.codegen.targets import target_named
-from gdn_ops.dispatch.winners import WinnerTable
+from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.tuner import deadline
 from gdn_ops.tuner.campaign import run_campaign
 from gdn_ops.tuner.interruption import Interruption

@@ -13,7 +13,8 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winners import Winner, load_winners
+from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winners import load_winners
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.spaces.problems import KDA, decode, pool, prefill, training
 
