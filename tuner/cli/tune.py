@@ -9,15 +9,28 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
-from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
+from gdn_ops.tuner.cli.locations import database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
 from gdn_ops.tuner.cli.shared_options import with_options
-from gdn_ops.tuner.spaces.workloads import WORKLOADS, Workload, buckets, workload_named
+from gdn_ops.tuner.cli.tuning_options import (
+    DEFAULT_WORKLOAD,
+    Again,
+    AllowProviders,
+    Cover,
+    Db,
+    Minutes,
+    Plans,
+    ProviderNames,
+    Stale,
+    StrategyName,
+    Trials,
+    WorkloadName,
+)
+from gdn_ops.tuner.spaces.workloads import Workload, buckets, workload_named
 from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
@@ -25,8 +38,6 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.search.space_search import Options
     from gdn_ops.tuner.workers.kernel_check import Checked
 
-
-DEFAULT_WORKLOAD = "quickstart"
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed that the sampler's random generator takes."""
@@ -39,64 +50,6 @@ KERNEL_TARGET, KERNEL_SECONDS = "h200", 40.0
 
 
 ALL_STALE = Workload("stale", "all problems with a stale winner", ())
-
-WorkloadName = Annotated[
-    str | None,
-    typer.Argument(
-        help=f"{', '.join(WORKLOADS)}, or a JSON or TOML file with a list `problems`; by default "
-        f"{DEFAULT_WORKLOAD}."
-    ),
-]
-Db = Annotated[
-    str | None,
-    typer.Option(metavar=METAVAR, help=f"Results database. Default: {DEFAULT}. {SERVER}"),
-]
-Minutes = Annotated[
-    float | None,
-    typer.Option(help="Minutes for all problems together; 0: no limit. Default: the workload's."),
-]
-Trials = Annotated[int | None, typer.Option(help="Configs to try for each stage of each plan.")]
-Again = Annotated[bool, typer.Option("--again", help="Also tune problems that are finished.")]
-Stale = Annotated[
-    bool,
-    typer.Option(
-        "--stale",
-        help="Only problems whose winner is stale: time its top three variants again, and search "
-        "only where another one is faster now.",
-    ),
-]
-Cover = Annotated[
-    float | None,
-    typer.Option(
-        help="Keep few variants: the smallest set of which one reaches this share of the fastest "
-        "one's speed at every size of a problem, e.g. 0.95."
-    ),
-]
-ProviderNames = Annotated[
-    str,
-    typer.Option(
-        "--providers",
-        metavar="NAMES",
-        help="Also check and time these installed libraries, e.g. fla,flashinfer. Known: "
-        f"{', '.join(PROVIDERS)}.",
-    ),
-]
-AllowProviders = Annotated[
-    bool,
-    typer.Option(
-        "--allow-providers",
-        help="With --providers: a library that is fastest becomes the winner, and calls run on it. "
-        "Default: it is only reported.",
-    ),
-]
-Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent.")]
-StrategyName = Annotated[
-    str,
-    typer.Option(
-        help=f"Search strategy: {', '.join((AUTO, *STRATEGIES))}. auto enumerates small spaces and "
-        "searches large ones with model, a Gaussian process; tpe is Optuna's sampler."
-    ),
-]
 
 
 @with_options(model=ModelOptions, given=ProblemOptions)
