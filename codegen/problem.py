@@ -95,7 +95,9 @@ class Problem:
                     f"{name}={getattr(self, name)} with op={self.op!r}; only op 'pool' has it, "
                     "leave it out."
                 )
-        if self.H < 1 or self.HV % self.H:
+        if self.H < 1:
+            raise InvalidInput(f"H={self.H} query/key heads; it must be >= 1.")
+        if self.HV % self.H:
             raise InvalidInput(
                 f"HV={self.HV} value heads are not a multiple of H={self.H} query/key heads; "
                 "give v a head count that H divides."

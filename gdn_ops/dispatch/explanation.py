@@ -192,10 +192,11 @@ def _because(choice: Choice) -> list[str]:
     row = choice.winner.trial_id
     place = "stored in" if row is None else f"row {row} of"
     lines = [f"because  {choice.how} winner: {place} {choice.winner.database}"]
-    return lines + _winner_lines(choice.winner)
+    other = choice.winner.problem_id != choice.problem.id()
+    return lines + _winner_lines(choice.winner, "the nearest problem, " if other else "")
 
 
-def _winner_lines(winner: Winner) -> list[str]:
+def _winner_lines(winner: Winner, nearest: str) -> list[str]:
     text = f"         {winner.provenance} {seconds_text(winner.median)}"
     if winner.provenance == "measured":
         text += f" [{seconds_text(winner.low)}, {seconds_text(winner.high)}]"
@@ -211,7 +212,7 @@ def _winner_lines(winner: Winner) -> list[str]:
         )
         if part
     )
-    lines = [text, f"         for {winner.problem_id} on {winner.target}; {where}"]
+    lines = [text, f"         for {nearest}{winner.problem_id} on {winner.target}; {where}"]
     if winner.stale:
         lines.append(f"         stale: {winner.stale}; `gdn tune --stale` measures again")
     if winner.doubtful:

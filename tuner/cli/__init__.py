@@ -83,6 +83,8 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         said = first_line(error.format_message(), width=300).rstrip(".")
-        message = f"{said}. See `gdn --help`."
+        context = getattr(error, "ctx", None)
+        path = "gdn" if context is None else context.command_path
+        message = f"{said}. See `{path} --help`."
         return ended(message, int(getattr(error, "exit_code", USAGE)))
     return code if isinstance(code, int) else 0

@@ -93,6 +93,8 @@ def predict(
     problems = buckets(chosen.problems)
     names, kept = ", ".join(row.name for row in rows_of), 0
     database = database_to_write(db) if store else None
+    if database is not None:
+        _check_writable(database)
     found: list[dict[str, Any]] = []
     for each in _predicted(problems, rows_of, configs):
         _show(each)
@@ -196,6 +198,13 @@ def _entries(found: TargetPredictions) -> list[dict[str, Any]]:
         }
         for problem, ranking in found.rankings.items()
     ]
+
+
+def _check_writable(location: Location) -> None:
+    """Raise ResultsError before anything is compiled if predictions could not be stored."""
+    from gdn_ops.tuner.store.db import open_database
+
+    open_database(location, create=True).close()
 
 
 def _store(found: TargetPredictions, location: Location) -> int:

@@ -19,6 +19,9 @@ from gdn_ops.tuner.cli.numbers import not_negative
 if TYPE_CHECKING:
     from gdn_ops.results_url import Location
 
+LEAST_WIDTH = 160
+"""Columns of a terminal in which the table of winners can be read."""
+
 
 def show(
     target: Annotated[str | None, typer.Option(help="Only this target, e.g. h200.")] = None,
@@ -110,7 +113,13 @@ def show(
     winners.sort(key=lambda w: (databases_read.index(w.database), w.target, in_order(w.problem_id)))
     shown = winners[: limit or None]
     read_sources(shown)
-    console.table(columns, [_row(w) for w in shown])
+    rows = [_row(w) for w in shown]
+    columns_here = console.width()
+    if columns_here is not None and columns_here < LEAST_WIDTH:
+        for row in rows:
+            console.say(_stacked(row))
+    else:
+        console.table(columns, rows)
     if len(shown) < len(winners):
         console.say(
             f"the first {len(shown)} of {len(winners)} winners; --target and --problem choose "
@@ -215,6 +224,21 @@ def _row(winner: Winner) -> tuple[str, ...]:
         str(winner.trial_id or "-"),
         winner.device or "-",
     )
+
+
+def _stacked(row: tuple[str, ...]) -> str:
+    """A row in three lines, for a terminal in which it would be folded into many."""
+    problem, target, variant, median, interval, speed, provenance, trial, device = row
+    facts = [
+        median,
+        interval if interval == "-" else f"[{interval}]",
+        speed if speed == "-" else f"{speed} the reference's speed",
+        provenance,
+        trial if trial == "-" else f"row {trial}",
+        device,
+    ]
+    told = ", ".join(fact for fact in facts if fact != "-")
+    return f"{problem} on {target}\n    {variant}\n    {told}"
 
 
 def _variant_text(winner: Winner) -> str:

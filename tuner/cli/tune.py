@@ -9,6 +9,7 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
 from gdn_ops.tuner.cli.locations import database_to_write
@@ -79,7 +80,7 @@ def tune(
     stale: Stale = False,
     cover: Cover = None,
     plans: Plans = "",
-    providers: ProviderNames = "",
+    providers: ProviderNames = None,
     allow_providers: AllowProviders = False,
     strategy: StrategyName = AUTO,
     *,
@@ -129,7 +130,10 @@ def tune(
     """
     from gdn_ops.tuner.search.asked_providers import asked_for
 
-    libraries = asked_for(names_in(providers), allowed=allow_providers)
+    asked = names_in(providers or "")
+    if providers is not None and not asked:
+        raise InvalidInput(f"--providers {providers!r} names none; known: {', '.join(PROVIDERS)}.")
+    libraries = asked_for(asked, allowed=allow_providers)
     if libraries.versions and ray is not None:
         raise InvalidInput(
             "--providers times libraries of this machine, and --ray tunes on others; leave out one."

@@ -46,7 +46,7 @@ Cover = Annotated[
     ),
 ]
 ProviderNames = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--providers",
         metavar="NAMES",

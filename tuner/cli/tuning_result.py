@@ -113,7 +113,7 @@ def _print_compared(result: Result, where: str) -> None:
     )  # fmt: skip
     console.table(columns, rows, title=f"Installed libraries{where}")
     if any(row.faster for row in result.compared):
-        console.say("--allow-providers stores the fastest library as the winner.")
+        console.say("With --allow-providers a library that is faster becomes the winner.")
 
 
 def _print_cover(result: Result) -> None:

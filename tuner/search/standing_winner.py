@@ -8,6 +8,7 @@ from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands
 from gdn_ops.tuner.search.trial_runner import TrialRunner
+from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
 from gdn_ops.tuner.store.records import NewWinner, StoredWinner, Trial
 from gdn_ops.tuner.store.standing import WholeTrial
 
@@ -96,7 +97,10 @@ def store_winner(
     )
     winner = context.store.winner(runner.problem.id(), context.target.name)
     if winner is not None:
-        text = winner_text(winner, str(variant))
+        named = str(variant)
+        if winner.variant_id != variant.id:  # another tuner of the same database was faster
+            named = f"{readable(winner.variant, runner.problem)} (of another tuner)"
+        text = winner_text(winner, named)
         if final and is_doubtful(winner.low, winner.high):
             text += "; doubtful, tune again on a calm machine"
         context.report(WinnerStored(winner=winner, text=text, final=final))
@@ -118,6 +122,8 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
         variant = readable(key.variant, runner.problem) if key.scope == "plan" else None
         if variant is None or not runner.context.providers.may_win(variant):
             continue
+        if variant.library and FINALISTS_TIMED not in trial.outcome.resources:
+            continue  # a library wins only where it was timed in turn with our own
         if _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial

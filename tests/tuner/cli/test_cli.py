@@ -127,9 +127,9 @@ def test_verify_has_nothing_to_check_on_a_cpu(
 
 def test_a_wrong_command_line_is_told_in_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "x"]) == 2
-    assert capsys.readouterr().err.endswith("(x). See `gdn --help`.\n")
+    assert capsys.readouterr().err.endswith("(x). See `gdn doctor --help`.\n")
     assert run(["show", "--nothing"]) == 2
-    assert capsys.readouterr().err.endswith("--nothing. See `gdn --help`.\n")
+    assert capsys.readouterr().err.endswith("--nothing. See `gdn show --help`.\n")
 
 
 def test_version_prints_the_packages_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +189,20 @@ def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(
     out = capsys.readouterr().out
     assert "my-own-gpu" in out and "PU 9000" in out
     assert not any(character in out for character in "\x1b\x07\x9b\x00")
+
+
+def test_a_narrow_terminal_gets_three_lines_per_winner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "r.db")
+    bench.win(FORWARD, variant=Variant.default("split", FORWARD.bucket()))
+    path = bench.close()
+    monkeypatch.setattr(console, "width", lambda: 80)
+    assert run(["show", "--db", str(path)]) == 0
+    problem, variant, told, *_ = capsys.readouterr().out.splitlines()
+    assert problem == f"{FORWARD.bucket().id()} on h200"
+    assert variant.startswith("    split ")
+    assert "the reference's speed, measured, stale, row 1" in told
 
 
 def test_what_is_printed_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
