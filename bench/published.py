@@ -32,7 +32,7 @@ from gdn_ops.tuner.workers.worker_pool import WorkerPool
 RESULTS = Path(__file__).parent / "results"
 PUBLISHED = RESULTS / "published-h200.json"
 LIBRARIES = ("FLA", "FlashQLA", "FlashInfer")
-PLANS = "split,fused,segmented,fused_sm90"
+PLANS = "split,fused,segmented,fused_sm90,segmented_sm90"
 BEST = "the fastest of each row"
 COLUMNS = (
     "op",

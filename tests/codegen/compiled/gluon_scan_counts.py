@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gdn_ops.codegen.axis import defaults
 from gdn_ops.codegen.compiled.compile import compile_stage
+from gdn_ops.codegen.compiled.loops import Loop
 from gdn_ops.codegen.compiled.resources import resources_of
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.targets import target_named
+from gdn_ops.tuner.cost.program import partitions_of
 from tests.codegen.compiled.chunk_loop import counts, listing_of
 
 PROBLEM = Problem(
@@ -39,6 +42,12 @@ def products(dim: int) -> dict[str, int]:
     return {"walk": 2 * depth + 3 * 4, "score": depth}
 
 
+def cycles(loops: Sequence[Loop]) -> list[float]:
+    """Cycles of a chunk in the partitions with matrix products, the one with the fewest first."""
+    chunks = [part.loop.mix for part in partitions_of(loops, 1.0, 1.0) if part.beside]
+    return [mix.cycles for mix in sorted(chunks, key=lambda mix: mix.matrix) if mix.matrix]
+
+
 def counted(stage: str, dim: int) -> dict[str, object]:
     """What a stage takes with heads of ``dim``."""
     spec, problem = KERNELS[stage], replace(PROBLEM, K=dim, V=dim)
@@ -53,6 +62,7 @@ def counted(stage: str, dim: int) -> dict[str, object]:
         "stack": needs.stack,
         "copies": dict(needs.copies),
         "tensor memory": compiled.tensor_memory,
+        "cycles": cycles(needs.loops),
     }
     for name, number in products(dim).items():
         found[name] = counts(listing, number, OPCODES[stage], WAITS[stage])

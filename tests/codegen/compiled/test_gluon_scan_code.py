@@ -42,6 +42,9 @@ def test_on_hopper_a_chunk_takes_few_instructions_and_its_state_stays_in_registe
     for loop in (walk, score):
         assert loop["instructions"] <= MOST
         assert loop["waits"] <= 5
+    # loaded where it is needed in place of a chunk ahead, gc would make score's chain the longest
+    score_cycles, walk_cycles = hopper["cycles"]
+    assert NEWER or score_cycles < walk_cycles
     # 64 x 64 outputs of 2 bytes, stored by 4 warps 512 bytes at a time: the state is not among them
     assert walk["stores"] == 64 * 64 * 2 // (4 * 512)
 
