@@ -75,7 +75,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except (Interrupted, KeyboardInterrupt, typer.Abort):
-        return ended("interrupted; what was stored is kept.", INTERRUPTED)
+        return ended("interrupted; nothing that was stored is lost.", INTERRUPTED)
     except console.ReaderLeft as error:
         raise BrokenPipeError from error
     except Exception as error:

@@ -53,8 +53,12 @@ class ProblemOptions:
         bool, typer.Option("--initial-state", help="The call takes an initial state.")
     ] = False
     final_state: Annotated[
-        bool, typer.Option("--final-state", help="The call returns the final state.")
-    ] = False
+        bool | None,
+        typer.Option(
+            "--final-state/--no-final-state",
+            help="Whether the call returns the final state; the default, but with --backward.",
+        ),
+    ] = None
     raw_gate: Annotated[
         bool,
         typer.Option(
@@ -79,10 +83,11 @@ class ProblemOptions:
             facts.setdefault("V", facts["K"])
         flags = {
             "varlen": self.varlen, "initial_state": self.initial_state,
-            "final_state": self.final_state, "gate_in_kernel": self.raw_gate,
-            "dt_bias": self.raw_gate,
+            "gate_in_kernel": self.raw_gate, "dt_bias": self.raw_gate,
         }  # fmt: skip
         facts |= {name: True for name, on in flags.items() if on}
+        if self.final_state is not None:
+            facts["final_state"] = self.final_state
         if self.linear:
             facts["delta"] = False
         op = {"op": "decode"} if self.decode else {"op": "backward"} if self.backward else {}

@@ -191,15 +191,30 @@ def make_folder_of(path: Path) -> None:
 
 
 def _connector(path: Path, *, writes: bool = True, foreign_keys: bool = True) -> Callable[[], Any]:
-    def connect() -> sqlite3.Connection:
-        mode = "rwc" if writes else reading_mode(path.resolve())
-        connection = sqlite3.connect(
+    def opened(mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
             f"{Path(os.path.realpath(path)).as_uri()}?mode={mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             check_same_thread=False,
             isolation_level=None,
         )
+
+    def opened_to_read() -> sqlite3.Connection:
+        mode = reading_mode(path.resolve())
+        connection = opened(mode)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if mode != "rw" or "locked" in str(error):
+                raise
+            # WAL mode needs a file next to the database, and the folder cannot be written
+            connection = opened("ro&immutable=1")
+        return connection
+
+    def connect() -> sqlite3.Connection:
+        connection = opened("rwc") if writes else opened_to_read()
         # a damaged text should only lose its own row
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")

@@ -280,7 +280,7 @@ def test_an_interruption_of_a_command_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr("gdn_ops.tuner.export.selection.described", interrupted)
     assert run(["export", "wheel", "-o", "nowhere"]) == 130
-    assert capsys.readouterr().err == "gdn: interrupted; what was stored is kept.\n"
+    assert capsys.readouterr().err == "gdn: interrupted; nothing that was stored is lost.\n"
 
 
 def test_show_sorts_sizes_as_numbers_and_says_what_it_leaves_out(

@@ -19,6 +19,7 @@ from gdn_ops.errors import ResultsError
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.store import db
 from gdn_ops.tuner.store.db import open_database, publish
+from gdn_ops.tuner.store.store import Store
 from tests.results import Bench, stage_key
 
 
@@ -107,6 +108,22 @@ def test_a_read_only_file_is_refused_at_once(tmp_path: Path) -> None:
     path.chmod(0o444)
     with pytest.raises(ResultsError, match="is not writable"):
         open_database(path, create=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_database_in_a_read_only_folder_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    bench = Bench(folder / "results.db")
+    bench.win()
+    path = bench.close()
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        with open_database(path, create=False, writable=False) as database:
+            assert len(Store(database).winners()) == 1
+    finally:
+        folder.chmod(0o755)
 
 
 def test_a_lock_that_stays_is_found_at_once(
