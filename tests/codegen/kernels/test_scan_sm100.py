@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-import gdn_ops
-from gdn_ops.codegen import gluon
-from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.verify.accuracy_gate import verify
-from tests.close import assert_close
 from tests.codegen.kernels.gluon_walk import (
     CASE,
     CASES,
+    PROBLEM,
     SEEDS,
     check,
+    check_a_call,
+    check_a_triton_without_gluon,
     check_that_the_next_sequence_stays_out,
 )
-from tests.gdn_ops.ops.calls import call, expected
 
 SLICES = "heads of 128, in two slices"
 ALL = {**CASES, SLICES: (CASE.with_(K=128, V=128), {"BV": 64})}
@@ -34,9 +31,6 @@ SAMPLE = (
 )  # fmt: skip
 """What the text that it does not share with scan_sm90 depends on."""
 B200 = target_named("b200")
-PROBLEM = Problem(
-    op="forward", H=2, HV=4, K=128, V=128, dtype="bf16", tokens=256, sequences=1, final_state=True
-)
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -56,14 +50,7 @@ def test_tokens_of_the_next_sequence_do_not_reach_this_one(tmp_path: Path) -> No
 
 @pytest.mark.triton
 def test_a_call_runs_on_the_plan_where_it_is_asked_for() -> None:
-    arguments = call(B=1, T=70, H=1, HV=2, K=64, V=64, dtype=torch.bfloat16)
-    arguments["beta"] = arguments["beta"].bfloat16()
-    o_ref, ht_ref = expected(arguments)
-    with gdn_ops.using("fused_sm100"), torch.no_grad():
-        o, ht = gdn_ops.chunk_gated_delta_rule(**arguments)
-    assert ht is not None
-    assert_close("o", o_ref, o, 5e-3)
-    assert_close("final state", ht_ref, ht, 5e-3)
+    check_a_call("fused_sm100")
 
 
 @pytest.mark.exhaustive
@@ -102,9 +89,4 @@ def test_what_it_cannot_run_is_refused(changes: dict[str, Any], target: str, rea
 
 
 def test_a_triton_without_gluon_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    variant = Variant.default("fused_sm100", PROBLEM)
-    assert variant.reasons(PROBLEM, B200) == []
-    monkeypatch.setattr(gluon, "missing_in_triton", lambda: "Triton 3.5.0 has no Gluon")
-    assert variant.reasons(PROBLEM, B200) == [
-        "fused_sm100 is a Gluon kernel, and Triton 3.5.0 has no Gluon"
-    ]
+    check_a_triton_without_gluon("fused_sm100", B200, monkeypatch)
