@@ -279,7 +279,7 @@ def _check_kernels(problems: Sequence[Problem]) -> list[Checked]:
 
     target, interruption = target_named(KERNEL_TARGET), Interruption()
     problem = max(problems, key=lambda problem: (problem.dtype == "bf16", problem.tokens))
-    console.say(f"There is no GPU here. The default Triton kernels for {target.name}, not timed:")
+    console.say(f"There is no GPU here. The default kernels for {target.name}, not timed:")
     found: list[Checked] = []
     with interruption.listen():
         for checked in check_kernels(

@@ -16,7 +16,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.interruption import Interruption
 from gdn_ops.tuner.workers.harness import VERIFY_SECONDS
-from gdn_ops.tuner.workers.offline import CompileRow, compile_variants
+from gdn_ops.tuner.workers.offline import CompileRow, compile_variants, runnable_plans
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 
 TINY = Problem(
@@ -67,7 +67,7 @@ def check_kernels(
     with interruption.waiting():
         seen: set[str] = set()
         for posed in (problem, problem.backward(final_state=False)):
-            stages = [s for s in _compiled_stages(posed) if s not in seen]
+            stages = [s for s in _compiled_stages(posed, target) if s not in seen]
             seen.update(stages)
             if deadline.passed or not stages:
                 continue
@@ -87,8 +87,9 @@ def _runs(plan: str, problem: Problem, target: Target) -> bool:
     return kernels and not Variant.default(plan, problem).reasons(problem, target)
 
 
-def _compiled_stages(problem: Problem) -> list[str]:
-    names = dict.fromkeys(stage for plan in PLANS.values() for stage in plan.stages(problem))
+def _compiled_stages(problem: Problem, target: Target) -> list[str]:
+    plans = runnable_plans(problem, target)
+    names = dict.fromkeys(stage for plan in plans for stage in plan.stages(problem))
     return [name for name in names if KERNELS[name].compiled]
 
 

@@ -180,7 +180,9 @@ def _work(
     stages: tuple[str, ...] | None,
 ) -> list[tuple[Plan, KernelSpec]]:
     chosen = (
-        [plan_named(name) for name in plans] if plans is not None else _runnable(problem, target)
+        [plan_named(name) for name in plans]
+        if plans is not None
+        else runnable_plans(problem, target)
     )
     names = [(plan, name) for plan in chosen for name in plan.stages(problem)]
     known = [name for _, name in names]
@@ -191,7 +193,8 @@ def _work(
     return [(plan, spec) for plan, spec in specs if spec.compiled]
 
 
-def _runnable(problem: Problem, target: Target) -> list[Plan]:
+def runnable_plans(problem: Problem, target: Target) -> list[Plan]:
+    """The plans whose default variant can run a problem on a target."""
     plans = PLANS.values()
     return [plan for plan in plans if not plan.reasons(problem, defaults(plan.axes), target)]
 
