@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 
 from gdn_ops.tuner.measure.timers import Sampler
@@ -23,7 +23,7 @@ def interleaved(
     seconds: float,
     stop_above: Mapping[str, float] | None = None,
     at_most: Mapping[str, int] | None = None,
-    settled: Callable[[Mapping[str, list[float]]], bool] | None = None,
+    done: Callable[[Mapping[str, list[float]]], Collection[str]] | None = None,
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, list[float]]:
     """Sample every contender once per round, in reverse order in every other round (A B C C B A).
@@ -34,8 +34,8 @@ def interleaved(
         stop_above: limit of a contender's seconds per call. If its first samples all exceed the
             limit by ``CUT_MARGIN``, it is cut: it gets no more samples.
         at_most: samples of a contender, at most.
-        settled: whether the samples say enough; asked every ``LOOK_EVERY`` rounds after the first
-            ``rounds``. With it the run may end before ``seconds``.
+        done: the contenders whose samples say enough; asked after ``rounds`` rounds and every
+            ``LOOK_EVERY`` from then on. They get no more samples; the run ends when all are done.
 
     Returns:
         The samples of each contender in seconds; sample i was taken in round i.
@@ -52,8 +52,9 @@ def interleaved(
         running = [n for n in running if n not in limits or not is_cut(samples[n], limits[n])]
         running = [n for n in running if n not in most or len(samples[n]) < most[n]]
         taken = i + 1 - rounds
-        if settled is not None and taken > 0 and taken % LOOK_EVERY == 0 and settled(samples):
-            break
+        if done is not None and taken >= 0 and taken % LOOK_EVERY == 0:
+            enough = done(samples)
+            running = [n for n in running if n not in enough]
     return samples
 
 

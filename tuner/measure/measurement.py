@@ -15,20 +15,21 @@ import torch
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.inputs.rule_inputs import Layout, random_call
 from gdn_ops.launch.call import Call
 from gdn_ops.launch.launcher import Launcher, bind
-from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
+from gdn_ops.tuner.measure.calls import KeptCalls
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut
 from gdn_ops.tuner.measure.reference_run import reference_run
-from gdn_ops.tuner.measure.statistics import estimate, settled
-from gdn_ops.tuner.measure.timers import Run, Sampler, Timer, timer_of
-from gdn_ops.verify.expected import inputs_of
+from gdn_ops.tuner.measure.statistics import decided, estimate
+from gdn_ops.tuner.measure.timers import Run, Sampler, timer_of
 
 REFERENCE = "reference"
 REFERENCE_SAMPLES = 10
 """Samples of the reference in finals, at most; it is timed to be compared with, not to win."""
+
+KEPT = KeptCalls()
+"""Of this process."""
 
 
 def run(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +61,9 @@ class Pace:
     """How long an interleaved run goes on; see ``interleaved``.
 
     Args:
-        settle: end it before ``seconds`` once it shows which variant is the fastest, and take
-            few samples of the reference, which may be many times slower.
+        settle: end it before ``seconds`` once it shows which variant is the fastest, stop sampling
+            a variant once it is certain not to be, and take few samples of the reference, which
+            may be many times slower.
     """
 
     rounds: int
@@ -104,7 +106,7 @@ def measure(
     timer = timer_of(device, threads=threads)
     launchers = {variant.id: bind(problem, variant) for variant in variants}
     with torch.no_grad(), _no_collection():
-        calls = calls_of(problem, timer, device)
+        calls = KEPT.of(problem, timer, device)
         runs = (
             {name: run_of(launcher, calls) for name, launcher in launchers.items()}
             if stage is None
@@ -155,7 +157,7 @@ def _sample(
         seconds=pace.seconds,
         stop_above=limits,
         at_most={REFERENCE: max(pace.rounds, REFERENCE_SAMPLES)} if pace.settle else {},
-        settled=partial(_settled, {tuple(variants), tuple(ours) or tuple(variants)})
+        done=partial(_done, {tuple(variants), tuple(ours) or tuple(variants)})
         if pace.settle
         else None,
     )
@@ -172,23 +174,19 @@ def _sample(
     return rows, method
 
 
-def _settled(groups: Collection[Sequence[str]], samples: Mapping[str, list[float]]) -> bool:
-    return all(settled({name: samples[name] for name in names}) for names in groups)
+def _done(groups: Collection[Sequence[str]], samples: Mapping[str, list[float]]) -> set[str]:
+    """The variants that are decided in every group of which they are a part.
+
+    If all of them are, the reference needs no more samples either.
+    """
+    groups_decided = [(names, decided({name: samples[name] for name in names})) for names in groups]
+    open_ = {name for names, enough in groups_decided for name in names if name not in enough}
+    variants = {name for names in groups for name in names}
+    return variants - open_ if open_ else set(samples)
 
 
 def _summary(samples: list[float]) -> dict[str, Any]:
     return {"samples": samples, **asdict(estimate(samples))}
-
-
-def calls_of(problem: Problem, timer: Timer, device: torch.device) -> list[Call]:
-    """Argument sets with the same lengths and different values, as many as the timer needs."""
-    layout = Layout.of(problem)
-    first = random_call(problem, device=device, layout=layout)
-    inputs = sum(x.nbytes for x in inputs_of(first).values())
-    if isinstance(first, PoolCall):
-        inputs += first.pool.nbytes
-    others = range(1, timer.argument_sets(inputs + first.v.nbytes))  # o is as large as v
-    return [first, *(random_call(problem, device=device, seed=i, layout=layout) for i in others)]
 
 
 def run_of(launcher: Launcher, calls: list[Call]) -> Run:

@@ -76,18 +76,33 @@ def tied(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> bool:
     return between.low <= 1.0 <= between.high
 
 
-def settled(samples: Mapping[str, Sequence[float]]) -> bool:
-    """Whether an interleaved run shows the fastest variant, or which are tied with it.
+def contending(samples: Mapping[str, Sequence[float]]) -> list[str]:
+    """The variants of an interleaved run that were sampled to its end."""
+    rounds = max(map(len, samples.values()))
+    return [name for name, taken in samples.items() if len(taken) == rounds]
 
-    The interval of the fastest must be narrow, and each other variant must be slower for certain,
-    or tied within ``MAX_TIE_RATIO``.
+
+def decided(samples: Mapping[str, Sequence[float]]) -> set[str]:
+    """The variants of an interleaved run that need no more samples.
+
+    These are all, once the run shows which one is the fastest or which are tied with it: the
+    interval of the fastest is narrow, and each other variant is slower for certain or tied within
+    ``MAX_TIE_RATIO``. Before, they are those that are slower by more than this for certain.
+
+    Args:
+        samples: by variant. One that was taken out of the run has fewer than others. It is
+            never the fastest, because what came later may have slowed only the others down.
     """
-    fastest = min(samples, key=lambda name: float(np.median(samples[name])))
+    left = contending(samples)
+    fastest = min(left, key=lambda name: float(np.median(samples[name])))
+    ratios = {name: ratio(samples[name], samples[fastest]) for name in left if name != fastest}
     own = estimate(samples[fastest])
-    if own.high > SETTLED_WIDTH * own.low:
-        return False
-    others = (ratio(taken, samples[fastest]) for name, taken in samples.items() if name != fastest)
-    return all(other.low > 1.0 or other.high <= MAX_TIE_RATIO for other in others)
+    if own.high <= SETTLED_WIDTH * own.low and all(
+        other.low > 1.0 or other.high <= MAX_TIE_RATIO for other in ratios.values()
+    ):
+        return set(samples)
+    beaten = {name for name, other in ratios.items() if other.low > MAX_TIE_RATIO}
+    return beaten | (set(samples) - set(left))
 
 
 def _checked(samples: Sequence[float]) -> Array:

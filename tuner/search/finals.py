@@ -14,7 +14,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
-from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, tied
+from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, contending, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note
 from gdn_ops.tuner.search.standing_winner import (
     replace_failed_winner,
@@ -130,9 +130,11 @@ def measured_calmly(
 
 def spread(measured: Measured | None) -> float:
     """The upper over the lower bound of the fastest variant's interval."""
-    timings = () if measured is None else measured.timings.values()
-    fastest = min(timings, key=lambda timing: timing.median, default=None)
-    return inf if fastest is None else fastest.high / fastest.low
+    if measured is None or not measured.timings:
+        return inf
+    standing = contending({name: timing.samples for name, timing in measured.timings.items()})
+    fastest = min((measured.timings[name] for name in standing), key=lambda timing: timing.median)
+    return fastest.high / fastest.low
 
 
 def max_seconds(runner: TrialRunner) -> float:
@@ -141,7 +143,8 @@ def max_seconds(runner: TrialRunner) -> float:
 
 
 def best_first(finalists: Sequence[Finalist], defaults: Collection[str]) -> list[Finalist]:
-    """Order finalists: those tied with the fastest one first, then the others by their time.
+    """Order finalists: those tied with the fastest one first, then the others by their time, and
+    last those that were taken out of the run because they were certain to lose.
 
     Among tied ones the more robust one comes first: the default variant of a plan, then the one
     that spills the fewest bytes and takes the least shared memory and registers.
@@ -149,13 +152,18 @@ def best_first(finalists: Sequence[Finalist], defaults: Collection[str]) -> list
     Args:
         defaults: ids of the plans' default variants.
     """
-    fastest = min(finalists, key=lambda finalist: finalist.timing.median)
+    standing = contending({each.variant.id: each.timing.samples for each in finalists})
+    fastest = min(
+        (each for each in finalists if each.variant.id in standing),
+        key=lambda finalist: finalist.timing.median,
+    )
 
-    def order(finalist: Finalist) -> tuple[bool, bool, tuple[float, ...], float]:
-        if not _tied(finalist, fastest):
-            return True, True, (), finalist.timing.median
+    def order(finalist: Finalist) -> tuple[bool, bool, bool, tuple[float, ...], float]:
+        out = finalist.variant.id not in standing
+        if out or not _tied(finalist, fastest):
+            return out, True, True, (), finalist.timing.median
         default = finalist.variant.id in defaults
-        return False, not default, finalist.needs, finalist.timing.median
+        return False, False, not default, finalist.needs, finalist.timing.median
 
     return sorted(finalists, key=order)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidConfig, UnknownName
-from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, MAX_ROUNDS, interleaved
-from gdn_ops.tuner.measure.measurement import _settled, run
+from gdn_ops.tuner.measure.interleaving import CUT_MARGIN, LOOK_EVERY, MAX_ROUNDS, interleaved
+from gdn_ops.tuner.measure.measurement import _done, run
 from gdn_ops.tuner.measure.timers import SAMPLE_SECONDS, batch, timer_of
 from gdn_ops.tuner.measure.timers.nvml import gpu_warnings, throttling
 
@@ -124,8 +124,8 @@ def test_a_fast_library_does_not_end_the_run_before_our_fastest_is_known() -> No
     steady = [1.0 + 0.001 * i for i in range(10)]
     ours = {"a": steady, "b": [1.0 + 0.04 * (-1) ** i for i in range(10)]}
     samples = {**ours, "library": [x / 9 for x in steady]}
-    assert _settled([tuple(samples)], samples)
-    assert not _settled([tuple(samples), tuple(ours)], samples)
+    assert _done([tuple(samples)], samples) == set(samples)
+    assert _done([tuple(samples), tuple(ours)], samples) == {"library"}
 
 
 def test_only_a_call_is_in_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +185,19 @@ def test_one_slow_sample_cuts_nobody() -> None:
     times = iter([9.0, 1.0, 1.0, 1.0])
     samples = interleaved({"A": lambda: next(times)}, rounds=4, seconds=0.0, stop_above={"A": 1.0})
     assert len(samples["A"]) == 4
+
+
+def test_contenders_that_are_done_get_no_more_samples_and_the_run_ends_with_the_last() -> None:
+    contenders = Contenders(A=1.0, B=1.0)
+    looks: list[int] = []
+
+    def done(samples: Mapping[str, list[float]]) -> set[str]:
+        looks.append(len(samples["A"]))
+        return {"B"} if len(looks) == 1 else {"A", "B"}
+
+    samples = contenders.run(rounds=3, seconds=1000.0, done=done)
+    assert looks == [3, 3 + LOOK_EVERY]
+    assert {name: len(taken) for name, taken in samples.items()} == {"A": 3 + LOOK_EVERY, "B": 3}
 
 
 @given(st.floats(1e-8, 10.0), st.integers(1, 128))

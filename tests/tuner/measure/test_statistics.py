@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdn_ops.errors import InvalidInput
-from gdn_ops.tuner.measure.statistics import MIN_ROUNDS, estimate, ratio, settled, tied
+from gdn_ops.tuner.measure.statistics import MIN_ROUNDS, contending, decided, estimate, ratio, tied
 
 SECONDS = st.floats(1e-7, 1e3)
 SAMPLES = st.lists(SECONDS, min_size=1, max_size=30)
@@ -103,12 +103,23 @@ def test_overlapping_noise_is_a_tie() -> None:
     assert not tied((1.2 * a).tolist(), b.tolist())
 
 
-def test_a_run_is_settled_once_the_fastest_is_known_or_tied() -> None:
+def test_all_are_decided_once_the_fastest_is_known_or_tied() -> None:
     steady = [1.0 + 0.001 * i for i in range(10)]
-    assert settled({"a": steady, "b": [1.5 * x for x in steady]})
-    assert settled({"a": steady, "b": list(steady)}), "a tie"
-    assert settled({"a": steady})
-    wide = [1.0 + 0.1 * i for i in range(10)]
-    assert not settled({"a": wide, "b": [3 * x for x in wide]}), "its time is not known"
+    assert decided({"a": steady, "b": [1.5 * x for x in steady]}) == {"a", "b"}
+    assert decided({"a": steady, "b": list(steady)}) == {"a", "b"}, "a tie"
+    assert decided({"a": steady}) == {"a"}
     crossing = [1.0 + 0.04 * (-1) ** i for i in range(10)]
-    assert not settled({"a": steady, "b": crossing})
+    assert decided({"a": steady, "b": crossing}) == set()
+
+
+def test_what_is_certain_to_lose_is_decided_before_the_fastest_is_known() -> None:
+    wide = [1.0 + 0.1 * i for i in range(10)]
+    assert decided({"a": wide, "b": [3 * x for x in wide]}) == {"b"}
+    assert decided({"a": wide, "b": [1.01 * x for x in wide]}) == set(), "it may tie"
+
+
+def test_a_variant_taken_out_early_is_never_the_fastest() -> None:
+    slowed_down = [1.0] * 5 + [2.0, 2.5] * 8
+    samples = {"a": slowed_down, "b": [1.1] * 5}
+    assert contending(samples) == ["a"]
+    assert decided(samples) == {"b"}, "the time of a is not known, but b is slower"
