@@ -286,7 +286,14 @@ def _check_kernels(problems: Sequence[Problem]) -> list[Checked]:
             problem, target, seconds=KERNEL_SECONDS, workers=cores(),
             interruption=interruption,
         ):  # fmt: skip
-            console.say(f"  {checked.plan} {checked.stage}: {checked.what}")
             found.append(checked)
-    console.say(f"`gdn compile --target {target.name}` shows more.")
+            if checked.interpreted or not checked.ok:
+                console.say(f"  {checked.plan} {checked.stage}: {checked.what}")
+    compiled = [checked for checked in found if not checked.interpreted]
+    if compiled:  # else the interpreter took all the time
+        right = sum(checked.ok for checked in compiled)
+        console.say(
+            f"  {right} of {len(compiled)} kernels compile for {target.name}; "
+            f"`gdn compile --target {target.name}` lists them."
+        )
     return found

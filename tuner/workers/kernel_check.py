@@ -40,6 +40,11 @@ class Checked:
     what: str
     ok: bool
 
+    @property
+    def interpreted(self) -> bool:
+        """Whether an op was run in the interpreter, and not a stage compiled."""
+        return self.stage in ("forward", "backward")
+
 
 def check_kernels(
     problem: Problem,
