@@ -11,7 +11,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.inputs.rule_inputs import Layout, random_call
-from gdn_ops.launch.launcher import bind
+from gdn_ops.launch.bind import bind
 from gdn_ops.tuner.report import console
 
 FORWARD = Problem(

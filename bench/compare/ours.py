@@ -17,8 +17,9 @@ from gdn_ops.dispatch.bindings import choice_for
 from gdn_ops.dispatch.choice import choose_forced
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.errors import GdnError
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.packing import packing_of
 
 KEEPING = "ours keeping inverse"

@@ -25,9 +25,10 @@ from gdn_ops.dispatch.libraries import forget_libraries
 from gdn_ops.dispatch.mode import MODE, Mode
 from gdn_ops.dispatch.pinned import pinned
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.differentiable import Differentiable
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.sources import origin
 
 COMPILING = "choosing and compiling a variant for a new call signature"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
@@ -12,11 +12,23 @@ from gdn_ops.dispatch.libraries import library_changes
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
 
-if TYPE_CHECKING:
-    from gdn_ops.dispatch.winner import Winner
+
+class Measured(Protocol):
+    """What must be known of a winner: its fields of these names."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+    @property
+    def variant(self) -> Mapping[str, Any]: ...
+    @property
+    def sources(self) -> Mapping[str, Any] | None: ...
+    @property
+    def arch(self) -> str: ...
+    @property
+    def ptxas(self) -> str | None: ...
 
 
-def changes(winner: Winner) -> Iterator[str]:
+def changes(winner: Measured) -> Iterator[str]:
     """What has changed since a winner was measured."""
     if winner.sources is None or winner.sources != _sources_today(winner):
         yield "the templates have changed since it was measured"
@@ -37,7 +49,7 @@ def _release(version: str) -> str:
     return version.partition("+")[0]
 
 
-def _sources_today(winner: Winner) -> dict[str, str] | None:
+def _sources_today(winner: Measured) -> dict[str, str] | None:
     try:
         problem = Problem.from_facts(winner.facts)
         return origin().hashes(problem, Variant.from_json(winner.variant, problem))

@@ -8,24 +8,37 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.dispatch.results_file import COMMAND_SECONDS, LATER, read_only, schema_version
 from gdn_ops.dispatch.row_values import Row, json_object
 from gdn_ops.results_url import Location, ResultsUrl
 
-if TYPE_CHECKING:
-    from gdn_ops.dispatch.winner import Winner
-
 SOURCES = "sources"
 """Their column in the view ``winners``."""
 
 
-def read_sources(winners: Iterable[Winner]) -> None:
+class Stored(Protocol):
+    """What must be known of a winner: the fields that name its row."""
+
+    @property
+    def database(self) -> Location: ...
+    @property
+    def problem_id(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def trial_id(self) -> int | None: ...
+
+
+W = TypeVar("W", bound=Stored)
+
+
+def read_sources(winners: Iterable[Stored]) -> None:
     """Read the sources of many winners together, which is quicker than one by one."""
     unread = [winner for winner in winners if SOURCES not in winner.__dict__]
-    groups: dict[Location, list[Winner]] = {}
+    groups: dict[Location, list[Stored]] = {}
     for winner in unread:
         groups.setdefault(winner.database, []).append(winner)
     for database, group in groups.items():
@@ -33,14 +46,14 @@ def read_sources(winners: Iterable[Winner]) -> None:
             keep_sources(winner, sources)
 
 
-def keep_sources(winner: Winner, sources: Mapping[str, Any] | None) -> None:
+def keep_sources(winner: Stored, sources: Mapping[str, Any] | None) -> None:
     """Give a winner the sources that were read, where its cached property keeps them."""
     winner.__dict__[SOURCES] = sources
 
 
 def sources_then(
-    database: Location, winners: Iterable[Winner]
-) -> Iterator[tuple[Winner, dict[str, Any] | None]]:
+    database: Location, winners: Iterable[W]
+) -> Iterator[tuple[W, dict[str, Any] | None]]:
     """Each winner of a database with its sources; with None from where they cannot be read."""
     query = (
         f"SELECT {SOURCES} FROM winners WHERE problem_id = ? AND target = ? AND trial_id = ? "

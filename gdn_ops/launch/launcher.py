@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from gdn_ops.codegen.interpreting import interprets
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.schedule import RESULTS, running
 from gdn_ops.codegen.tensor import Sizes, segment_tokens
-from gdn_ops.codegen.variant import Provided, Variant
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call, check_decay
 from gdn_ops.launch.capture import refuse_capture
 from gdn_ops.launch.precision import exact
@@ -165,36 +164,6 @@ class Launcher:
             return None
         tensor = tensor.contiguous()
         return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
-
-
-def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -> Launcher:
-    """Render and import a variant for a problem.
-
-    Args:
-        problem: gives the heads, head dims, dtype and flags; its sizes do not matter.
-        variant: the variant to run. The caller has checked with ``Variant.reasons`` that it can.
-        interpret: whether to render for Triton's interpreter; None: if Triton is set to interpret.
-
-    Raises:
-        TemplateError: a template failed to render.
-        LaunchError: the cache of rendered modules cannot be written, or the variant is a library
-            that cannot be imported.
-    """
-    if isinstance(variant, Provided):
-        from gdn_ops.launch.library_launcher import LibraryLauncher
-
-        return LibraryLauncher(problem, variant)
-    if interpret is None:
-        interpret = interprets(variant)
-    if interpret:
-        from gdn_ops.codegen.interpreter.patches import patch_interpreter
-
-        patch_interpreter()
-    if problem.op == "pool":
-        from gdn_ops.launch.pool_launcher import PoolLauncher
-
-        return PoolLauncher(problem, variant, interpret=interpret)
-    return Launcher(problem, variant, interpret=interpret)
 
 
 def _dead(stages: Sequence[StageLauncher], wanted: Collection[str]) -> list[list[str]]:

@@ -14,8 +14,9 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import KernelFault
 from gdn_ops.inputs.pools import outputs_of
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import GIVEN, Launcher, bind
+from gdn_ops.launch.launcher import GIVEN, Launcher
 from gdn_ops.launch.pool_call import PoolCall
 from gdn_ops.verify.accuracy import (
     NOT_FINITE,

@@ -209,10 +209,13 @@ def _prepare(job: Mapping[str, Any]) -> tuple[Any, str, Any]:
 
     from gdn_ops.codegen.problem import Problem
     from gdn_ops.codegen.variant import Variant
-    from gdn_ops.launch.launcher import bind
-    from gdn_ops.tuner.measure.calls import calls_of
     from gdn_ops.tuner.measure.measurement import run_of
     from gdn_ops.tuner.measure.timers import timer_of
+
+    bind = _of_side("bind", "gdn_ops.launch.bind", "gdn_ops.launch.launcher")
+    calls_of = _of_side(
+        "calls_of", "gdn_ops.tuner.measure.calls", "gdn_ops.tuner.measure.measurement"
+    )
 
     device = torch.device(job["device"])
     problem = Problem.from_facts(job["problem"])
@@ -223,6 +226,14 @@ def _prepare(job: Mapping[str, Any]) -> tuple[Any, str, Any]:
         samplers = timer.samplers(run, len(calls), all_methods=False)
     method, sample = next(iter(samplers.items()))
     return timer, method, sample
+
+
+def _of_side(name: str, module: str, before: str) -> Any:
+    """A function of the side, which an old side has in another module."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return getattr(importlib.import_module(before), name)
 
 
 def _described(facts: Mapping[str, Any], target: Any, around: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.tensor import TENSORS, Sizes
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.bind import bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import Workspace
 from gdn_ops.launch.torch_dtype import torch_dtype
 from gdn_ops.tuner.cost.rates import Rates

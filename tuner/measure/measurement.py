@@ -15,8 +15,9 @@ import torch
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.stage_launcher import StageLauncher, Workspace
 from gdn_ops.tuner.measure.calls import KeptCalls
 from gdn_ops.tuner.measure.interleaving import interleaved, is_cut

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.launch.launcher import bind
+from gdn_ops.launch.bind import bind
 from gdn_ops.tuner.measure.calls import calls_of
 from gdn_ops.tuner.measure.measurement import run_of
 from gdn_ops.tuner.measure.timers import timer_of

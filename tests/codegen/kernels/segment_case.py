@@ -13,8 +13,9 @@ from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.launch.packing import packing_of
 from gdn_ops.reference import recurrent_reference
 from tests.codegen.reads import reads_inside

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import Launcher, bind
+from gdn_ops.launch.launcher import Launcher
 from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
 from tests.codegen.kernels.segment_case import CHUNKS, SEG, call_of, launcher_of

@@ -11,7 +11,7 @@ import torch
 import gdn_ops
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.errors import InvalidInput, LaunchError, UnsupportedProblem
-from gdn_ops.launch.launcher import bind
+from gdn_ops.launch.bind import bind
 from tests.close import assert_close
 from tests.gdn_ops.ops.calls import call, expected
 

@@ -23,7 +23,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Provided, Variant
 from gdn_ops.errors import LaunchError
 from gdn_ops.inputs.rule_inputs import Layout, random_call
-from gdn_ops.launch.launcher import bind
+from gdn_ops.launch.bind import bind
 from gdn_ops.providers.installed import version_of, why_not_usable
 from gdn_ops.verify.accuracy import rms_error, tiny_of
 from gdn_ops.verify.accuracy_gate import verify

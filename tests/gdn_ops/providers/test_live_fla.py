@@ -17,7 +17,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.codegen.variant import Provided
 from gdn_ops.inputs.rule_inputs import Layout
-from gdn_ops.launch.launcher import bind
+from gdn_ops.launch.bind import bind
 from gdn_ops.providers import fla as adapter
 from gdn_ops.providers.installed import version_of, why_not_usable
 from gdn_ops.verify.accuracy import rms_error

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.tuner.check.facts import described, facts_of
-from gdn_ops.tuner.check.probe import disturbances
+from gdn_ops.tuner.check.probe import _of_side, disturbances
 from gdn_ops.tuner.check.processes import Failure, Samples, SideError, SideProcess, running
 from gdn_ops.tuner.check.sides import Side, opened
 from gdn_ops.tuner.spaces.workloads import WORKLOADS, buckets
@@ -112,3 +112,9 @@ def test_what_a_package_prints_is_no_answer(tmp_path):
     with running([side], threads=1) as (process,), pytest.raises(SideError) as error:
         facts_of(process, device="cpu", threads=1)
     assert "No module named 'gdn_ops.dispatch'" in str(error.value)
+
+
+def test_a_function_is_found_where_an_old_side_has_it():
+    here = "gdn_ops.tuner.check.probe"
+    assert _of_side("disturbances", here, "json") is disturbances
+    assert _of_side("disturbances", "gdn_ops.not_there_yet", here) is disturbances

@@ -14,8 +14,8 @@ from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.inputs.recipes import Recipe
 from gdn_ops.inputs.rule_inputs import random_call
+from gdn_ops.launch.bind import bind
 from gdn_ops.launch.call import Call
-from gdn_ops.launch.launcher import bind
 from gdn_ops.reference import log_decay
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.measure.reference_run import reference_run
