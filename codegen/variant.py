@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gdn_ops.codegen.providers.provider import Provider
 
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
-"""A version of a library, as a database may have it."""
+"""A version of a provider, as a database may have it."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Variant:
         return {**dict(self.interface), **dict(dict(self.stages)[stage])}
 
     @property
-    def library(self) -> str:
-        """The name of the provider that computes it; empty if our kernels do."""
+    def provider(self) -> str:
+        """The name of the provider that computes it; empty if our own kernels do."""
         return ""
 
     @property
@@ -142,14 +142,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Provided(Variant):
-    """A release of an installed library that computes a problem; it has no kernels of ours.
+    """A version of a provider that computes a problem; it has no kernels of ours.
 
     Its plan is the name of the provider, and the version is the only value of its only stage.
     """
 
     @classmethod
     def by(cls, provider: str, version: object) -> Provided:
-        """A version of a provider's library.
+        """A version of a provider.
 
         Raises:
             InvalidConfig: the version is not one.
@@ -159,12 +159,12 @@ class Provided(Variant):
         return cls(provider, (), ((provider, (("version", version),)),))
 
     @property
-    def library(self) -> str:
+    def provider(self) -> str:
         return self.plan
 
     @property
     def version(self) -> str:
-        """The version of the library that was checked and timed."""
+        """The version of the provider that was checked and timed."""
         return str(dict(self.stages[0][1])["version"])
 
     @property
@@ -175,7 +175,7 @@ class Provided(Variant):
         return f"{self.plan} {self.version}"
 
     def reasons(self, problem: Problem, target: Target) -> list[str]:
-        """Why the library cannot compute the problem on the target, whatever is installed."""
+        """Why the provider cannot compute the problem on the target, whatever is installed."""
         return _providers()[self.plan].refusals(problem, target)
 
 

@@ -16,7 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import INTERPRETER, Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.libraries import missing_library
+from gdn_ops.dispatch.providers import missing_provider
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.dispatch.winners import load_winners
@@ -187,15 +187,15 @@ def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Varia
 
 def _reasons(variant: Variant, problem: Problem, target: Target) -> list[str]:
     """Why a variant cannot run a problem on a target, or is missing here."""
-    missing = missing_library if variant.library else origin().missing
+    missing = missing_provider if variant.provider else origin().missing
     return variant.reasons(problem, target) or missing(problem, variant)
 
 
 def _varying(variant: Variant) -> list[str]:
     """Why a variant does not serve a batch-invariant choice; empty if it does."""
-    if not variant.library:
+    if not variant.provider:
         return []
-    return [f"{variant.library} is a library, whose results may depend on the batch"]
+    return [f"the results of provider {variant.provider} may depend on the batch"]
 
 
 def choose_forced(

@@ -77,7 +77,7 @@ class Explanation:
     def _choice_lines(self, choice: Choice) -> list[str]:
         lines = [
             f"target   {choice.target.name}",
-            f"runs on  {choice.variant.id}: {'library ' * bool(choice.variant.library)}"
+            f"runs on  {choice.variant.id}: {'provider ' * bool(choice.variant.provider)}"
             f"{choice.variant}",
             *_because(choice),
         ]

@@ -1,6 +1,6 @@
 """First use: dispatch runs no kernel on a GPU before it was verified there.
 
-Only variants with kernels, ours or a library's, are verified: plain PyTorch is not compiled for a
+Only variants with kernels, ours or a provider's, are verified: plain PyTorch is not compiled for a
 device. What ``gdn_ops.using`` asks for is run as it is.
 """
 
@@ -153,8 +153,8 @@ def _subject(choice: Choice) -> Subject:
 
 
 def _is_compiled(variant: Variant, target: Target) -> bool:
-    """Whether a kernel of a variant is compiled for the target, as those of libraries are."""
-    return target.gpu and (bool(variant.library) or _has_kernels(variant))
+    """Whether a kernel of a variant is compiled for the target, as those of providers are."""
+    return target.gpu and (bool(variant.provider) or _has_kernels(variant))
 
 
 def _has_kernels(variant: Variant) -> bool:

@@ -101,7 +101,7 @@ class Winner:
 
         It is stale if the source of its kernels has changed, if the old source is unknown, if the
         variant can no longer be rendered, or if another Triton or ptxas (for plan ``torch`` another
-        PyTorch, for a library another version of it) would run it here. A prediction is never
+        PyTorch, for a provider another version of it) would run it here. A prediction is never
         stale. The first access renders the variant; reading and choosing winners do not.
         """
         return "" if self.provenance == "predicted" else "; ".join(changes(self))

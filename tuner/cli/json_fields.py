@@ -54,9 +54,9 @@ def of_stored_winner(winner: StoredWinner) -> dict[str, Any]:
 
 
 def of_compared(row: Compared) -> dict[str, Any]:
-    """What an installed library did on a problem."""
+    """What a provider did on a problem."""
     return {
-        "problem_id": row.problem_id, "provider": row.provider, "library": row.library,
+        "problem_id": row.problem_id, "provider": row.provider, "library": row.release,
         "status": row.status, "reason": row.reason or None, "median_seconds": row.median,
         "low_seconds": row.low, "high_seconds": row.high, "won": row.won,
         "winner_over_library": row.speed, "trial_id": row.trial_id,

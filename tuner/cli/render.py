@@ -115,9 +115,9 @@ def _chosen(
         if settings:
             raise InvalidInput(f"--set {settings[0]} needs a plan or a stage; name one before it.")
         variant = explain(problem, target=target).variant
-        if variant.library:
+        if variant.provider:
             raise InvalidInput(
-                f"{problem.id()} runs on the library {variant}, whose source is its own; name a "
+                f"{problem.id()} runs on the provider {variant}, whose source is its own; name a "
                 "plan to render."
             )
         return variant, tuple(stage for stage, _ in variant.stages)

@@ -133,19 +133,20 @@ def tune(
     asked = names_in(providers or "")
     if providers is not None and not asked:
         raise InvalidInput(f"--providers {providers!r} names none; known: {', '.join(PROVIDERS)}.")
-    libraries = asked_for(asked, allowed=allow_providers)
-    if libraries.versions and ray is not None:
+    asked_providers = asked_for(asked, allowed=allow_providers)
+    if asked_providers.versions and ray is not None:
         raise InvalidInput(
-            "--providers times libraries of this machine, and --ray tunes on others; leave out one."
+            "--providers times what is installed on this machine, and --ray tunes on others; leave "
+            "out one."
         )
-    if libraries.versions and stale:
+    if asked_providers.versions and stale:
         raise InvalidInput(
-            "--stale times stale winners again, and --providers compares libraries with winners; "
+            "--stale times stale winners again, and --providers compares providers with winners; "
             "give one after the other."
         )
     if allow_providers and cover is not None:
         raise InvalidInput(
-            "--cover chooses among our own variants, and --allow-providers lets a library win; "
+            "--cover chooses among our own variants, and --allow-providers lets a provider win; "
             "leave out one."
         )
     named = workload is not None or bool(given.facts()) or bool(model.given())
@@ -162,7 +163,7 @@ def tune(
         minutes=limit or None,
         threads=threads,
         stale=stale,
-        providers=libraries,
+        providers=asked_providers,
         ray=ray,
         target=target,
     )

@@ -63,32 +63,32 @@ def hold_finals(
     candidates: Sequence[Variant],
     *,
     deadline: Deadline,
-    libraries: Sequence[Variant] = (),
+    providers: Sequence[Variant] = (),
 ) -> StoredWinner | None:
     """Time candidates once more, choose the winner, check its repeatability and store it.
 
     Args:
         candidates: best first; a default variant among them is preferred in a tie.
         deadline: when the finals should be over; they take ``MIN_SECONDS`` in any case.
-        libraries: are timed in turn with the candidates, and win only where they may.
+        providers: are timed in turn with the candidates, and win only where they may.
 
     Returns:
         None if no candidate is right.
     """
-    variants = _right(runner, [*candidates, *libraries])
+    variants = _right(runner, [*candidates, *providers])
     if not any(map(runner.context.providers.may_win, variants)):
         return replace_failed_winner(runner)
     runner.context.report(FinalsStarted(variants=tuple(str(variant) for variant in variants)))
     seconds = min(max_seconds(runner), max(MIN_SECONDS, deadline.remaining))
     effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
     measured = measured_calmly(runner, variants, effort, deadline)
-    ours = [variant for variant in candidates if not variant.library]
-    if measured.status != "ok" and ours and any(variant.library for variant in variants):
-        text = f"  the finals failed ({measured.status}) and are held again without libraries"
+    ours = [variant for variant in candidates if not variant.provider]
+    if measured.status != "ok" and ours and any(variant.provider for variant in variants):
+        text = f"  the finals failed ({measured.status}) and are held again without providers"
         runner.context.report(Note(text=text))
         why = f"finals with it failed: {measured.message}"
         failed = failure(Verdict(status=measured.status, message=why))
-        broken = [_ended(runner, each, failed) for each in variants if each.library]
+        broken = [_ended(runner, each, failed) for each in variants if each.provider]
         runner.record_all(broken, label=LABEL)
         return hold_finals(runner, ours, deadline=deadline)
     if measured.status != "ok" or measured.reference is None:
@@ -198,7 +198,7 @@ def _record_finalists(
 ) -> StoredWinner | None:
     """Record every finalist; the first in ``best_first`` order that repeats bitwise wins.
 
-    Libraries that may not win come last.
+    Providers that may not win come last.
     """
 
     def ended(variant: Variant, verdict: Verdict) -> NewTrial:

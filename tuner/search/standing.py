@@ -8,7 +8,7 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.libraries import missing_library
+from gdn_ops.dispatch.providers import missing_provider
 from gdn_ops.dispatch.winner import is_doubtful
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, proven_repeatable
 from gdn_ops.tuner.spaces.sources import sources_of
@@ -42,7 +42,7 @@ def needs_no_tuning(
 ) -> bool:
     """Whether a winner that stands came out of finals, repeated bitwise, and is not doubtful.
 
-    Without the library that won, the problem has no winner here.
+    Where the provider that won is missing, the problem has no winner.
     """
     timed = next((each for each in repetitions if each.id == winner.trial_id), None)
     resources = None if timed is None else timed.resources
@@ -51,7 +51,7 @@ def needs_no_tuning(
     if not proven_repeatable(resources) or is_doubtful(winner.low, winner.high):
         return False
     variant = readable(winner.variant, problem)
-    return variant is None or not variant.library or not missing_library(problem, variant)
+    return variant is None or not variant.provider or not missing_provider(problem, variant)
 
 
 def readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:

@@ -17,7 +17,7 @@ def standing_winner(runner: TrialRunner) -> StoredWinner | None:
     """The stored winner, if it was measured in this environment and is still right today.
 
     None if a later trial found its variant wrong, if its source has changed since, if its axes or
-    values no longer exist, or if it is a library that may not win in this run.
+    values no longer exist, or if it is a provider that may not win in this run.
     """
     winner = _stored(runner)
     if winner is None or not stands(winner, _repetitions(runner), runner.problem):
@@ -63,7 +63,7 @@ def replace_failed_winner(runner: TrialRunner) -> StoredWinner | None:
     if stored is not None and standing_winner(runner) is None:
         variant = readable(stored.variant, runner.problem)
         tried = variant is not None and any(_is_of(t, variant, runner) for t in runner.trials)
-        # a library that may not win in this run is not wrong for that
+        # a provider that may not win in this run is not wrong for that
         if variant is not None and tried and runner.context.providers.may_win(variant):
             runner.store.retire_winner(stored.id)
     return winner_without_finals(runner)
@@ -122,8 +122,8 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
         variant = readable(key.variant, runner.problem) if key.scope == "plan" else None
         if variant is None or not runner.context.providers.may_win(variant):
             continue
-        if variant.library and FINALISTS_TIMED not in trial.outcome.resources:
-            continue  # a library wins only where it was timed in turn with our own
+        if variant.provider and FINALISTS_TIMED not in trial.outcome.resources:
+            continue  # a provider wins only where it was timed in turn with our own
         if _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial

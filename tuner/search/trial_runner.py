@@ -43,7 +43,7 @@ class Context:
     Args:
         environment, run: their rows in the database.
         report: is called with each event.
-        providers: the libraries that the problems' variants are compared with.
+        providers: what the problems' variants are compared with.
     """
 
     store: Store
@@ -284,7 +284,7 @@ def failure(verdict: Verdict) -> Outcome:
 
 
 def config_text(key: TrialKey) -> str:
-    """The axis values of a stage or a whole plan that differ from the defaults, or a library."""
+    """The axis values of a stage or a whole plan that differ from the defaults, or a provider."""
     if key.stage is not None:
         return differing(key.config, defaults(KERNELS[key.stage].axes))
     if key.plan not in PLANS:

@@ -40,9 +40,9 @@ def faster(stage: str, config: Config) -> float:
 
 @pytest.fixture(autouse=True)
 def one_plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("gdn_ops.dispatch.libraries.missing_library", lambda problem, variant: [])
+    monkeypatch.setattr("gdn_ops.dispatch.providers.missing_provider", lambda problem, variant: [])
     monkeypatch.setattr(
-        "gdn_ops.tuner.search.standing.missing_library", lambda problem, variant: []
+        "gdn_ops.tuner.search.standing.missing_provider", lambda problem, variant: []
     )
     with toy_plans("single"):
         yield
@@ -63,7 +63,7 @@ def test_a_faster_library_is_only_reported_unless_it_is_allowed(tmp_path: Path) 
         result = tuned(b, REPORTED)
         (winner,), (row,) = result.winners.values(), result.compared
         assert winner.variant["plan"] == "single"
-        assert (row.status, row.won, row.library) == ("ok", False, LIBRARY)
+        assert (row.status, row.won, row.release) == ("ok", False, LIBRARY)
         assert row.speed == pytest.approx(winner.median / 1e-4)
         trial = b.store.trial(row.trial_id or 0)
         assert trial.key.plan == "transformers" and trial.sources == {"transformers": VERSION}
@@ -118,7 +118,7 @@ def test_finals_that_a_library_breaks_are_held_without_it(tmp_path: Path) -> Non
         assert winner.variant["plan"] == "single"
         assert outcome_text(row) == "timeout: finals with it failed: recorded failure"
         notes = [event.text for event in b.events if isinstance(event, Note)]
-        assert any("failed (timeout) and are held again without libraries" in n for n in notes)
+        assert any("failed (timeout) and are held again without providers" in n for n in notes)
         measured = len(b.harness.measured)
         assert tuned(b, ALLOWED).compared == [row]
         assert len(b.harness.measured) == measured, "they are not held again in the next run"
