@@ -107,12 +107,13 @@ def choose(
     bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
     for winner, how in table.candidates(bucket.id(), bucket.facts(), target):
-        name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
+        where = f"of {winner.problem_id} on {winner.target}"
         try:
             variant = Variant.from_json(winner.variant, bucket)
         except GdnError as error:
-            refused.append(Refusal(name, (str(error),)))
+            refused.append(Refusal(f"{how} winner {winner.variant_id} {where}", (str(error),)))
             continue
+        name = f"{how} winner {variant.named} {where}"
         reasons = _varying(variant) if invariant else []
         reasons = reasons or _reasons(variant, problem, target)
         if winner.provenance == "predicted":
@@ -218,7 +219,7 @@ def choose_forced(
     reasons = _reasons(variant, problem, target)
     if reasons:
         raise UnsupportedProblem(
-            f"using({forced if isinstance(forced, str) else variant.id!r}) cannot run "
+            f"using({forced if isinstance(forced, str) else variant.named!r}) cannot run "
             f"{problem.id()} on {target.name}: "
             f"{origin().differences(problem, target) or '; '.join(reasons)}"
         )

@@ -193,7 +193,7 @@ def _pass_over(found: Verification, device: torch.device) -> None:
         _warn(found, device)
         return
     raise LaunchError(
-        f"variant {found.variant} ({found.text}) of {found.problem} cannot run on {device}: "
+        f"variant {found.named} of {found.problem} cannot run on {device}: "
         f"{_failure(found).rstrip('.')}. Choices are frozen, and other processes may use it: call "
         "gdn_ops.unfreeze() in all of them, run `gdn verify` on every machine, and freeze again."
     )
@@ -207,7 +207,7 @@ def _warn(found: Verification, device: torch.device) -> None:
             "The next choice is taken in this process. Run `gdn verify` when the device is free, "
             f"or set {VERIFY_VARIABLE}=never to use kernels that were not verified."
         )
-    name = f"variant {found.variant} ({found.text}) of {found.problem}"
+    name = f"variant {found.named} of {found.problem}"
     text = f"{name} is passed over on {device}: {_failure(found).rstrip('.')}. {remedy}"
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 

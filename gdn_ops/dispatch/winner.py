@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
 from gdn_ops.dispatch.row_values import Row, json_object, seconds, text, text_or_none
 from gdn_ops.dispatch.staleness import changes
@@ -61,6 +64,14 @@ class Winner:
     database: Location
     driver: str | None = None
     ptxas: str | None = None
+
+    @property
+    def named(self) -> str:
+        """Its variant as people read it; its id and the reason if that is not possible."""
+        try:
+            return Variant.from_json(self.variant, Problem.from_facts(self.facts)).named
+        except (GdnError, KeyError, TypeError) as error:
+            return f"{self.variant_id} (unusable: {error})"
 
     @property
     def speedup(self) -> float | None:

@@ -151,7 +151,7 @@ def bench(
             then = "-" if choice.winner is None else seconds_text(choice.winner.median)
             rows.append(
                 (
-                    problem.id(), choice.variant.id, choice.how, seconds_text(ours.median),
+                    problem.id(), str(choice.variant), choice.how, seconds_text(ours.median),
                     f"{seconds_text(ours.low)} .. {seconds_text(ours.high)}", then,
                     seconds_text(reference.median), f"{reference.median / ours.median:.2f}x",
                 )
@@ -198,7 +198,7 @@ def _profile(
             for part in parts
         ]  # fmt: skip
         columns = ("part", "time>", "share>", "calls>", "GFLOP/s>")
-        console.table(columns, rows, title=f"{problem.id()}: {variant.id}, {seconds_text(total)}")
+        console.table(columns, rows, title=f"{problem.id()}: {variant}, {seconds_text(total)}")
         console.say()
         found.append(
             {"problem": problem.id(), "variant": variant.id, "parts": [asdict(p) for p in parts]}

@@ -24,7 +24,9 @@ def of_times(median: float, low: float, high: float) -> dict[str, float]:
 
 
 def of_variant(variant: Variant) -> dict[str, Any]:
-    return {"variant_id": variant.id, "variant": variant.to_json()}
+    return {
+        "variant_id": variant.id, "variant": variant.to_json(), "variant_text": str(variant),
+    }  # fmt: skip
 
 
 def of_winner(winner: Winner) -> dict[str, Any]:
@@ -112,7 +114,13 @@ def _found(problem: Problem, choice: Choice | None) -> dict[str, Any]:
     """What a problem runs on; no variant if no plan can run it."""
     if choice is not None:
         return of_choice(choice)
-    return {"problem_id": problem.id(), "variant_id": None, "variant": None, "how": "none"}
+    return {
+        "problem_id": problem.id(),
+        "variant_id": None,
+        "variant": None,
+        "variant_text": None,
+        "how": "none",
+    }
 
 
 def of_compiled(row: CompileRow) -> dict[str, Any]:

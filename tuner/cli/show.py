@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gdn_ops.codegen.errors import GdnError, UnknownName
+from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
@@ -154,9 +154,7 @@ def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:
         for w in winners
         if (why := why_stale(w, driver_version() if w.target in here else None))
     ]
-    rows = [
-        (w.problem_id, w.target, _variant_text(w), seconds_text(w.median), why) for w, why in found
-    ]
+    rows = [(w.problem_id, w.target, w.named, seconds_text(w.median), why) for w, why in found]
     if rows:
         console.table(("problem", "target", "winner", "median>", "why it is stale"), rows)
         console.say("`gdn tune --stale` on their device measures them again.")
@@ -214,7 +212,7 @@ def _row(winner: Winner) -> tuple[str, ...]:
     return (
         winner.problem_id,
         winner.target,
-        _variant_text(winner),
+        winner.named,
         seconds_text(winner.median),
         f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}" if measured else "-",
         "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
@@ -239,13 +237,3 @@ def _stacked(row: tuple[str, ...]) -> str:
     ]
     told = ", ".join(fact for fact in facts if fact != "-")
     return f"{problem} on {target}\n    {variant}\n    {told}"
-
-
-def _variant_text(winner: Winner) -> str:
-    from gdn_ops.codegen.problem import Problem
-    from gdn_ops.codegen.variant import Variant
-
-    try:
-        return str(Variant.from_json(winner.variant, Problem.from_facts(winner.facts)))
-    except (GdnError, KeyError, TypeError) as error:
-        return f"unusable: {error}"

@@ -73,7 +73,7 @@ def verify(
         choices = sound_choices_for(problems, where)
     checks = [standing(choice) for choice in choices]
     rows = [
-        (c.problem.id(), c.variant.id, c.how, check.text)
+        (c.problem.id(), str(c.variant), c.how, check.text)
         for c, check in zip(choices, checks, strict=True)
     ]
     console.table(("problem", "variant", "how", "check"), rows)

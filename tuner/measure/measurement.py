@@ -204,8 +204,8 @@ def _stage_runs(launchers: list[Launcher], calls: list[Call], stage: str) -> dic
         variant = launcher.variant
         if (variant.plan, variant.interface) != (first.variant.plan, first.variant.interface):
             raise InvalidConfig(
-                f"stage {stage} of {variant.id} ({variant}) and of {first.variant.id} "
-                f"({first.variant}) have different interfaces; measure one interface at a time."
+                f"stage {stage} of {variant.named} and of {first.variant.named} have different "
+                "interfaces; measure one interface at a time."
             )
     names = [each.name for each in first.stages]
     if stage not in names:

@@ -182,7 +182,7 @@ def _facts(facts: Mapping[str, object]) -> str:
 
 
 def _winner_text(winner: Winner) -> str:
-    text = f"{winner.variant_id}: {seconds_text(winner.median)}"
+    text = f"{winner.named}: {seconds_text(winner.median)}"
     if winner.speedup is not None:
         text += f", {winner.speedup:.2f} times as fast as the reference"
     return text

@@ -99,7 +99,8 @@ def store_winner(
     if winner is not None:
         named = str(variant)
         if winner.variant_id != variant.id:  # another tuner of the same database was faster
-            named = f"{readable(winner.variant, runner.problem)} (of another tuner)"
+            theirs = readable(winner.variant, runner.problem)
+            named = f"{theirs or winner.variant_id} (of another tuner)"
         text = winner_text(winner, named)
         if final and is_doubtful(winner.low, winner.high):
             text += "; doubtful, tune again on a calm machine"

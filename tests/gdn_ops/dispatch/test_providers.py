@@ -76,7 +76,7 @@ def test_a_call_runs_on_the_library_that_won_and_its_gradients_on_ours(
     with gdn_ops.using("torch"):
         expected, _ = gdn_ops.chunk_gated_delta_rule(**x)
     torch.testing.assert_close(o, expected, rtol=1e-4, atol=1e-5)
-    assert f"runs on  {LIBRARY.id}: provider transformers 5.23.0" in text
+    assert f"runs on  provider {LIBRARY.named}" in text
     assert "because  exact winner: row 7" in text
 
 
@@ -100,7 +100,9 @@ def test_a_missing_or_another_release_is_passed_over(
     assert not installed
     assert explanation.choice.how == "nearest" and explanation.choice.variant.plan == "torch"
     refused = explanation.choice.refused[0]
-    assert refused.candidate.startswith(f"exact winner {LIBRARY.id}") and why in refused.reasons[0]
+    assert (
+        refused.candidate.startswith(f"exact winner {LIBRARY.named}") and why in refused.reasons[0]
+    )
     assert "it was measured with transformers 5.23.0" in table.winners[0].stale
 
 
