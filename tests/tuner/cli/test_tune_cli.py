@@ -158,7 +158,7 @@ def test_an_interruption_keeps_a_usable_winner_and_exits_130(
         (["tiny", "--seed", str(2**64)], f"--seed {2**64} must be >= 0 and <= 4294967295"),
         (["tiny", "--seed", "-1"], "--seed -1 must be >= 0"),
         (["--tokens", "9" * 20], "must be <= 1073741824"),
-        (["tiny", "--H", "1"], "leave out one of both"),
+        (["tiny", "--H", "1"], "leave out one of them"),
         (["--H", "3", "--HV", "4"], "HV=4"),
         (["--nonsense"], "No such option: --nonsense"),
         (["tiny", "--seed", "x"], "--seed"),
