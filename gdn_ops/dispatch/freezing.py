@@ -138,7 +138,7 @@ def _toolchain(table: WinnerTable, target: Target) -> list[Any]:
 def _winners(table: WinnerTable) -> list[list[list[Any]]]:
     """The winners of each database that has some, ordered by content: row numbers are its own."""
     found: dict[object, list[list[Any]]] = {}
-    for w in table.winners:
+    for w in (*table.winners, *table.own):
         facts = [
             w.problem_id, w.facts, w.target, w.arch, w.variant, w.provenance, w.median, w.created,
         ]  # fmt: skip

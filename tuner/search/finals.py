@@ -25,7 +25,7 @@ from gdn_ops.tuner.search.trial_runner import TrialRunner, failure, outcome_of
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, number
 from gdn_ops.tuner.spaces.space import plan_key
 from gdn_ops.tuner.store.new_trial import NewTrial
-from gdn_ops.tuner.store.records import Outcome, StoredWinner
+from gdn_ops.tuner.store.records import Outcome, StoredWinner, Trial
 from gdn_ops.tuner.workers.harness import Effort, Measured, Timing, Verdict
 
 FINALISTS = 4
@@ -198,7 +198,8 @@ def _record_finalists(
 ) -> StoredWinner | None:
     """Record every finalist; the first in ``best_first`` order that repeats bitwise wins.
 
-    Providers that may not win come last.
+    Where that is a provider, the first of our own is stored before it. Providers that may not win
+    come last.
     """
 
     def ended(variant: Variant, verdict: Verdict) -> NewTrial:
@@ -207,17 +208,27 @@ def _record_finalists(
         outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
         return _ended(runner, variant, outcome)
 
-    winner: StoredWinner | None = None
     defaults = {Variant.default(name, runner.problem).id for name in PLANS}
     may_win = runner.context.providers.may_win
     able = [finalist for finalist in finalists if may_win(finalist.variant)]
     left = [each.variant for each in best_first(able, defaults)] if able else []
-    while left and winner is None:
-        variant = left.pop(0)
-        verdict = runner.verdicts.winner_verdict(variant)
-        (trial,) = runner.record_all([ended(variant, verdict)], label=LABEL)
-        if verdict.ok:
-            winner = store_winner(runner, variant, trial, final=True)
+
+    def first_right(variants: Sequence[Variant]) -> tuple[Variant, Trial] | None:
+        for variant in variants:
+            left.remove(variant)
+            verdict = runner.verdicts.winner_verdict(variant)
+            (trial,) = runner.record_all([ended(variant, verdict)], label=LABEL)
+            if verdict.ok:
+                return variant, trial
+        return None
+
+    winner: StoredWinner | None = None
+    if best := first_right([*left]):
+        # first our own best one, which runs where the provider is missing; see dispatch/own_winners
+        ours = [variant for variant in left if not variant.provider] if best[0].provider else []
+        if own := first_right(ours):
+            store_winner(runner, *own, final=False)
+        winner = store_winner(runner, *best, final=True)
     left += [finalist.variant for finalist in finalists if not may_win(finalist.variant)]
     others = [ended(variant, runner.verdicts.verdict(variant)) for variant in left]
     runner.record_all(others, label=LABEL)

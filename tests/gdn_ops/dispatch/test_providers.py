@@ -106,6 +106,21 @@ def test_a_missing_or_another_release_is_passed_over(
     assert "it was measured with transformers 5.23.0" in table.winners[0].stale
 
 
+def test_where_a_provider_is_missing_our_own_best_of_the_same_problem_runs(
+    installed: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = rows(FORWARD)
+    best = Variant.of("torch", FORWARD, {}, {"torch_chunk": {"BT": 16}})
+    facts = {"variant": best.to_json(), "variant_id": best.id, "trial_id": 6, "median": 2e-3}
+    own = replace(table.winners[0], **facts)
+    table = replace(table, own=(own,))
+    assert choose(FORWARD, CPU, table).variant == LIBRARY
+    monkeypatch.setattr("gdn_ops.providers.installed.version_of", lambda provider: None)
+    bindings.refresh()
+    choice = choose(FORWARD, CPU, table)
+    assert (choice.how, choice.variant, choice.winner) == ("exact", best, own)
+
+
 def test_a_batch_invariant_call_runs_on_no_library(installed: list[Problem]) -> None:
     table = rows(FORWARD)
     assert choose(FORWARD, CPU, table).variant == LIBRARY

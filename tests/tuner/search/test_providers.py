@@ -11,6 +11,7 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.variant import Provided
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cli.tuning_result import print_results
 from gdn_ops.tuner.interruption import Interruption
@@ -18,6 +19,8 @@ from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.asked_providers import Asked, asked_for
 from gdn_ops.tuner.search.providers import outcome_text
 from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.store.new_trial import NewTrial
+from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     PROBLEM,
@@ -77,6 +80,8 @@ def test_a_faster_library_is_only_reported_unless_it_is_allowed(tmp_path: Path) 
         (winner,), (row,) = result.winners.values(), result.compared
         assert winner.variant == Provided.by("transformers", VERSION).to_json()
         assert row.won and outcome_text(row) == "won"
+        (own,) = read_winners(tmp_path / "r.db").own
+        assert own.variant["plan"] == "single" and own.median > winner.median
         # a run that does not name it leaves it, and --again goes back to our own variants
         (kept,) = tuned(b, Asked()).winners.values()
         assert kept.id == winner.id
@@ -141,6 +146,17 @@ def test_a_library_that_has_won_does_not_hide_the_others(
         assert [outcome_text(row) for row in result.compared] == ["slower", "won"]
         (winner,) = result.winners.values()
         assert winner.variant["plan"] == "fla"
+        # our own is that of before, and an earlier one if a later trial has found it wrong
+        (own,) = read_winners(tmp_path / "r.db").own
+        assert own.variant["plan"] == "single"
+        wrong = NewTrial(
+            key=b.store.trial(own.trial_id or 0).key, run_id=b.context.run,
+            outcome=Outcome(status="nondeterministic", message="two runs differ"),
+            environment_id=b.context.environment, variant_id=own.variant_id,
+        )  # fmt: skip
+        b.store.record_trials([wrong])
+        (earlier,) = read_winners(tmp_path / "r.db").own
+        assert earlier.variant["plan"] == "single" and earlier.variant_id != own.variant_id
 
 
 def test_a_library_that_is_tied_with_a_default_is_not_timed_in_every_run(tmp_path: Path) -> None:
