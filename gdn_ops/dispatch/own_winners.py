@@ -12,6 +12,7 @@ from contextlib import suppress
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.dispatch.row_values import Row
 from gdn_ops.dispatch.winner import Winner, winner_of
+from gdn_ops.dispatch.winner_proofs import keep_proof
 from gdn_ops.results_url import Location
 
 SINCE = 4
@@ -20,11 +21,13 @@ SINCE = 4
 _QUERY = """
 SELECT w.problem_id, p.facts, w.target, w.arch, w.variant_id, w.variant,
     w.median, w.low, w.high, w.reference, w.provenance, w.trial_id,
-    e.device, e.driver, e.torch, e.triton, e.ptxas, w.created
+    e.device, e.driver, e.torch, e.triton, e.ptxas, w.created,
+    m.sources, m.resources AS trial_resources
 FROM winner_rows AS c
 JOIN winner_rows AS w ON w.problem_id = c.problem_id AND w.target = c.target
 JOIN problems AS p ON p.id = w.problem_id
 LEFT JOIN environments AS e ON e.id = w.environment_id
+LEFT JOIN trials AS m ON m.id = w.trial_id
 WHERE c.superseded IS NULL AND substr(c.variant_id, 1, length(c.variant_id) - 13) IN ({providers})
     AND w.superseded IS NOT NULL AND w.provenance = 'measured'
     AND NOT EXISTS (
@@ -55,6 +58,7 @@ def own_winners(rows: Iterable[Row], database: Location) -> tuple[Winner, ...]:
     for row in rows:
         with suppress(ValueError, RecursionError):  # a malformed row is passed over
             winner = winner_of(row, database)
+            keep_proof(winner, row)
             if _plan(winner) in PLANS:
                 found[winner.problem_id, winner.target] = winner
     return tuple(found.values())

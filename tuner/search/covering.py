@@ -9,7 +9,7 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals

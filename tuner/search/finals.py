@@ -12,7 +12,7 @@ from math import inf
 
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import is_doubtful, load
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, contending, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note
@@ -41,6 +41,8 @@ MOST_MEASUREMENTS = 3
 """Measurements of the finals, at most, if their times vary too much."""
 CALM_SECONDS, CALM_SHARE = 30.0, 0.25
 """How long a busy machine is waited for in between, and the share of the time that is left."""
+SHORT_CALM_SECONDS = 5.0
+"""The same if the times agree although the machine is busy."""
 
 LABEL = "finals"
 
@@ -111,26 +113,29 @@ def measured_calmly(
 ) -> Measured:
     """Time variants; again if the fastest one's time is doubtful, while there is time.
 
-    Of several measurements the one whose fastest variant varies least counts.
+    If the times agree and only the machine was busy, they are measured again once it is calm. Of
+    several measurements that of a calm machine counts, and then that whose fastest variant varies
+    least.
     """
-    best: Measured | None = None
-    for attempt in range(MOST_MEASUREMENTS):
-        if attempt:
-            text = f"  the finals' times vary by a factor of {spread(best):.1f}: measured again"
-            runner.context.report(Note(text=text))
-            runner.harness.wait_until_calm(min(CALM_SECONDS, CALM_SHARE * deadline.remaining))
-        measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
-        if best is None or spread(measured) < spread(best):
-            best = measured
-        if not is_doubtful(1.0, spread(best)) or deadline.remaining < 2 * effort.seconds:
+    best = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
+    for _ in range(MOST_MEASUREMENTS - 1):
+        wide, busy = is_doubtful(1.0, spread(best)), load(best.conditions)
+        if not (wide or busy) or deadline.remaining < 2 * effort.seconds:
             break
-    assert best is not None
+        most = CALM_SECONDS if wide else SHORT_CALM_SECONDS
+        why = f"the finals' times vary by a factor of {spread(best):.1f}" if wide else busy
+        runner.context.report(Note(text=f"  {why}: measured again when the machine is calm"))
+        calm = runner.harness.wait_until_calm(min(most, CALM_SHARE * deadline.remaining))
+        if not (wide or calm):
+            break
+        again = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
+        best = min(best, again, key=lambda each: (bool(load(each.conditions)), spread(each)))
     return best
 
 
-def spread(measured: Measured | None) -> float:
+def spread(measured: Measured) -> float:
     """The upper over the lower bound of the fastest variant's interval."""
-    if measured is None or not measured.timings:
+    if not measured.timings:
         return inf
     standing = contending({name: timing.samples for name, timing in measured.timings.items()})
     fastest = min((measured.timings[name] for name in standing), key=lambda timing: timing.median)

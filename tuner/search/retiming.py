@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winner import Winner
-from gdn_ops.dispatch.winner_sources import read_sources
+from gdn_ops.dispatch.winner_proofs import read_proofs
 from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import tied
@@ -34,7 +34,7 @@ def stale_winners(table: WinnerTable, target: str, driver: str | None) -> dict[s
     for winner in table.winners:
         if winner.target == target and winner.provenance == "measured":
             found.setdefault(winner.problem_id, winner)
-    read_sources(found.values())
+    read_proofs(found.values())
     return {name: winner for name, winner in found.items() if why_stale(winner, driver)}
 
 

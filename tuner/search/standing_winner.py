@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import conditions_of, is_doubtful, load
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands
@@ -102,8 +102,9 @@ def store_winner(
             theirs = readable(winner.variant, runner.problem)
             named = f"{theirs or winner.variant_id} (of another tuner)"
         text = winner_text(winner, named)
-        if final and is_doubtful(winner.low, winner.high):
-            text += "; doubtful, tune again on a calm machine"
+        busy = load(conditions_of(outcome.resources))
+        if final and (busy or is_doubtful(winner.low, winner.high)):
+            text += f"; doubtful{f' ({busy})' if busy else ''}, tune again on a calm machine"
         context.report(WinnerStored(winner=winner, text=text, final=final))
     return winner
 

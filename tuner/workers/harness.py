@@ -122,8 +122,12 @@ class Harness(Protocol):
     ) -> Measured:
         """Time variants in turn; with ``stage``, only that stage of each."""
 
-    def wait_until_calm(self, seconds: float) -> None:
-        """Wait at most so long until other processes leave the measuring machine alone."""
+    def wait_until_calm(self, seconds: float) -> bool:
+        """Wait at most so long until other processes leave the measuring machine alone.
+
+        Returns:
+            Whether they do.
+        """
 
     def close(self) -> None:
         """End the child processes."""
@@ -224,9 +228,11 @@ class JobHarness:
             conditions=payload["conditions"],
         )
 
-    def wait_until_calm(self, seconds: float) -> None:
+    def wait_until_calm(self, seconds: float) -> bool:
         """Wait in the process that measures, whose machine need not be this one."""
-        self._run("calm", {"seconds": seconds}, timeout=MEASURE_OVERHEAD_SECONDS + seconds)
+        timeout = MEASURE_OVERHEAD_SECONDS + seconds
+        payload = self._run("calm", {"seconds": seconds}, timeout=timeout).payload
+        return payload is not None and bool(payload["calm"])
 
     def close(self) -> None:
         """Kill the child processes."""

@@ -111,6 +111,7 @@ def test_a_problem_is_tuned_shown_and_not_tuned_twice(tmp_path: Path) -> None:
     # on a busy machine the winner may be doubtful, and a doubtful one is measured again
     with closing(sqlite3.connect(tmp_path / "results.db")) as connection, connection:
         connection.execute("UPDATE winner_rows SET low = median, high = median")
+        connection.execute("UPDATE trials SET resources = json_remove(resources, '$.conditions')")
     code, out, err = tuned(tmp_path, *OPTIONS, "--json")
     assert code == 0
     assert "tuned already" in err and "recorded" not in err
