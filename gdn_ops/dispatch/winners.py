@@ -16,7 +16,8 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import same_device
 from gdn_ops.dispatch import results_file
 from gdn_ops.dispatch.own_winners import SINCE, own_winners, own_winners_query
-from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version, slow
+from gdn_ops.dispatch.results_errors import slow
+from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version
 from gdn_ops.dispatch.winner import Parsed, Winner, winner_of
 from gdn_ops.dispatch.winner_proofs import SOURCES
 from gdn_ops.dispatch.winner_table import SkippedRow, WinnerTable

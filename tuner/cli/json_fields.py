@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.winner import Winner
     from gdn_ops.results_url import Location
     from gdn_ops.tuner.search.providers import Compared
-    from gdn_ops.tuner.store.merge import Merged
+    from gdn_ops.tuner.store.merged import Merged
     from gdn_ops.tuner.store.records import StoredWinner
     from gdn_ops.tuner.workers.offline import CompileRow
 
