@@ -12,7 +12,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_url import Location
 from gdn_ops.tuner.cli.answer import Answer, Ended
-from gdn_ops.tuner.cli.chosen_workload import chosen_workload
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.json_fields import of_choice, of_times
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
@@ -26,13 +26,7 @@ DEFAULT_WORKLOAD = "quickstart"
 
 @with_options(model=ModelOptions, given=ProblemOptions)
 def bench(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import typer
+
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
@@ -12,6 +14,18 @@ from gdn_ops.tuner.spaces.workloads import Workload, workload_named
 
 MINUTES = 10.0
 """Default time for tuning one problem."""
+
+
+def workload_argument(usual: str) -> Any:
+    """The argument by which a command takes a workload.
+
+    Args:
+        usual: the workload if nothing was given.
+    """
+    return typer.Argument(
+        help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
+        f"{usual}."
+    )
 
 
 def chosen_workload(

@@ -10,7 +10,7 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.tuner.cli.answer import Answer
-from gdn_ops.tuner.cli.chosen_workload import chosen_workload
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.json_fields import of_variant
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
@@ -31,13 +31,7 @@ EVERY = "all"
 
 @with_options(model=ModelOptions, given=ProblemOptions)
 def predict(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gdn_ops.tuner.cli.answer import Answer
-from gdn_ops.tuner.cli.chosen_workload import chosen_workload
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.json_fields import of_choice
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
@@ -22,13 +22,7 @@ DEFAULT_WORKLOAD = "quickstart"
 
 @with_options(model=ModelOptions, given=ProblemOptions)
 def verify(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
