@@ -15,6 +15,6 @@ def interpreting() -> bool:
 
 def interprets(variant: Variant) -> bool:
     """Whether the interpreter runs a variant: one with a Triton kernel, if it is on."""
-    if variant.library or all(KERNELS[name].language == "torch" for name, _ in variant.stages):
+    if variant.provider or all(KERNELS[name].language == "torch" for name, _ in variant.stages):
         return False
     return interpreting()

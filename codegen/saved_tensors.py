@@ -65,8 +65,8 @@ def saved_tensors_of(
     """
     if keep == "inputs":
         return SavedTensors(forward, ())
-    if library := forward.library or backward.library:
-        why = f"{library} is a library, whose gradients start from the inputs"
+    if provider := forward.provider or backward.provider:
+        why = f"provider {provider} computes gradients from the inputs"
         return SavedTensors(forward, (), why)
     try:
         aligned = _aligned(forward, problem, dict(backward.interface), target)
@@ -97,7 +97,7 @@ def saved_names(
     axes that the stage shares, and no other stage may write it. Arguments as of
     ``saved_tensors_of``.
     """
-    if keep == "inputs" or forward.library or backward.library:
+    if keep == "inputs" or forward.provider or backward.provider:
         return ()
     here, there = _writers(forward, problem), _writers(backward, gradients)
     made = [

@@ -53,7 +53,7 @@ def kept_by_choice(
     fixed: bool = False,
 ) -> tuple[Kept, ...]:
     """The cost of each choice, in the order of ``SAVING``; arguments as of ``saved_tensors_of``."""
-    compiled = not backward.library and any(KERNELS[name].compiled for name, _ in backward.stages)
+    compiled = not backward.provider and any(KERNELS[name].compiled for name, _ in backward.stages)
     rows = []
     for keep in SAVING:
         left = saved_tensors_of(keep, forward, problem, backward, gradients, target, fixed=fixed)

@@ -28,10 +28,10 @@ def running(
         wanted: tensors that are asked for; a stage that none of them depends on is left out.
 
     Raises:
-        InvalidConfig: the variant is a library's, which has no stages.
+        InvalidConfig: the variant is a provider's, which has no stages.
     """
-    if variant.library:
-        raise InvalidConfig(f"{variant} is a library, which has no stages; choose a plan.")
+    if variant.provider:
+        raise InvalidConfig(f"{variant} is a provider, which has no stages; choose a plan.")
     needed, names = set(wanted), []
     for name, _ in reversed(variant.stages):
         spec, config = KERNELS[name], variant.config(name)

@@ -21,7 +21,7 @@ PROSE = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
 
 
 def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
-    """The hash of each stage's code, by stage name; of a library its version, which stands for it.
+    """The hash of each stage's code, by stage name; of a provider its version, which stands for it.
 
     Everything that shapes a kernel (template, context, axes) shows in its code. Launch axes shape
     none of it. The stage's name, docstrings and comments are left out, so that rewording a template
@@ -31,7 +31,7 @@ def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
         TemplateError: a stage does not render.
     """
     if isinstance(variant, Provided):
-        return {variant.library: variant.version}
+        return {variant.provider: variant.version}
     sizeless = problem.without_sizes()  # so that all sizes of a problem are rendered once
     return {
         name: _source_hash(name, sizeless, _shaping(name, variant)) for name, _ in variant.stages

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gdn_ops.codegen.axis import Value, checked, defaults, differing
+from gdn_ops.codegen.axis import Axis, Value, checked, defaults
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plan import Plan
@@ -17,12 +17,13 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.stage_names import current_name
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.variant_text import split_text, variant_text, with_short_id
 
 if TYPE_CHECKING:
     from gdn_ops.codegen.providers.provider import Provider
 
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
-"""A version of a library, as a database may have it."""
+"""A version of a provider, as a database may have it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,24 @@ class Variant:
         renamed = {current_name(stage, problem): config for stage, config in stages.items()}
         return cls.of(data["plan"], problem, interface, renamed)
 
+    @classmethod
+    def from_text(cls, text: str, problem: Problem) -> Variant:
+        """Read what ``str`` gives; axes that are not named have their own default.
+
+        Raises:
+            InvalidInput: the text is not spelled so.
+            UnknownName, InvalidConfig: as for ``of``.
+        """
+        plan, interface, stages = split_text(text)
+        own = {spec.name: spec for spec in plan_named(plan).specs(problem)}
+        if unknown := [name for name in stages if name not in own]:
+            raise UnknownName.of(f"stage of plan {plan}", unknown[0], own)
+        configs = {
+            name: defaults(spec.axes) | _read(spec.axes, stages.get(name, {}))
+            for name, spec in own.items()
+        }
+        return cls.of(plan, problem, _read(PLANS[plan].axes, interface), configs)
+
     def to_json(self) -> dict[str, Any]:
         """The variant as a JSON object, for the database."""
         return {
@@ -99,8 +118,8 @@ class Variant:
         return {**dict(self.interface), **dict(dict(self.stages)[stage])}
 
     @property
-    def library(self) -> str:
-        """The name of the provider that computes it; empty if our kernels do."""
+    def provider(self) -> str:
+        """The name of the provider that computes it; empty if our own kernels do."""
         return ""
 
     @property
@@ -118,14 +137,16 @@ class Variant:
         text = json.dumps(self.to_json(), sort_keys=True)
         return f"{self.plan}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
+    @property
+    def named(self) -> str:
+        """Its text with a short id, e.g. ``split BT=32 #3f9a1c20``: what people read."""
+        return with_short_id(str(self), self.id)
+
     def __str__(self) -> str:
-        """What differs from the plan's defaults, stage by stage."""
-        plan = PLANS[self.plan]
-        parts = [differing(dict(self.interface), defaults(plan.axes))]
-        for name, config in self.stages:
-            text = differing(dict(config), defaults(KERNELS[name].axes))
-            parts.append(f"{name}({text})" if text else "")
-        return " ".join(filter(None, [self.plan, *parts]))
+        """The plan and the axes that differ from their defaults; see ``variant_text``."""
+        return variant_text(
+            self.plan, dict(self.interface), {name: dict(config) for name, config in self.stages}
+        )
 
     def reasons(self, problem: Problem, target: Target) -> list[str]:
         """Why the variant cannot run the problem on the target; empty if it can."""
@@ -142,14 +163,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Provided(Variant):
-    """A release of an installed library that computes a problem; it has no kernels of ours.
+    """A version of a provider that computes a problem; it has no kernels of ours.
 
     Its plan is the name of the provider, and the version is the only value of its only stage.
     """
 
     @classmethod
     def by(cls, provider: str, version: object) -> Provided:
-        """A version of a provider's library.
+        """A version of a provider.
 
         Raises:
             InvalidConfig: the version is not one.
@@ -159,23 +180,20 @@ class Provided(Variant):
         return cls(provider, (), ((provider, (("version", version),)),))
 
     @property
-    def library(self) -> str:
+    def provider(self) -> str:
         return self.plan
 
     @property
     def version(self) -> str:
-        """The version of the library that was checked and timed."""
+        """The version of the provider that was checked and timed."""
         return str(dict(self.stages[0][1])["version"])
 
     @property
     def precisions(self) -> frozenset[Value]:
         return frozenset(["tf32"] if _providers()[self.plan].rounds else [])
 
-    def __str__(self) -> str:
-        return f"{self.plan} {self.version}"
-
     def reasons(self, problem: Problem, target: Target) -> list[str]:
-        """Why the library cannot compute the problem on the target, whatever is installed."""
+        """Why the provider cannot compute the problem on the target, whatever is installed."""
         return _providers()[self.plan].refusals(problem, target)
 
 
@@ -184,6 +202,14 @@ def _providers() -> Mapping[str, Provider]:
     from gdn_ops.codegen.providers import PROVIDERS
 
     return PROVIDERS
+
+
+def _read(axes: Iterable[Axis], given: Mapping[str, str]) -> dict[str, Value]:
+    """The values of axes that a text gives."""
+    by_name = {axis.name: axis for axis in axes}
+    if unknown := [name for name in given if name not in by_name]:
+        raise UnknownName.of("axis", unknown[0], by_name)
+    return {name: by_name[name].read(text) for name, text in given.items()}
 
 
 def plan_named(name: str) -> Plan:

@@ -57,7 +57,7 @@ class Request:
             long.
         stale: tune only the problems whose winner is stale, and first time its top variants again;
             without problems all that have a stale winner on the device.
-        providers: installed libraries to compare with.
+        providers: the providers to compare with.
     """
 
     workload: str

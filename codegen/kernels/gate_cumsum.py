@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gdn_ops.codegen.axes import launch_axes
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
-from gdn_ops.codegen.tensor import Sizes
-from gdn_ops.codegen.tiling.gate_tiles import BH, gates_of_program, gates_of_token
-from gdn_ops.codegen.tiling.tiles import count
+from gdn_ops.codegen.tiling.gate_tiles import BH, gates_context, gates_grid
 
 
 def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
@@ -21,14 +17,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("gc",)
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {"BH": gates_of_program(problem, config)}
-
-
-def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return (sizes.B * count(gates_of_token(problem), gates_of_program(problem, config)), sizes.NT)
 
 
 SPEC = KernelSpec(
@@ -47,6 +35,6 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T",),
-    grid=_grid,
-    context=_context,
+    grid=gates_grid,
+    context=gates_context,
 )

@@ -1,4 +1,4 @@
-"""Every provider by name: libraries that may be timed beside our kernels, and may win."""
+"""Every provider by name: installed libraries that may be timed, and may win."""
 
 from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.providers import fla, flashinfer, flashqla, transformers

@@ -21,9 +21,9 @@ from gdn_ops.dispatch.choice import (
 )
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.first_use import faults_on, forget, is_sound, sound_choices
-from gdn_ops.dispatch.libraries import forget_libraries
 from gdn_ops.dispatch.mode import MODE, Mode
 from gdn_ops.dispatch.pinned import pinned
+from gdn_ops.dispatch.providers import forget_providers
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
 from gdn_ops.launch.bind import bind
 from gdn_ops.launch.capture import refuse_capture
@@ -76,7 +76,7 @@ def _choice(problem: Problem, device: torch.device, mode: Mode) -> Choice:
         return replace(found, problem=problem, here=target.gpu)
     if problem.op == "backward" and isinstance(forced, Variant):
         stages = tuple(name for name, _ in forced.stages)
-        if not forced.library and stages != plan_named(forced.plan).stages(problem):
+        if not forced.provider and stages != plan_named(forced.plan).stages(problem):
             # The variant is one of the forward: use its plan's default variant for the gradients.
             forced = forced.plan
     interpreted = interpreter_target() if device.type == "cpu" else None
@@ -121,7 +121,7 @@ def _differentiable(problem: Problem, device: torch.device, mode: Mode) -> Diffe
     except UnsupportedProblem:
         if not origin().serves():
             raise
-        # A library may have no kernels for gradients, and models are often called for inference
+        # A provider may have no kernels for gradients, and models are often called for inference
         # with gradients on; so only the backward pass is refused.
         return Differentiable(_launcher(problem, device, mode), backward)
     arguments = (
@@ -198,7 +198,7 @@ def keep_bound() -> None:
 def refresh() -> None:
     """Forget every choice, and read the results databases again at the next call.
 
-    Call it after ``gdn tune`` has stored new winners, or after a library was installed. Compiled
+    Call it after ``gdn tune`` has stored new winners, or after a provider was installed. Compiled
     kernels stay in Triton's cache.
 
     Raises:
@@ -210,4 +210,4 @@ def refresh() -> None:
     _LAUNCHERS.clear()
     forget_winners()
     forget()
-    forget_libraries()
+    forget_providers()

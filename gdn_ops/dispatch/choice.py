@@ -16,7 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import INTERPRETER, Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.libraries import missing_library
+from gdn_ops.dispatch.providers import missing_provider
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.dispatch.winners import load_winners
@@ -107,12 +107,13 @@ def choose(
     bucket = (_typical(problem) if invariant else problem).bucket()
     refused: list[Refusal] = []
     for winner, how in table.candidates(bucket.id(), bucket.facts(), target):
-        name = f"{how} winner {winner.variant_id} of {winner.problem_id} on {winner.target}"
+        where = f"of {winner.problem_id} on {winner.target}"
         try:
             variant = Variant.from_json(winner.variant, bucket)
         except GdnError as error:
-            refused.append(Refusal(name, (str(error),)))
+            refused.append(Refusal(f"{how} winner {winner.variant_id} {where}", (str(error),)))
             continue
+        name = f"{how} winner {variant.named} {where}"
         reasons = _varying(variant) if invariant else []
         reasons = reasons or _reasons(variant, problem, target)
         if winner.provenance == "predicted":
@@ -187,15 +188,15 @@ def default_variants(plan: str, problem: Problem, target: Target) -> tuple[Varia
 
 def _reasons(variant: Variant, problem: Problem, target: Target) -> list[str]:
     """Why a variant cannot run a problem on a target, or is missing here."""
-    missing = missing_library if variant.library else origin().missing
+    missing = missing_provider if variant.provider else origin().missing
     return variant.reasons(problem, target) or missing(problem, variant)
 
 
 def _varying(variant: Variant) -> list[str]:
     """Why a variant does not serve a batch-invariant choice; empty if it does."""
-    if not variant.library:
+    if not variant.provider:
         return []
-    return [f"{variant.library} is a library, whose results may depend on the batch"]
+    return [f"the results of provider {variant.provider} may depend on the batch"]
 
 
 def choose_forced(
@@ -218,7 +219,7 @@ def choose_forced(
     reasons = _reasons(variant, problem, target)
     if reasons:
         raise UnsupportedProblem(
-            f"using({forced if isinstance(forced, str) else variant.id!r}) cannot run "
+            f"using({forced if isinstance(forced, str) else variant.named!r}) cannot run "
             f"{problem.id()} on {target.name}: "
             f"{origin().differences(problem, target) or '; '.join(reasons)}"
         )

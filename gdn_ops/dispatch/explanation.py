@@ -77,8 +77,7 @@ class Explanation:
     def _choice_lines(self, choice: Choice) -> list[str]:
         lines = [
             f"target   {choice.target.name}",
-            f"runs on  {choice.variant.id}: {'library ' * bool(choice.variant.library)}"
-            f"{choice.variant}",
+            f"runs on  {'provider ' * bool(choice.variant.provider)}{choice.variant.named}",
             *_because(choice),
         ]
         if self.verified:

@@ -1,6 +1,6 @@
 """First use: dispatch runs no kernel on a GPU before it was verified there.
 
-Only variants with kernels, ours or a library's, are verified: plain PyTorch is not compiled for a
+Only variants with kernels, ours or a provider's, are verified: plain PyTorch is not compiled for a
 device. What ``gdn_ops.using`` asks for is run as it is.
 """
 
@@ -153,8 +153,8 @@ def _subject(choice: Choice) -> Subject:
 
 
 def _is_compiled(variant: Variant, target: Target) -> bool:
-    """Whether a kernel of a variant is compiled for the target, as those of libraries are."""
-    return target.gpu and (bool(variant.library) or _has_kernels(variant))
+    """Whether a kernel of a variant is compiled for the target, as those of providers are."""
+    return target.gpu and (bool(variant.provider) or _has_kernels(variant))
 
 
 def _has_kernels(variant: Variant) -> bool:
@@ -193,7 +193,7 @@ def _pass_over(found: Verification, device: torch.device) -> None:
         _warn(found, device)
         return
     raise LaunchError(
-        f"variant {found.variant} ({found.text}) of {found.problem} cannot run on {device}: "
+        f"variant {found.named} of {found.problem} cannot run on {device}: "
         f"{_failure(found).rstrip('.')}. Choices are frozen, and other processes may use it: call "
         "gdn_ops.unfreeze() in all of them, run `gdn verify` on every machine, and freeze again."
     )
@@ -207,7 +207,7 @@ def _warn(found: Verification, device: torch.device) -> None:
             "The next choice is taken in this process. Run `gdn verify` when the device is free, "
             f"or set {VERIFY_VARIABLE}=never to use kernels that were not verified."
         )
-    name = f"variant {found.variant} ({found.text}) of {found.problem}"
+    name = f"variant {found.named} of {found.problem}"
     text = f"{name} is passed over on {device}: {_failure(found).rstrip('.')}. {remedy}"
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 

@@ -19,8 +19,8 @@ from gdn_ops.dispatch.bindings import keep_bound
 from gdn_ops.dispatch.choice import stored_winners
 from gdn_ops.dispatch.device import local_device, target_of
 from gdn_ops.dispatch.first_use import failed_checks
-from gdn_ops.dispatch.libraries import library_versions
 from gdn_ops.dispatch.pinned import Pinned, pin, pinned
+from gdn_ops.dispatch.providers import provider_versions
 from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.errors import InvalidInput
 from gdn_ops.results_path import verification_policy
@@ -129,16 +129,16 @@ def unfreeze() -> None:
 
 
 def _toolchain(table: WinnerTable, target: Target) -> list[Any]:
-    """The versions that choices depend on, also of libraries that are winners."""
+    """The versions that choices depend on, also of providers that are winners."""
     ours = [triton_version(), ptxas_version(target.arch), torch.__version__]
-    libraries = library_versions(winner.variant for winner in table.winners)
-    return [*ours, libraries] if libraries else ours
+    providers = provider_versions(winner.variant for winner in table.winners)
+    return [*ours, providers] if providers else ours
 
 
 def _winners(table: WinnerTable) -> list[list[list[Any]]]:
     """The winners of each database that has some, ordered by content: row numbers are its own."""
     found: dict[object, list[list[Any]]] = {}
-    for w in table.winners:
+    for w in (*table.winners, *table.own):
         facts = [
             w.problem_id, w.facts, w.target, w.arch, w.variant, w.provenance, w.median, w.created,
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from gdn_ops.codegen.errors import GdnError
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.libraries import library_changes
+from gdn_ops.dispatch.providers import provider_changes
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import installed_version, ptxas_version
 
@@ -32,7 +32,7 @@ def changes(winner: Measured) -> Iterator[str]:
     """What has changed since a winner was measured."""
     if winner.sources is None or winner.sources != _sources_today(winner):
         yield "the templates have changed since it was measured"
-    changed, package = library_changes(winner.variant)
+    changed, package = provider_changes(winner.variant)
     if changed:
         yield changed
     then, now = (getattr(winner, package), installed_version(package)) if package else ("", "")

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from gdn_ops.codegen.errors import GdnError
+from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.distance import SIZE_FACTS, Place, shared_facts
+from gdn_ops.dispatch.doubt import is_doubtful, load
 from gdn_ops.dispatch.row_values import Row, json_object, seconds, text, text_or_none
 from gdn_ops.dispatch.staleness import changes
-from gdn_ops.dispatch.winner_sources import sources_then
+from gdn_ops.dispatch.winner_proofs import read_proofs
 from gdn_ops.results_path import rendered_folder, shipped_database
 from gdn_ops.results_url import Location
 
 PROVENANCES = ("measured", "predicted")
-DOUBTFUL_RATIO = 2.0
-"""Upper over lower bound of the interval of a median; a calm machine stays below 1.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,14 @@ class Winner:
     ptxas: str | None = None
 
     @property
+    def named(self) -> str:
+        """Its variant as people read it; its id and the reason if that is not possible."""
+        try:
+            return Variant.from_json(self.variant, Problem.from_facts(self.facts)).named
+        except (GdnError, KeyError, TypeError) as error:
+            return f"{self.variant_id} (unusable: {error})"
+
+    @property
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median
@@ -83,8 +93,18 @@ class Winner:
         They are read from the file at the first access, and from a server with the winner. A call
         does not need them, and they are in the table of trials, which may be too large for a call.
         """
-        ((_, sources),) = sources_then(self.database, [self])
+        read_proofs([self])
+        sources: Mapping[str, Any] | None = self.__dict__["sources"]
         return sources
+
+    @cached_property
+    def conditions(self) -> Any:
+        """The conditions under which it was measured, as its timer reported them; not checked.
+
+        They are read as ``sources`` are; None if unknown.
+        """
+        read_proofs([self])
+        return self.__dict__["conditions"]
 
     @cached_property
     def kernels(self) -> Hashable:
@@ -101,7 +121,7 @@ class Winner:
 
         It is stale if the source of its kernels has changed, if the old source is unknown, if the
         variant can no longer be rendered, or if another Triton or ptxas (for plan ``torch`` another
-        PyTorch, for a library another version of it) would run it here. A prediction is never
+        PyTorch, for a provider another version of it) would run it here. A prediction is never
         stale. The first access renders the variant; reading and choosing winners do not.
         """
         return "" if self.provenance == "predicted" else "; ".join(changes(self))
@@ -109,17 +129,14 @@ class Winner:
     @property
     def doubtful(self) -> str:
         """Why its time is not to be relied on; empty if it is."""
-        if self.provenance == "predicted" or not is_doubtful(self.low, self.high):
+        if self.provenance == "predicted":
             return ""
-        return (
-            f"its times vary by a factor of {self.high / self.low:.1f}: other processes or "
-            "changing clocks disturbed the measurement"
-        )
-
-
-def is_doubtful(low: float, high: float) -> bool:
-    """Whether the bounds of a 95 % interval are so far apart that the median says little."""
-    return high > DOUBTFUL_RATIO * low
+        if is_doubtful(self.low, self.high):
+            return (
+                f"its times vary by a factor of {self.high / self.low:.1f}: other processes or "
+                "changing clocks disturbed the measurement"
+            )
+        return load(self.conditions)
 
 
 class Parsed(dict[str, dict[str, Any]]):

@@ -37,11 +37,13 @@ class WinnerTable:
         winners: the winners that could be read.
         skipped: the rows that could not.
         faults: one error for each database that could not be read.
+        own: our own best variants of problems whose winner is a provider, for where it is missing.
     """
 
     winners: tuple[Winner, ...]
     skipped: tuple[SkippedRow, ...] = ()
     faults: tuple[ResultsError, ...] = ()
+    own: tuple[Winner, ...] = ()
 
     @cached_property
     def _database_order(self) -> dict[Location, int]:
@@ -55,7 +57,28 @@ class WinnerTable:
     def _by_kernels(self) -> dict[Hashable, list[Winner]]:
         return _grouped(self.winners, lambda winner: winner.kernels)
 
+    @cached_property
+    def _own_of(self) -> dict[tuple[Location, str, str], Winner]:
+        return {(own.database, own.problem_id, own.target): own for own in self.own}
+
     def candidates(
+        self, problem_id: str, facts: Mapping[str, Any], target: Target
+    ) -> Iterator[tuple[Winner, str]]:
+        """Yield the winners that may serve a problem on a target, the best fit first.
+
+        A winner that is a provider is followed by our own best variant of its problem, which fits
+        as well. ``_ranked`` has the order of the others.
+
+        Yields:
+            Pairs of a winner and how it fits, one of ``HOW``.
+        """
+        for winner, how in self._ranked(problem_id, facts, target):
+            yield winner, how
+            own = self._own_of.get((winner.database, winner.problem_id, winner.target))
+            if own is not None:
+                yield own, how
+
+    def _ranked(
         self, problem_id: str, facts: Mapping[str, Any], target: Target
     ) -> Iterator[tuple[Winner, str]]:
         """Yield the winners that may serve a problem on a target, the best fit first.
@@ -65,9 +88,6 @@ class WinnerTable:
         The order is: the same bucket on this target, the nearest buckets on it, measured winners of
         other targets of the same architecture, then of kindred architectures, predictions. In a
         tie the database read first wins, and within it the first by name of problem and target.
-
-        Yields:
-            Pairs of a winner and how it fits, one of ``HOW``.
         """
         same = self._fits(self._by_problem.get(problem_id, ()), problem_id, facts, target)
         exact = [pair for pair in same if pair[1] == HOW[0]]

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gdn_ops.codegen.errors import ResultsError
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import same_device
 from gdn_ops.dispatch import results_file
-from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version, slow
+from gdn_ops.dispatch.own_winners import SINCE, own_winners, own_winners_query
+from gdn_ops.dispatch.results_errors import slow
+from gdn_ops.dispatch.results_file import LATER, exists, read_only, schema_version
 from gdn_ops.dispatch.winner import Parsed, Winner, winner_of
-from gdn_ops.dispatch.winner_sources import SOURCES
+from gdn_ops.dispatch.winner_proofs import SOURCES
 from gdn_ops.dispatch.winner_table import SkippedRow, WinnerTable
 from gdn_ops.results_path import RESULTS_VARIABLE
 from gdn_ops.results_path import databases as database_paths
@@ -47,6 +50,7 @@ def load_winners(
     winners: list[Winner] = []
     skipped: list[SkippedRow] = []
     faults: list[ResultsError] = []
+    own: list[Winner] = []
     for database in database_paths() if databases is None else databases:
         try:
             table = read_winners(database, target=target) if read is None else read(database)
@@ -55,7 +59,8 @@ def load_winners(
         else:
             winners += table.winners
             skipped += table.skipped
-    return WinnerTable(tuple(winners), tuple(skipped), tuple(faults))
+            own += table.own
+    return WinnerTable(tuple(winners), tuple(skipped), tuple(faults), tuple(own))
 
 
 def read_winners(
@@ -103,8 +108,16 @@ def read_winners(
                 winners.append(winner_of(row, path, parsed))
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(path, str(row["problem_id"]), str(error)))
+        own: tuple[Winner, ...] = ()
+        query = own_winners_query(winners, MOST_WINNERS) if version >= SINCE else ""
+        if query:
+            # what is read without it serves where the provider is installed
+            with suppress(sqlite3.Error):
+                rows = connection.execute(query)
+                rows.row_factory = sqlite3.Row
+                own = own_winners(rows, path)
     winners.sort(key=lambda winner: winner.trial_id or 0)
-    return WinnerTable(tuple(winners), tuple(skipped))
+    return WinnerTable(tuple(winners), tuple(skipped), own=own)
 
 
 def _limited(rows: Iterable[sqlite3.Row], path: Path) -> Iterator[sqlite3.Row]:

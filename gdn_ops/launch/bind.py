@@ -19,13 +19,13 @@ def bind(problem: Problem, variant: Variant, *, interpret: bool | None = None) -
 
     Raises:
         TemplateError: a template failed to render.
-        LaunchError: the cache of rendered modules cannot be written, or the variant is a library
+        LaunchError: the cache of rendered modules cannot be written, or the variant is a provider
             that cannot be imported.
     """
     if isinstance(variant, Provided):
-        from gdn_ops.launch.library_launcher import LibraryLauncher
+        from gdn_ops.launch.provider_launcher import ProviderLauncher
 
-        return LibraryLauncher(problem, variant)
+        return ProviderLauncher(problem, variant)
     if interpret is None:
         interpret = interprets(variant)
     if interpret:

@@ -31,11 +31,11 @@ def _is_importable(package: str) -> bool:
 
 
 def why_not_usable(variant: Provided) -> list[str]:
-    """Why the library of a variant cannot be called here; empty if it can.
+    """Why the provider of a variant cannot be called here; empty if it can.
 
     It must have the version that was checked and timed. The first time it is imported.
     """
-    provider = PROVIDERS[variant.library]
+    provider = PROVIDERS[variant.provider]
     here = version_of(provider)
     if here is None:
         return [

@@ -30,7 +30,7 @@ NOT_FINITE = 1e300
 TINY = 1e-8
 """What the RMS of a reference that is 0 counts as."""
 GRADIENT_NOISE = 1e-6
-"""Error of a library's gradient that always passes, as in flash-linear-attention's own tests.
+"""Error of a provider's gradient that always passes, as in flash-linear-attention's own tests.
 
 Libraries take the gradient of the gate from differences of sums: where it is 0, as that of a first
 token without a state is, they return 1e-7."""
@@ -71,7 +71,7 @@ def tiny_of(output: str, variant: Variant, limit: float) -> float:
     Args:
         limit: the largest error that passes.
     """
-    noisy = bool(variant.library) and output.startswith("d")
+    noisy = bool(variant.provider) and output.startswith("d")
     return max(TINY, GRADIENT_NOISE / limit) if noisy else TINY
 
 

@@ -12,6 +12,7 @@ from math import isfinite
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.codegen.variant_text import with_short_id
 from gdn_ops.sources import origin
 from gdn_ops.toolchain import driver_version, ptxas_version, triton_version
 
@@ -68,7 +69,7 @@ class Verification:
     Args:
         problem: ``Problem.sizeless_id()``; kernels do not depend on sizes.
         variant: id of the variant.
-        text: what differs from the plan's defaults.
+        text: the variant as ``variant_text`` spells it.
         code: hash of the code of its stages.
         status: ``ok``, or how it failed, as the status of a trial.
         message: why it failed, or which case came closest to its limit.
@@ -85,6 +86,11 @@ class Verification:
     message: str = ""
     errors: Mapping[str, float] = field(default_factory=dict)
     created: str = ""
+
+    @property
+    def named(self) -> str:
+        """The variant as people read it."""
+        return with_short_id(self.text, self.variant)
 
     @property
     def ok(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.rule import GATES, Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.errors import InvalidConfig, UnknownName
+from gdn_ops.errors import InvalidConfig, InvalidInput, UnknownName
 from tests.problems import FORWARD
 
 H200, B200 = target_named("h200"), target_named("b200")
@@ -41,6 +42,37 @@ def test_round_trip(plan: str) -> None:
     assert variant.id.startswith(f"{plan}-")
 
 
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_text_of_a_variant_is_read_back(plan: str, value: int) -> None:
+    """Also where an axis' default depends on the problem, as in fp32."""
+    problem = replace(FORWARD, dtype="fp32")
+    definition = PLANS[plan]
+    variant = Variant.of(
+        plan,
+        problem,
+        {axis.name: axis.values[value] for axis in definition.axes},
+        {s.name: {a.name: a.values[value] for a in s.axes} for s in definition.specs(problem)},
+    )
+    assert Variant.from_text(str(variant), problem) == variant
+    assert variant.named == f"{variant} #{variant.id[-12:-4]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("split BT", InvalidInput, "'BT' is not AXIS=VALUE"),
+        ("split BT=31", InvalidConfig, "BT='31'"),
+        ("split BX=32", UnknownName, "axis 'BX'"),
+        ("split chunk(BV=32)", UnknownName, "stage of plan split 'chunk'"),
+        ("splits BT=32", UnknownName, "plan 'splits'"),
+    ],
+)
+def test_a_text_that_is_no_variant_is_refused(text: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        Variant.from_text(text, FORWARD)
+
+
 def test_missing_axes_take_their_default() -> None:
     """A row written before an axis existed stays usable."""
     data = Variant.default("split", FORWARD).to_json()
@@ -55,8 +87,6 @@ def test_hostile_rows_are_refused(data: Any, error: type[Exception]) -> None:
 
 
 def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype_by_the_rules_it_computes() -> None:
-    from dataclasses import replace
-
     for dtype in ("bf16", "fp16", "fp32"):
         problem = replace(FORWARD, dtype=dtype, tokens=8192)
         for plan in PLANS:
@@ -75,8 +105,6 @@ def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype_by_the_rules_it_
 
 
 def test_the_torch_plan_runs_every_dtype_on_every_target() -> None:
-    from dataclasses import replace
-
     from gdn_ops.codegen.targets import TARGETS
 
     for dtype in ("bf16", "fp16", "fp32"):

@@ -244,8 +244,8 @@ def _described(facts: Mapping[str, Any], target: Any, around: str) -> dict[str, 
     try:
         problem = Problem.from_facts(facts).bucket()
         choice = choose(problem, target)
-        if getattr(choice.variant, "library", ""):
-            choice = choose(problem, target, faults=_libraries)
+        if _provider(choice.variant):
+            choice = choose(problem, target, faults=_providers)
         variant = choice.variant
         return {
             "id": problem.id(),
@@ -261,9 +261,14 @@ def _described(facts: Mapping[str, Any], target: Any, around: str) -> dict[str, 
         return {"facts": dict(facts), "error": str(error)}
 
 
-def _libraries(problem: Any, variant: Any) -> list[str]:
-    """A check compares our own kernels; a revision without libraries passes over them too."""
-    return ["it is a library"] if variant.library else []
+def _providers(problem: Any, variant: Any) -> list[str]:
+    """A check compares our own kernels; a revision without providers passes over them too."""
+    return ["it is a provider"] if _provider(variant) else []
+
+
+def _provider(variant: Any) -> str:
+    """The provider of a variant; revisions before it had this name call it ``library``."""
+    return getattr(variant, "provider", "") or getattr(variant, "library", "")
 
 
 def _key(problem: Any, variant: Any, target: Any, around: str) -> str:

@@ -12,25 +12,21 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.results_url import Location
 from gdn_ops.tuner.cli.answer import Answer, Ended
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.json_fields import of_choice, of_times
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import above_zero
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 DEFAULT_WORKLOAD = "quickstart"
 
 
-@with_options(model=ModelOptions)
+@with_options(model=ModelOptions, given=ProblemOptions)
 def bench(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
@@ -64,13 +60,14 @@ def bench(
     ] = None,
     *,
     model: ModelOptions,
+    given: ProblemOptions,
 ) -> Answer:
     """Time the variants that calls on this machine run on.
 
-    For each problem of a workload, the variant that the dispatcher chooses is timed in turn with
-    the reference, which is the chunkwise form of the rule in plain PyTorch. To compare with
-    transformers, run `python -m bench`. Column `how` says how the variant was found (see
-    `gdn explain`), and `stored` is the time of the stored winner.
+    For each problem of a workload, of a model or of options, the variant that the dispatcher
+    chooses is timed in turn with the reference, which is the chunkwise form of the rule in plain
+    PyTorch. To compare with transformers, run `python -m bench`. Column `how` says how the variant
+    was found (see `gdn explain`), and `stored` is the time of the stored winner.
 
     With --profile the chosen variant of each problem runs under torch.profiler, in this process,
     and a table says how much of its time are products of matrices and at what rate, copies and
@@ -86,6 +83,8 @@ def bench(
 
         gdn bench decode --rounds 15
 
+        gdn bench --H 16 --HV 32 --K 128 --tokens 4096
+
         gdn bench --model Qwen3.5-9B/config.json
 
         gdn bench prefill --profile --threads 1
@@ -94,9 +93,10 @@ def bench(
     """
     if cost_model:
         unread = [*([] if workload is None else [f"the workload {workload!r}"]), *model.given()]
+        unread += [f"the {fact} of a problem" for fact in given.facts()]
         if unread:
             raise InvalidInput(
-                f"{', '.join(unread)} is not read with --cost-model; leave out one of both."
+                f"{', '.join(unread)} is not read with --cost-model; leave out one of them."
             )
         if profiled:
             raise InvalidInput("--profile and --cost-model exclude each other; leave one out.")
@@ -117,8 +117,7 @@ def bench(
     if rounds < 5:
         raise InvalidInput(f"--rounds {rounds} is too few for an interval; give at least 5.")
     above_zero("--seconds", seconds)
-    chosen = model.workload(workload, DEFAULT_WORKLOAD)
-    assert chosen is not None
+    chosen = chosen_workload(workload, model, given, DEFAULT_WORKLOAD)
     problems = chosen.problems
     where = device_named(device)
     target = target_of(torch.device(where))
@@ -151,7 +150,7 @@ def bench(
             then = "-" if choice.winner is None else seconds_text(choice.winner.median)
             rows.append(
                 (
-                    problem.id(), choice.variant.id, choice.how, seconds_text(ours.median),
+                    problem.id(), str(choice.variant), choice.how, seconds_text(ours.median),
                     f"{seconds_text(ours.low)} .. {seconds_text(ours.high)}", then,
                     seconds_text(reference.median), f"{reference.median / ours.median:.2f}x",
                 )
@@ -198,7 +197,7 @@ def _profile(
             for part in parts
         ]  # fmt: skip
         columns = ("part", "time>", "share>", "calls>", "GFLOP/s>")
-        console.table(columns, rows, title=f"{problem.id()}: {variant.id}, {seconds_text(total)}")
+        console.table(columns, rows, title=f"{problem.id()}: {variant}, {seconds_text(total)}")
         console.say()
         found.append(
             {"problem": problem.id(), "variant": variant.id, "parts": [asdict(p) for p in parts]}

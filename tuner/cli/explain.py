@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.chosen_workload import refuse_both
 from gdn_ops.tuner.cli.exit_codes import FAILURE
 from gdn_ops.tuner.cli.json_fields import of_explanation, of_model_row
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
@@ -130,11 +130,7 @@ def explained_model(
     if layers is not None:
         return explained({layers.mixer: str(layers)}, model.use(), find)
     assert workload is not None
-    if facts := given.facts():
-        raise InvalidInput(
-            f"the workload {workload!r} and options of a problem ({', '.join(facts)}) are given; "
-            "leave out one of both."
-        )
+    refuse_both(workload, given.facts())
     chosen = workload_named(workload)
     counts = chosen.counts or [None] * len(chosen.problems)
     texts = ["" if n is None else counted(n, "call") for n in counts]

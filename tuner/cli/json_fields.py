@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gdn_ops.dispatch.winner import Winner
     from gdn_ops.results_url import Location
     from gdn_ops.tuner.search.providers import Compared
-    from gdn_ops.tuner.store.merge import Merged
+    from gdn_ops.tuner.store.merged import Merged
     from gdn_ops.tuner.store.records import StoredWinner
     from gdn_ops.tuner.workers.offline import CompileRow
 
@@ -24,7 +24,9 @@ def of_times(median: float, low: float, high: float) -> dict[str, float]:
 
 
 def of_variant(variant: Variant) -> dict[str, Any]:
-    return {"variant_id": variant.id, "variant": variant.to_json()}
+    return {
+        "variant_id": variant.id, "variant": variant.to_json(), "variant_text": str(variant),
+    }  # fmt: skip
 
 
 def of_winner(winner: Winner) -> dict[str, Any]:
@@ -54,9 +56,9 @@ def of_stored_winner(winner: StoredWinner) -> dict[str, Any]:
 
 
 def of_compared(row: Compared) -> dict[str, Any]:
-    """What an installed library did on a problem."""
+    """What a provider did on a problem."""
     return {
-        "problem_id": row.problem_id, "provider": row.provider, "library": row.library,
+        "problem_id": row.problem_id, "provider": row.provider, "library": row.release,
         "status": row.status, "reason": row.reason or None, "median_seconds": row.median,
         "low_seconds": row.low, "high_seconds": row.high, "won": row.won,
         "winner_over_library": row.speed, "trial_id": row.trial_id,
@@ -112,7 +114,13 @@ def _found(problem: Problem, choice: Choice | None) -> dict[str, Any]:
     """What a problem runs on; no variant if no plan can run it."""
     if choice is not None:
         return of_choice(choice)
-    return {"problem_id": problem.id(), "variant_id": None, "variant": None, "how": "none"}
+    return {
+        "problem_id": problem.id(),
+        "variant_id": None,
+        "variant": None,
+        "variant_text": None,
+        "how": "none",
+    }
 
 
 def of_compiled(row: CompileRow) -> dict[str, Any]:

@@ -134,12 +134,11 @@ class ModelOptions:
             serving=self.serving,
         )
 
-    def workload(self, name: str | None, usual: str | None = None) -> Workload | None:
-        """The problems of the model, or the workload of a name.
+    def workload(self, name: str | None) -> Workload | None:
+        """The problems of the model, or the workload of a name; None if neither was given.
 
         Args:
             name: the workload that was named; a model excludes it.
-            usual: the name if neither was given; None for no workload.
 
         Raises:
             InvalidInput: both were given, or the config cannot be used.
@@ -148,7 +147,6 @@ class ModelOptions:
         of_model = self.of_model(name)
         if of_model is not None:
             return of_model
-        name = usual if name is None else name
         return None if name is None else workload_named(name)
 
     def of_model(

@@ -10,9 +10,11 @@ import typer
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.json_fields import of_variant
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER, database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 if TYPE_CHECKING:
@@ -27,15 +29,9 @@ EVERY = "all"
 """The name that stands for every GPU that can be predicted."""
 
 
-@with_options(model=ModelOptions)
+@with_options(model=ModelOptions, given=ProblemOptions)
 def predict(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,12 +58,16 @@ def predict(
     ] = None,
     *,
     model: ModelOptions,
+    given: ProblemOptions,
 ) -> Answer:
     """Predict the fastest variants for a GPU, from compiled code alone.
 
     The stages are compiled for the GPU and a cost model estimates their times; nothing is run, so
-    the GPU need not be here. With --store, calls on that GPU use the predicted variants until `gdn
-    tune` has measured winners there. Predicted winners are always marked as such.
+    the GPU need not be here. The true time is within the 90 % interval in 9 of 10 cases. Column
+    `surely best` is the probability that the first variant is faster than the second.
+
+    With --store, calls on that GPU use the predicted variants until `gdn tune` has measured winners
+    there. Predicted winners are always marked as such.
 
     Examples:
 
@@ -78,6 +78,8 @@ def predict(
         gdn predict --model Qwen3.5-9B/config.json --target h200 --store
 
         gdn predict common --target all --store
+
+        gdn predict --target h100 --H 16 --HV 32 --K 128 --tokens 4096
     """
     from gdn_ops.tuner.cost.prediction import CHOICES
     from gdn_ops.tuner.cost.shortlist import FEW
@@ -88,8 +90,7 @@ def predict(
     configs = configs or (FEW if len(rows_of) > 1 else "default")
     if configs not in (*CHOICES, FEW):
         raise UnknownName.of("configs", configs, (*CHOICES, FEW))
-    chosen = model.workload(workload, DEFAULT_WORKLOAD)
-    assert chosen is not None
+    chosen = chosen_workload(workload, model, given, DEFAULT_WORKLOAD)
     problems = buckets(chosen.problems)
     names, kept = ", ".join(row.name for row in rows_of), 0
     database = database_to_write(db) if store else None
@@ -160,12 +161,15 @@ def _show(found: TargetPredictions) -> None:
         left_out.update(ranking.left_out.items())
         rows += [
             (problem.id() if i == 0 else "", str(p.variant), seconds_text(p.seconds),
-             " to ".join(map(seconds_text, p.interval)),
+             " .. ".join(map(seconds_text, p.interval)),
              f"{p.seconds / ranked[0].seconds:.2f}x", _sure(ranking.lead) if i == 0 else "")
             for i, p in enumerate(ranked)
         ]  # fmt: skip
     console.say(f"{found.target.name}:")
-    console.table(("problem", "variant", "predicted>", "90 % within>", "vs best>", "sure>"), rows)
+    columns = (
+        "problem", "variant", "predicted>", "90 % interval>", "time / best>", "surely best>",
+    )  # fmt: skip
+    console.table(columns, rows)
     for (plan, reason), count in left_out.items():
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(found.rankings)} problems: {reason}"

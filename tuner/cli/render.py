@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gdn_ops.codegen.axis import Axis, Value
-from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cli.answer import Answer
@@ -35,7 +35,8 @@ def render(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A plan or a stage; if left out, the variant that the problem runs on here."
+            help="A plan, a stage, or a variant as other commands print it or by its id; if left "
+            "out, the variant that the problem runs on here."
         ),
     ] = None,
     settings: Annotated[
@@ -54,7 +55,8 @@ def render(
 ) -> Answer:
     """Print the source of kernels.
 
-    Prints all stages of a plan, or one stage, rendered for a problem.
+    Prints all stages of a plan or a variant, or one stage, rendered for a problem. The id of a
+    stored winner also stands for its problem.
 
     Options that are left out are those of Qwen3-Next: 16 query/key heads, 32 value heads,
     K = V = 128, bf16, 2048 tokens (with --decode: 8 sequences).
@@ -66,13 +68,14 @@ def render(
         gdn render split --axes
 
         gdn render --decode
+
+        gdn render 'split BT=32 chunk_h(BV=32)'
     """
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.render import render as render_stage
     from gdn_ops.tuner.report import console
 
-    problem = given.problem()
-    variant, stages = _chosen(name, problem, settings or [], target)
+    problem, variant, stages = _chosen(name, given, settings or [], target)
     if axes:
         listed = _axes(variant, stages)
         columns = ("stage", "axis", "value", "values", "what it is")
@@ -103,35 +106,50 @@ def render(
 
 
 def _chosen(
-    name: str | None, problem: Problem, settings: list[str], target: str | None
-) -> tuple[Variant, tuple[str, ...]]:
-    """The variant to render, and which of its stages."""
+    name: str | None, given: ProblemOptions, settings: list[str], target: str | None
+) -> tuple[Problem, Variant, tuple[str, ...]]:
+    """The problem, the variant to render for it, and which of its stages."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.dispatch.explain import explain
     from gdn_ops.tuner.cli.axis_values import variant_with
+    from gdn_ops.tuner.cli.named_variant import is_variant, named_variant
 
+    if name is not None and is_variant(name):
+        if settings:
+            raise InvalidInput(
+                f"--set {settings[0]} changes a plan or a stage, and {shown(name)} is a whole "
+                "variant; leave out one."
+            )
+        problem, variant = named_variant(name, given)
+        return problem, variant, _stages_of(variant, problem)
+    problem = given.problem()
     if name is None:
         if settings:
             raise InvalidInput(f"--set {settings[0]} needs a plan or a stage; name one before it.")
         variant = explain(problem, target=target).variant
-        if variant.library:
-            raise InvalidInput(
-                f"{problem.id()} runs on the library {variant}, whose source is its own; name a "
-                "plan to render."
-            )
-        return variant, tuple(stage for stage, _ in variant.stages)
+        return problem, variant, _stages_of(variant, problem)
     if name in PLANS:
         variant = variant_with(name, problem, settings)
-        return variant, tuple(stage for stage, _ in variant.stages)
+        return problem, variant, _stages_of(variant, problem)
     for plan in PLANS.values():
         if name in plan.stages(problem):
-            return variant_with(plan.name, problem, settings), (name,)
+            return problem, variant_with(plan.name, problem, settings), (name,)
     if name in KERNELS:
         raise InvalidInput(
             f"stage {name} is not used for {problem.id()}; {_remedy(name, problem)}."
         )
     raise UnknownName.of("plan or stage", name, (*PLANS, *KERNELS))
+
+
+def _stages_of(variant: Variant, problem: Problem) -> tuple[str, ...]:
+    """The stages of a variant; raises InvalidInput for a provider, which has no source here."""
+    if variant.provider:
+        raise InvalidInput(
+            f"{problem.id()} runs on the provider {variant}, whose source is its own; name a "
+            "plan to render."
+        )
+    return tuple(stage for stage, _ in variant.stages)
 
 
 def _remedy(stage: str, problem: Problem) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gdn_ops.codegen.errors import GdnError, UnknownName
+from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.codegen.targets import TARGETS
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
@@ -47,7 +47,8 @@ def show(
     or predicted, its row in the database, and the device. The speed-up is over the reference, the
     chunkwise form of the rule in plain PyTorch, timed in the same run. A stale winner was measured
     before its kernels' code, Triton, ptxas, PyTorch or the driver changed; `gdn tune --stale`
-    measures it again. The time of a doubtful one varies by more than a factor of 2.
+    measures it again. The time of a doubtful one varies by more than a factor of 2, or other
+    processes used more than half of its cores while it was measured.
     The predictions that ship with gdn-ops are listed only if --target names their GPU.
 
     Examples:
@@ -60,7 +61,7 @@ def show(
 
         gdn show --problem K128-V128 --limit 0
     """
-    from gdn_ops.dispatch.winner_sources import read_sources
+    from gdn_ops.dispatch.winner_proofs import read_proofs
     from gdn_ops.results_path import databases
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.store.winner_tables import exists, load_winners, read_winners
@@ -85,7 +86,7 @@ def show(
     code = 1 if table.faults else 0
 
     def results() -> dict[str, Any]:
-        read_sources(winners)
+        read_proofs(winners)
         return {
             "winners": [of_winner(w) for w in winners],
             "skipped": [asdict(skipped) for skipped in table.skipped],
@@ -102,7 +103,7 @@ def show(
         _say_hidden(hidden)
         return Answer(code, results)
     if stale:
-        read_sources(winners)
+        read_proofs(winners)
         found = [{**of_winner(w), "stale": why} for w, why in _show_stale(winners)]
         return Answer(code, {**results(), "winners": found})
     columns = (
@@ -112,7 +113,7 @@ def show(
     databases_read = list(dict.fromkeys(w.database for w in winners))
     winners.sort(key=lambda w: (databases_read.index(w.database), w.target, in_order(w.problem_id)))
     shown = winners[: limit or None]
-    read_sources(shown)
+    read_proofs(shown)
     rows = [_row(w) for w in shown]
     columns_here = console.width()
     if columns_here is not None and columns_here < LEAST_WIDTH:
@@ -154,9 +155,7 @@ def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:
         for w in winners
         if (why := why_stale(w, driver_version() if w.target in here else None))
     ]
-    rows = [
-        (w.problem_id, w.target, _variant_text(w), seconds_text(w.median), why) for w, why in found
-    ]
+    rows = [(w.problem_id, w.target, w.named, seconds_text(w.median), why) for w, why in found]
     if rows:
         console.table(("problem", "target", "winner", "median>", "why it is stale"), rows)
         console.say("`gdn tune --stale` on their device measures them again.")
@@ -214,7 +213,7 @@ def _row(winner: Winner) -> tuple[str, ...]:
     return (
         winner.problem_id,
         winner.target,
-        _variant_text(winner),
+        winner.named,
         seconds_text(winner.median),
         f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}" if measured else "-",
         "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
@@ -239,13 +238,3 @@ def _stacked(row: tuple[str, ...]) -> str:
     ]
     told = ", ".join(fact for fact in facts if fact != "-")
     return f"{problem} on {target}\n    {variant}\n    {told}"
-
-
-def _variant_text(winner: Winner) -> str:
-    from gdn_ops.codegen.problem import Problem
-    from gdn_ops.codegen.variant import Variant
-
-    try:
-        return str(Variant.from_json(winner.variant, Problem.from_facts(winner.facts)))
-    except (GdnError, KeyError, TypeError) as error:
-        return f"unusable: {error}"

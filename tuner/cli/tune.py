@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,12 @@ from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload
 from gdn_ops.tuner.cli.exit_codes import INTERRUPTED
 from gdn_ops.tuner.cli.locations import database_to_write
 from gdn_ops.tuner.cli.model_options import ModelOptions
 from gdn_ops.tuner.cli.numbers import not_negative
-from gdn_ops.tuner.cli.problem_options import ProblemOptions, problem_from
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 from gdn_ops.tuner.cli.tuning_options import (
     DEFAULT_WORKLOAD,
@@ -31,7 +32,7 @@ from gdn_ops.tuner.cli.tuning_options import (
     Trials,
     WorkloadName,
 )
-from gdn_ops.tuner.spaces.workloads import Workload, buckets, workload_named
+from gdn_ops.tuner.spaces.workloads import Workload, buckets
 from gdn_ops.tuner.strategies import AUTO, STRATEGIES
 
 if TYPE_CHECKING:
@@ -133,23 +134,27 @@ def tune(
     asked = names_in(providers or "")
     if providers is not None and not asked:
         raise InvalidInput(f"--providers {providers!r} names none; known: {', '.join(PROVIDERS)}.")
-    libraries = asked_for(asked, allowed=allow_providers)
-    if libraries.versions and ray is not None:
+    asked_providers = asked_for(asked, allowed=allow_providers)
+    if asked_providers.versions and ray is not None:
         raise InvalidInput(
-            "--providers times libraries of this machine, and --ray tunes on others; leave out one."
+            "--providers times what is installed on this machine, and --ray tunes on others; leave "
+            "out one."
         )
-    if libraries.versions and stale:
+    if asked_providers.versions and stale:
         raise InvalidInput(
-            "--stale times stale winners again, and --providers compares libraries with winners; "
+            "--stale times stale winners again, and --providers compares providers with winners; "
             "give one after the other."
         )
     if allow_providers and cover is not None:
         raise InvalidInput(
-            "--cover chooses among our own variants, and --allow-providers lets a library win; "
+            "--cover chooses among our own variants, and --allow-providers lets a provider win; "
             "leave out one."
         )
     named = workload is not None or bool(given.facts()) or bool(model.given())
-    chosen = ALL_STALE if stale and not named else _workload(workload, given.facts(), model)
+    if stale and not named:
+        chosen = ALL_STALE
+    else:
+        chosen = chosen_workload(workload, model, given, DEFAULT_WORKLOAD)
     options = _options(
         chosen, trials=trials, seed=seed, again=again, plans=plans, strategy=strategy, cover=cover
     )
@@ -162,7 +167,7 @@ def tune(
         minutes=limit or None,
         threads=threads,
         stale=stale,
-        providers=libraries,
+        providers=asked_providers,
         ray=ray,
         target=target,
     )
@@ -219,22 +224,6 @@ def _run(
         if chosen.check_kernels and session.device_named(device) == "cpu":
             kernels = _check_kernels(chosen.problems)
     return Answer(code, results_json([result], request.database, kernels))
-
-
-def _workload(name: str | None, facts: dict[str, Any], model: ModelOptions) -> Workload:
-    """The workload of a name or of a model, or the one problem that the options describe."""
-    of_model = model.of_model(name, facts)
-    if of_model is not None:
-        return of_model
-    if name is not None and facts:
-        raise InvalidInput(
-            f"the workload {name!r} and options of a problem ({', '.join(facts)}) are given; leave "
-            "out one of both."
-        )
-    if not facts:
-        return workload_named(name or DEFAULT_WORKLOAD)
-    problem = problem_from(facts)
-    return Workload(problem.id(), "one problem", (problem,), minutes=10.0)
 
 
 def _options(

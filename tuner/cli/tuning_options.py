@@ -58,7 +58,7 @@ AllowProviders = Annotated[
     bool,
     typer.Option(
         "--allow-providers",
-        help="With --providers: a library that is fastest becomes the winner, and calls run on it. "
+        help="With --providers: one that is fastest becomes the winner, and calls run on it. "
         "Default: it is only reported.",
     ),
 ]

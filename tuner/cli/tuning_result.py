@@ -94,13 +94,13 @@ def _winner_rows(result: Result) -> Iterator[tuple[str, ...]]:
 
 
 def _print_compared(result: Result, where: str) -> None:
-    """Print what each library that was asked for did on each problem."""
+    """Print what each provider that was asked for did on each problem."""
     if not result.compared:
         return
     rows = [
         (
             row.problem_id,
-            row.library,
+            row.release,
             "-" if row.median is None else seconds_text(row.median),
             "-" if row.low is None else f"{seconds_text(row.low)} .. {seconds_text(row.high)}",
             "-" if row.speed is None else f"{row.speed:.2f}x",
@@ -109,11 +109,11 @@ def _print_compared(result: Result, where: str) -> None:
         for row in result.compared
     ]
     columns = (
-        "problem", "library", "median>", "95 % interval>", "of the winner's speed>", "result",
+        "problem", "provider", "median>", "95 % interval>", "of the winner's speed>", "result",
     )  # fmt: skip
-    console.table(columns, rows, title=f"Installed libraries{where}")
+    console.table(columns, rows, title=f"Providers{where}")
     if any(row.faster for row in result.compared):
-        console.say("With --allow-providers a library that is faster becomes the winner.")
+        console.say("With --allow-providers a provider that is faster becomes the winner.")
 
 
 def _print_cover(result: Result) -> None:

@@ -11,22 +11,18 @@ from typing import Annotated
 import typer
 
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.chosen_workload import chosen_workload, workload_argument
 from gdn_ops.tuner.cli.json_fields import of_choice
 from gdn_ops.tuner.cli.model_options import ModelOptions
+from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
 
 DEFAULT_WORKLOAD = "quickstart"
 
 
-@with_options(model=ModelOptions)
+@with_options(model=ModelOptions, given=ProblemOptions)
 def verify(
-    workload: Annotated[
-        str | None,
-        typer.Argument(
-            help="A workload as for `gdn tune`, or a JSON or TOML file of problems; by default "
-            f"{DEFAULT_WORKLOAD}."
-        ),
-    ] = None,
+    workload: Annotated[str | None, workload_argument(DEFAULT_WORKLOAD)] = None,
     device: Annotated[
         str, typer.Option(help="auto (the first GPU, else the CPU), cpu or cuda:0.")
     ] = "auto",
@@ -35,6 +31,7 @@ def verify(
     ] = False,
     *,
     model: ModelOptions,
+    given: ProblemOptions,
 ) -> Answer:
     """Check the kernels of a workload or model on this machine before the first call does.
 
@@ -56,6 +53,8 @@ def verify(
         gdn verify --model Qwen3.5-9B/config.json --serving
 
         gdn verify prefill --again
+
+        gdn verify --decode --sequences 32
     """
     import torch
 
@@ -64,8 +63,7 @@ def verify(
     from gdn_ops.tuner.report import console
     from gdn_ops.tuner.session import device_named
 
-    chosen = model.workload(workload, DEFAULT_WORKLOAD)
-    assert chosen is not None
+    chosen = chosen_workload(workload, model, given, DEFAULT_WORKLOAD)
     problems = chosen.problems
     where = torch.device(device_named(device))
     with warnings.catch_warnings(record=True) as caught, _policy("always" if again else None):
@@ -73,7 +71,7 @@ def verify(
         choices = sound_choices_for(problems, where)
     checks = [standing(choice) for choice in choices]
     rows = [
-        (c.problem.id(), c.variant.id, c.how, check.text)
+        (c.problem.id(), str(c.variant), c.how, check.text)
         for c, check in zip(choices, checks, strict=True)
     ]
     console.table(("problem", "variant", "how", "check"), rows)

@@ -58,7 +58,7 @@ def judge(
             variant = _variant(trial, Problem.from_facts(facts))
         except (GdnError, KeyError, TypeError):
             continue  # its axes or values no longer exist
-        if variant.library:
+        if variant.provider:
             continue
         found = rows.setdefault((trial.key.problem_id, trial.key.target), {})
         if variant.id not in found or seconds < found[variant.id][0]:

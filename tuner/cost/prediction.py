@@ -145,16 +145,16 @@ def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
     chosen: dict[str, Config] = {}
     total = 0.0
     while asked:
-        model.compile([_work(space, c) for space, configs in asked.items() for c in configs])
+        model.compile([work_of(space, c) for space, configs in asked.items() for c in configs])
         for space, configs in list(asked.items()):
-            seconds = [_seconds(space, config, model) for config in configs]
+            seconds = [seconds_of(space, config, model) for config in configs]
             try:
                 asked[space] = walks[space].send(seconds)
             except StopIteration as end:
                 del asked[space]
                 chosen[space.stage] = end.value
                 # raises the reason if the model cannot predict the stage at all
-                total += model.stage_seconds(*_work(space, end.value))
+                total += model.stage_seconds(*work_of(space, end.value))
     first = spaces[0]
     variant = Variant.of(first.plan, first.problem, dict(first.interface), chosen)
     return Prediction(
@@ -162,14 +162,15 @@ def _searched(spaces: StageSpaces, model: CostModel, budget: int) -> Prediction:
     )
 
 
-def _work(space: Space, config: Config) -> tuple[str, str, Problem, Config]:
+def work_of(space: Space, config: Config) -> tuple[str, str, Problem, Config]:
+    """What the model compiles for a config of a space: plan, stage, problem and whole config."""
     return space.plan, space.stage, space.problem, {**config, **dict(space.interface)}
 
 
-def _seconds(space: Space, config: Config, model: CostModel) -> float:
-    """The predicted seconds; infinite if the config does not compile or cannot start."""
+def seconds_of(space: Space, config: Config, model: CostModel) -> float:
+    """The predicted seconds; infinite if the config does not compile, spills or cannot start."""
     try:
-        return model.stage_seconds(*_work(space, config))
+        return model.stage_seconds(*work_of(space, config))
     except GdnError:
         return inf
 

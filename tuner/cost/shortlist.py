@@ -18,7 +18,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.cost.certainty import spread
 from gdn_ops.tuner.cost.descent import descend
 from gdn_ops.tuner.cost.model import CostModel
-from gdn_ops.tuner.cost.prediction import UNVERIFIED, Prediction, Ranking
+from gdn_ops.tuner.cost.prediction import UNVERIFIED, Prediction, Ranking, seconds_of, work_of
 from gdn_ops.tuner.spaces.space import Space, StageSpaces, plans_for
 
 FEW = "few"
@@ -100,11 +100,11 @@ def predict_shortlist(problem: Problem, model: CostModel, shortlist: Shortlist) 
         else:
             plans[plan] = interfaces[0]
     defaults = {plan: [(s, s.initial_config) for s in spaces] for plan, spaces in plans.items()}
-    model.compile([_work(s, c) for chosen in defaults.values() for s, c in chosen])
+    model.compile([work_of(s, c) for chosen in defaults.values() for s, c in chosen])
     found: list[Prediction] = []
     for plan, chosen in defaults.items():
         try:
-            seconds = sum(model.stage_seconds(*_work(s, c)) for s, c in chosen)
+            seconds = sum(model.stage_seconds(*work_of(s, c)) for s, c in chosen)
         except GdnError as error:
             faults[plan] = str(error)
         else:
@@ -171,10 +171,10 @@ def _none(problem: Problem, model: CostModel, faults: Mapping[str, str]) -> Unsu
 def _refined(spaces: StageSpaces, model: CostModel, shortlist: Shortlist) -> Prediction:
     """The best variant of a plan among the configs of the shortlist."""
     every = shortlist.configs(tuple(space for space in spaces if space.spec.compiled))
-    model.compile([_work(s, c) for s, configs in every.items() for c in configs])
+    model.compile([work_of(s, c) for s, configs in every.items() for c in configs])
     chosen: dict[Space, Config] = {s: s.initial_config for s in spaces}
     chosen |= {s: _fastest(s, configs, model) for s, configs in every.items()}
-    total = sum(model.stage_seconds(*_work(s, c)) for s, c in chosen.items())
+    total = sum(model.stage_seconds(*work_of(s, c)) for s, c in chosen.items())
     return _prediction(spaces, chosen, total, model)
 
 
@@ -184,11 +184,11 @@ def _searched(spaces: list[Space], model: CostModel) -> dict[Space, Config]:
     asked = {s: next(walk) for s, walk in walks.items()}
     seen: dict[Space, list[Config]] = {s: [] for s in spaces}
     while asked:
-        model.compile([_work(s, c) for s, configs in asked.items() for c in configs])
+        model.compile([work_of(s, c) for s, configs in asked.items() for c in configs])
         for space, configs in list(asked.items()):
             seen[space] += configs
             try:
-                asked[space] = walks[space].send([_seconds(space, c, model) for c in configs])
+                asked[space] = walks[space].send([seconds_of(space, c, model) for c in configs])
             except StopIteration:
                 del asked[space]
     return {s: _fastest(s, configs, model) for s, configs in seen.items()}
@@ -196,7 +196,7 @@ def _searched(spaces: list[Space], model: CostModel) -> dict[Space, Config]:
 
 def _fastest(space: Space, configs: list[Config], model: CostModel) -> Config:
     """The fastest config; the first one, the default, unless another is clearly faster."""
-    times = [_seconds(space, config, model) for config in configs]
+    times = [seconds_of(space, config, model) for config in configs]
     best = min(range(len(times)), key=times.__getitem__)
     return configs[best] if times[best] < GAIN * times[0] else configs[0]
 
@@ -244,15 +244,3 @@ def _kind(space: Space) -> StageKind:
 
 def _kind_of_plan(plan: str, problem: Problem) -> PlanKind:
     return plan, problem.op, problem.rule.name
-
-
-def _work(space: Space, config: Config) -> tuple[str, str, Problem, Config]:
-    return space.plan, space.stage, space.problem, {**config, **dict(space.interface)}
-
-
-def _seconds(space: Space, config: Config, model: CostModel) -> float:
-    """The predicted seconds; infinite if the config does not compile, spills or cannot start."""
-    try:
-        return model.stage_seconds(*_work(space, config))
-    except GdnError:
-        return inf

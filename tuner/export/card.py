@@ -151,7 +151,7 @@ def _row(exported: ExportedWinner) -> str:
     speedup = "-" if winner.speedup is None else f"{winner.speedup:.2f}x"
     origin = f"{winner.provenance}, stale" if exported.stale else winner.provenance
     return (
-        f"| {exported.problem.id()} | {exported.variant.id} | {winner.median * 1e3:.4g} ms | "
+        f"| {exported.problem.id()} | {exported.variant} | {winner.median * 1e3:.4g} ms | "
         f"{speedup} | {origin} |"
     )
 

@@ -133,9 +133,9 @@ def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
         usable(stored, winner.facts, row, utc_now())
     problem = Problem.from_facts(winner.facts)
     variant = Variant.from_json(winner.variant, problem)
-    if variant.library:
+    if variant.provider:
         raise InvalidInput(
-            f"it is the library {variant}, of which an export has no part; `gdn tune --again` "
+            f"it is the provider {variant}, of which an export has no part; `gdn tune --again` "
             "without --allow-providers stores the fastest of our own variants"
         )
     reasons = variant.reasons(problem, _target(winner))

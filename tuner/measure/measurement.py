@@ -121,7 +121,7 @@ def measure(
             # it may wait for the GPU, so no graph can hold it; it is not ranked with the variants
             samplers[REFERENCE] = timer.samplers(run_reference, len(calls), eager=True)
         spent = monotonic() - start
-        ours = [variant.id for variant in variants if not variant.library]
+        ours = [variant.id for variant in variants if not variant.provider]
         rows, method = _sample(samplers, replace(pace, seconds=pace.seconds - spent), ours)
     return {
         "rows": [rows[name] for name in runs],
@@ -140,8 +140,8 @@ def _sample(
     second method, if they have one.
 
     Args:
-        ours: the variants that are no libraries. A run that may settle goes on until the fastest of
-            these is known too, because a library that is faster may not be allowed to win.
+        ours: the variants that are not providers. A run that may settle goes on until the fastest
+            of these is known too, because a provider that is faster may not be allowed to win.
     """
     variants = [name for name in samplers if name != REFERENCE] or [REFERENCE]
     method, *others = samplers[variants[0]]
@@ -204,8 +204,8 @@ def _stage_runs(launchers: list[Launcher], calls: list[Call], stage: str) -> dic
         variant = launcher.variant
         if (variant.plan, variant.interface) != (first.variant.plan, first.variant.interface):
             raise InvalidConfig(
-                f"stage {stage} of {variant.id} ({variant}) and of {first.variant.id} "
-                f"({first.variant}) have different interfaces; measure one interface at a time."
+                f"stage {stage} of {variant.named} and of {first.variant.named} have different "
+                "interfaces; measure one interface at a time."
             )
     names = [each.name for each in first.stages]
     if stage not in names:

@@ -164,7 +164,7 @@ def _winner_row(winner: Winner) -> dict[str, str]:
     return {
         "problem": winner.problem_id,
         "target": winner.target,
-        "variant": winner.variant_id,
+        "variant": winner.named,
         "config": json.dumps(variant, default=str),
         "median": seconds_text(winner.median),
         "interval": f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}"

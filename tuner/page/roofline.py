@@ -14,7 +14,7 @@ from gdn_ops.codegen.traffic import variant_bytes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.codegen.work import problem_flops, state_bytes
 from gdn_ops.dispatch.winner import Winner
-from gdn_ops.tuner.page.figures import scale
+from gdn_ops.tuner.page.axis_scale import scale
 from gdn_ops.tuner.page.label import label, rounded
 
 

@@ -13,6 +13,7 @@ from gdn_ops.tuner.measure.fingerprint import Environment
 from gdn_ops.tuner.page import figures
 from gdn_ops.tuner.page.figures import Figure
 from gdn_ops.tuner.page.importance import LEAST_CONFIGS, importance
+from gdn_ops.tuner.page.progress import progress
 from gdn_ops.tuner.page.searches import Search, Stored
 from gdn_ops.tuner.report.counted import counted
 
@@ -104,7 +105,7 @@ def _section(
     if len(whole) > 1:
         plots.append(
             Plot(
-                number=place(figures.progress(whole, reference=reference)),
+                number=place(progress(whole, reference=reference)),
                 title="Whole variants by plan",
                 caption="The best time so far of each plan, with its 95 % interval.",
             )
@@ -133,7 +134,7 @@ def _part(search: Search, place: Place, reference: float | None) -> SearchPart:
         return SearchPart(name=name, summary=summary, plots=(), notes=("No trial has a time.",))
     config = " ".join(f"{k}={v}" for k, v in best.parameters.items())
     summary += f"; best {seconds_text(best.seconds)} with {config or 'the defaults'}"
-    line = place(figures.progress([search], reference=reference if search.whole else None))
+    line = place(progress([search], reference=reference if search.whole else None))
     plots = [Plot(number=line, title="Best time so far")]
     notes = []
     found = importance(search.attempts)
@@ -182,7 +183,7 @@ def _facts(facts: Mapping[str, object]) -> str:
 
 
 def _winner_text(winner: Winner) -> str:
-    text = f"{winner.variant_id}: {seconds_text(winner.median)}"
+    text = f"{winner.named}: {seconds_text(winner.median)}"
     if winner.speedup is not None:
         text += f", {winner.speedup:.2f} times as fast as the reference"
     return text

@@ -9,7 +9,7 @@ from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.counted import counted
-from gdn_ops.tuner.store.merge import OUTCOMES, REFUSED, TAKEN, Merged, Verdict
+from gdn_ops.tuner.store.merged import OUTCOMES, REFUSED, TAKEN, Merged, Verdict
 
 SHOWN_ROWS = 10
 """Refused rows that are printed one by one."""

@@ -1,4 +1,4 @@
-"""Which installed libraries a run of ``gdn tune`` compares with, and whether one may win."""
+"""Which providers a run of ``gdn tune`` compares with, and whether one may win."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gdn_ops.providers.installed import version_of
 
 @dataclass(frozen=True)
 class Asked:
-    """The libraries that the user asked for.
+    """The providers that the user asked for.
 
     Args:
-        versions: the installed version of each, by the provider's name.
+        versions: the installed version of each, by its name.
         allowed: whether one of them may become the winner.
     """
 
@@ -24,10 +24,10 @@ class Asked:
     allowed: bool = False
 
     def may_win(self, variant: Variant) -> bool:
-        """Whether a variant may become the winner: our own always, a library if it is allowed."""
+        """Whether a variant may become the winner: our own always, a provider if it is allowed."""
         if not isinstance(variant, Provided):
             return True
-        return self.allowed and self.versions.get(variant.library) == variant.version
+        return self.allowed and self.versions.get(variant.provider) == variant.version
 
     def variants(self) -> list[Provided]:
         return [Provided.by(name, version) for name, version in self.versions.items()]
@@ -38,11 +38,11 @@ def asked_for(names: Sequence[str], *, allowed: bool) -> Asked:
 
     Raises:
         UnknownName: there is no provider of a name.
-        InvalidInput: a library is not installed, or none is named and one is allowed to win.
+        InvalidInput: a provider is not installed, or none is named and one is allowed to win.
     """
     if allowed and not names:
         raise InvalidInput(
-            "--allow-providers says that a library may win, and --providers names none; give e.g. "
+            "--allow-providers says that a provider may win, and --providers names none; give e.g. "
             "--providers fla."
         )
     found: dict[str, str] = {}

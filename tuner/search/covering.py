@@ -9,7 +9,7 @@ from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import is_doubtful
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search import finals
@@ -54,7 +54,7 @@ def cover(
 
     Args:
         runners: one for each problem.
-        winners: of the problems, by id; those without a winner, or with a library, are left out.
+        winners: of the problems, by id; those without a winner, or with a provider, are left out.
         share: of the fastest variant's speed that a winner must reach, e.g. 0.95.
     """
     covered: list[Covered] = []
@@ -125,7 +125,7 @@ def _candidates(
     for runner in group:
         ranked = [winners[runner.problem.id()].variant, *_finalists(runner)]
         read = (readable(data, runner.problem) for data in ranked)
-        own = [variant for variant in read if variant is not None and not variant.library]
+        own = [variant for variant in read if variant is not None and not variant.provider]
         found |= {variant.id: variant for variant in list(dict.fromkeys(own))[:PER_PROBLEM]}
     return found
 

@@ -12,7 +12,7 @@ from math import inf
 
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import is_doubtful, load
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import MAX_TIE_RATIO, contending, tied
 from gdn_ops.tuner.report.progress import FinalsStarted, Note
@@ -25,7 +25,7 @@ from gdn_ops.tuner.search.trial_runner import TrialRunner, failure, outcome_of
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, number
 from gdn_ops.tuner.spaces.space import plan_key
 from gdn_ops.tuner.store.new_trial import NewTrial
-from gdn_ops.tuner.store.records import Outcome, StoredWinner
+from gdn_ops.tuner.store.records import Outcome, StoredWinner, Trial
 from gdn_ops.tuner.workers.harness import Effort, Measured, Timing, Verdict
 
 FINALISTS = 4
@@ -41,6 +41,8 @@ MOST_MEASUREMENTS = 3
 """Measurements of the finals, at most, if their times vary too much."""
 CALM_SECONDS, CALM_SHARE = 30.0, 0.25
 """How long a busy machine is waited for in between, and the share of the time that is left."""
+SHORT_CALM_SECONDS = 5.0
+"""The same if the times agree although the machine is busy."""
 
 LABEL = "finals"
 
@@ -63,32 +65,32 @@ def hold_finals(
     candidates: Sequence[Variant],
     *,
     deadline: Deadline,
-    libraries: Sequence[Variant] = (),
+    providers: Sequence[Variant] = (),
 ) -> StoredWinner | None:
     """Time candidates once more, choose the winner, check its repeatability and store it.
 
     Args:
         candidates: best first; a default variant among them is preferred in a tie.
         deadline: when the finals should be over; they take ``MIN_SECONDS`` in any case.
-        libraries: are timed in turn with the candidates, and win only where they may.
+        providers: are timed in turn with the candidates, and win only where they may.
 
     Returns:
         None if no candidate is right.
     """
-    variants = _right(runner, [*candidates, *libraries])
+    variants = _right(runner, [*candidates, *providers])
     if not any(map(runner.context.providers.may_win, variants)):
         return replace_failed_winner(runner)
     runner.context.report(FinalsStarted(variants=tuple(str(variant) for variant in variants)))
     seconds = min(max_seconds(runner), max(MIN_SECONDS, deadline.remaining))
     effort = Effort(rounds=ROUNDS, seconds=seconds, reference=True, eager=True, settle=True)
     measured = measured_calmly(runner, variants, effort, deadline)
-    ours = [variant for variant in candidates if not variant.library]
-    if measured.status != "ok" and ours and any(variant.library for variant in variants):
-        text = f"  the finals failed ({measured.status}) and are held again without libraries"
+    ours = [variant for variant in candidates if not variant.provider]
+    if measured.status != "ok" and ours and any(variant.provider for variant in variants):
+        text = f"  the finals failed ({measured.status}) and are held again without providers"
         runner.context.report(Note(text=text))
         why = f"finals with it failed: {measured.message}"
         failed = failure(Verdict(status=measured.status, message=why))
-        broken = [_ended(runner, each, failed) for each in variants if each.library]
+        broken = [_ended(runner, each, failed) for each in variants if each.provider]
         runner.record_all(broken, label=LABEL)
         return hold_finals(runner, ours, deadline=deadline)
     if measured.status != "ok" or measured.reference is None:
@@ -111,26 +113,29 @@ def measured_calmly(
 ) -> Measured:
     """Time variants; again if the fastest one's time is doubtful, while there is time.
 
-    Of several measurements the one whose fastest variant varies least counts.
+    If the times agree and only the machine was busy, they are measured again once it is calm. Of
+    several measurements that of a calm machine counts, and then that whose fastest variant varies
+    least.
     """
-    best: Measured | None = None
-    for attempt in range(MOST_MEASUREMENTS):
-        if attempt:
-            text = f"  the finals' times vary by a factor of {spread(best):.1f}: measured again"
-            runner.context.report(Note(text=text))
-            runner.harness.wait_until_calm(min(CALM_SECONDS, CALM_SHARE * deadline.remaining))
-        measured = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
-        if best is None or spread(measured) < spread(best):
-            best = measured
-        if not is_doubtful(1.0, spread(best)) or deadline.remaining < 2 * effort.seconds:
+    best = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
+    for _ in range(MOST_MEASUREMENTS - 1):
+        wide, busy = is_doubtful(1.0, spread(best)), load(best.conditions)
+        if not (wide or busy) or deadline.remaining < 2 * effort.seconds:
             break
-    assert best is not None
+        most = CALM_SECONDS if wide else SHORT_CALM_SECONDS
+        why = f"the finals' times vary by a factor of {spread(best):.1f}" if wide else busy
+        runner.context.report(Note(text=f"  {why}: measured again when the machine is calm"))
+        calm = runner.harness.wait_until_calm(min(most, CALM_SHARE * deadline.remaining))
+        if not (wide or calm):
+            break
+        again = runner.harness.measure(runner.problem, variants, stage=None, effort=effort)
+        best = min(best, again, key=lambda each: (bool(load(each.conditions)), spread(each)))
     return best
 
 
-def spread(measured: Measured | None) -> float:
+def spread(measured: Measured) -> float:
     """The upper over the lower bound of the fastest variant's interval."""
-    if measured is None or not measured.timings:
+    if not measured.timings:
         return inf
     standing = contending({name: timing.samples for name, timing in measured.timings.items()})
     fastest = min((measured.timings[name] for name in standing), key=lambda timing: timing.median)
@@ -198,7 +203,8 @@ def _record_finalists(
 ) -> StoredWinner | None:
     """Record every finalist; the first in ``best_first`` order that repeats bitwise wins.
 
-    Libraries that may not win come last.
+    Where that is a provider, the first of our own is stored before it. Providers that may not win
+    come last.
     """
 
     def ended(variant: Variant, verdict: Verdict) -> NewTrial:
@@ -207,17 +213,27 @@ def _record_finalists(
         outcome = outcome_of(variant, verdict, measured) if verdict.ok else failure(verdict)
         return _ended(runner, variant, outcome)
 
-    winner: StoredWinner | None = None
     defaults = {Variant.default(name, runner.problem).id for name in PLANS}
     may_win = runner.context.providers.may_win
     able = [finalist for finalist in finalists if may_win(finalist.variant)]
     left = [each.variant for each in best_first(able, defaults)] if able else []
-    while left and winner is None:
-        variant = left.pop(0)
-        verdict = runner.verdicts.winner_verdict(variant)
-        (trial,) = runner.record_all([ended(variant, verdict)], label=LABEL)
-        if verdict.ok:
-            winner = store_winner(runner, variant, trial, final=True)
+
+    def first_right(variants: Sequence[Variant]) -> tuple[Variant, Trial] | None:
+        for variant in variants:
+            left.remove(variant)
+            verdict = runner.verdicts.winner_verdict(variant)
+            (trial,) = runner.record_all([ended(variant, verdict)], label=LABEL)
+            if verdict.ok:
+                return variant, trial
+        return None
+
+    winner: StoredWinner | None = None
+    if best := first_right([*left]):
+        # first our own best one, which runs where the provider is missing; see dispatch/own_winners
+        ours = [variant for variant in left if not variant.provider] if best[0].provider else []
+        if own := first_right(ours):
+            store_winner(runner, *own, final=False)
+        winner = store_winner(runner, *best, final=True)
     left += [finalist.variant for finalist in finalists if not may_win(finalist.variant)]
     others = [ended(variant, runner.verdicts.verdict(variant)) for variant in left]
     runner.record_all(others, label=LABEL)

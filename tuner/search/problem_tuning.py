@@ -74,26 +74,26 @@ def tune_problem(
         text = "  no time is left for the finals: the best trial so far is kept; run again to go on"
         runner.context.report(Note(text=text))
         return winner_without_finals(runner)
-    libraries = contenders(runner, retry=options.again)
+    providers = contenders(runner, retry=options.again)
     chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
-    return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)
+    return finals.hold_finals(runner, chosen, deadline=deadline, providers=providers)
 
 
 def compare_finished(
     runner: TrialRunner, winner: StoredWinner, *, options: Options, deadline: Deadline
 ) -> StoredWinner | None:
-    """Time the winner of a finished problem once more, in turn with the libraries asked for.
+    """Time the winner of a finished problem once more, in turn with the providers asked for.
 
-    A winner that is a library and may not win in this run stays; the others are timed alone.
+    A winner that is a provider and may not win in this run stays; the others are timed alone.
 
     Returns:
         The winner that stands then.
     """
-    libraries = contenders(runner, retry=options.again)
-    if not libraries or not may_stay(runner, winner):
+    providers = contenders(runner, retry=options.again)
+    if not providers or not may_stay(runner, winner):
         return winner
     chosen = [Variant.from_json(winner.variant, runner.problem)]
-    return finals.hold_finals(runner, chosen, deadline=deadline, libraries=libraries)
+    return finals.hold_finals(runner, chosen, deadline=deadline, providers=providers)
 
 
 def _time_defaults(

@@ -13,15 +13,15 @@ from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED
 from gdn_ops.tuner.store.records import StoredWinner, Trial
 
-LABEL = "libraries"
+LABEL = "providers"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What a library did on a problem, or why it cannot compute it.
+    """What a provider did on a problem, or why it cannot compute it.
 
     Args:
-        library: its name and version, e.g. ``fla 0.6.0``.
+        release: its name and version, e.g. ``fla 0.6.0``.
         status: ``ok``, how its trial failed, ``refused`` if it cannot compute the problem, or
             ``not timed`` if the run ended before.
         reason: in words, unless it is ok.
@@ -32,7 +32,7 @@ class Compared:
 
     problem_id: str
     provider: str
-    library: str
+    release: str
     status: str
     reason: str = ""
     median: float | None = None
@@ -45,7 +45,7 @@ class Compared:
 
 
 def contenders(runner: TrialRunner, *, retry: bool = False) -> list[Variant]:
-    """Check and time the libraries that can compute a problem, each alone.
+    """Check and time the providers that can compute a problem, each alone.
 
     So one that crashes or hangs costs its own trial, and not the finals.
 
@@ -67,7 +67,7 @@ def contenders(runner: TrialRunner, *, retry: bool = False) -> list[Variant]:
 
 
 def is_compared(runner: TrialRunner, winner: StoredWinner) -> bool:
-    """Whether a finished problem needs no new finals for the libraries that were asked for."""
+    """Whether a finished problem needs no new finals for the providers that were asked for."""
     comparable = may_stay(runner, winner)
     for variant in _able(runner):
         if variant.id == winner.variant_id:
@@ -108,12 +108,12 @@ def _trial_of(runner: TrialRunner, winner: StoredWinner | None) -> Trial | None:
 
 
 def compared(runner: TrialRunner, winner: StoredWinner | None) -> Iterator[Compared]:
-    """What each library that was asked for did on a problem."""
-    able = {variant.library for variant in _able(runner)}
+    """What each provider that was asked for did on a problem."""
+    able = {variant.provider for variant in _able(runner)}
     for variant in runner.context.providers.variants():
-        name = runner.problem.id(), variant.library, str(variant)
+        name = runner.problem.id(), variant.provider, str(variant)
         trial = _latest(runner, variant)
-        if variant.library not in able:
+        if variant.provider not in able:
             reasons = variant.reasons(runner.problem, runner.context.target)
             yield Compared(*name, "refused", "; ".join(reasons))
         elif trial is None:
@@ -142,7 +142,7 @@ def _row(
 
 
 def outcome_text(row: Compared) -> str:
-    """How a library did, in words."""
+    """How a provider did, in words."""
     if row.status == "refused":
         return f"cannot compute it: {row.reason}"
     if row.status != "ok":
@@ -157,7 +157,7 @@ def outcome_text(row: Compared) -> str:
 
 
 def _able(runner: TrialRunner) -> list[Provided]:
-    """The libraries that can compute the problem of a runner."""
+    """The providers that can compute the problem of a runner."""
     problem, target = runner.problem, runner.context.target
     return [v for v in runner.context.providers.variants() if not v.reasons(problem, target)]
 

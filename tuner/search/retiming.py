@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winner import Winner
-from gdn_ops.dispatch.winner_sources import read_sources
+from gdn_ops.dispatch.winner_proofs import read_proofs
 from gdn_ops.dispatch.winner_table import WinnerTable
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.measure.statistics import tied
@@ -34,7 +34,7 @@ def stale_winners(table: WinnerTable, target: str, driver: str | None) -> dict[s
     for winner in table.winners:
         if winner.target == target and winner.provenance == "measured":
             found.setdefault(winner.problem_id, winner)
-    read_sources(found.values())
+    read_proofs(found.values())
     return {name: winner for name, winner in found.items() if why_stale(winner, driver)}
 
 
@@ -64,8 +64,8 @@ def retime(
     before = readable(winner.variant, runner.problem)
     if before is None:
         return _search(runner, "its variant no longer exists", options, deadline)
-    if before.library:
-        return _search(runner, f"its winner is the library {before}", options, deadline)
+    if before.provider:
+        return _search(runner, f"its winner is the provider {before}", options, deadline)
     found = hold_finals(runner, [before, *_runners_up(runner, winner, before)], deadline=deadline)
     why = "no variant is right any more" if found is None else _order_change(runner, before, found)
     return _search(runner, why, options, deadline) if why else found
@@ -82,7 +82,7 @@ def _runners_up(runner: TrialRunner, winner: Winner, before: Variant) -> list[Va
     for trial in trials:
         variant = readable(trial.key.variant, runner.problem)
         seconds = trial.outcome.ranked_seconds
-        if variant is None or variant.library:
+        if variant is None or variant.provider:
             continue
         if seconds is not None and trial.environment_id == environment:
             latest[variant.id] = seconds, variant

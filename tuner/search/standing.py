@@ -8,13 +8,16 @@ from typing import Any
 from gdn_ops.codegen.errors import InvalidConfig, UnknownName
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.libraries import missing_library
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import conditions_of, is_doubtful, load
+from gdn_ops.dispatch.providers import missing_provider
 from gdn_ops.tuner.search.verdict_cache import FINALISTS_TIMED, proven_repeatable
 from gdn_ops.tuner.spaces.sources import sources_of
 from gdn_ops.tuner.store.models import FAULT
 from gdn_ops.tuner.store.records import StoredWinner
 from gdn_ops.tuner.store.standing import WholeTrial
+
+MOST_BUSY_FINALS = 3
+"""Finals of a winner, at most, if the machine is busy each time."""
 
 
 def stands(winner: StoredWinner, repetitions: Sequence[WholeTrial], problem: Problem) -> bool:
@@ -42,7 +45,10 @@ def needs_no_tuning(
 ) -> bool:
     """Whether a winner that stands came out of finals, repeated bitwise, and is not doubtful.
 
-    Without the library that won, the problem has no winner here.
+    One that was measured on a busy machine is held to finals again in the next runs, but not for
+    ever: some machines are always busy.
+
+    Where the provider that won is missing, the problem has no winner.
     """
     timed = next((each for each in repetitions if each.id == winner.trial_id), None)
     resources = None if timed is None else timed.resources
@@ -50,8 +56,20 @@ def needs_no_tuning(
         return False
     if not proven_repeatable(resources) or is_doubtful(winner.low, winner.high):
         return False
+    if load(conditions_of(resources)) and _finals(winner, repetitions) < MOST_BUSY_FINALS:
+        return False
     variant = readable(winner.variant, problem)
-    return variant is None or not variant.library or not missing_library(problem, variant)
+    return variant is None or not variant.provider or not missing_provider(problem, variant)
+
+
+def _finals(winner: StoredWinner, repetitions: Sequence[WholeTrial]) -> int:
+    """In how many finals the variant of a winner was timed."""
+    return sum(
+        each.variant_id == winner.variant_id
+        and isinstance(each.resources, Mapping)
+        and FINALISTS_TIMED in each.resources
+        for each in repetitions
+    )
 
 
 def readable(data: Mapping[str, Any], problem: Problem) -> Variant | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdn_ops.codegen.variant import Variant
-from gdn_ops.dispatch.winner import is_doubtful
+from gdn_ops.dispatch.doubt import conditions_of, is_doubtful, load
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.report.progress import WinnerStored
 from gdn_ops.tuner.search.standing import needs_no_tuning, readable, stands
@@ -17,7 +17,7 @@ def standing_winner(runner: TrialRunner) -> StoredWinner | None:
     """The stored winner, if it was measured in this environment and is still right today.
 
     None if a later trial found its variant wrong, if its source has changed since, if its axes or
-    values no longer exist, or if it is a library that may not win in this run.
+    values no longer exist, or if it is a provider that may not win in this run.
     """
     winner = _stored(runner)
     if winner is None or not stands(winner, _repetitions(runner), runner.problem):
@@ -63,7 +63,7 @@ def replace_failed_winner(runner: TrialRunner) -> StoredWinner | None:
     if stored is not None and standing_winner(runner) is None:
         variant = readable(stored.variant, runner.problem)
         tried = variant is not None and any(_is_of(t, variant, runner) for t in runner.trials)
-        # a library that may not win in this run is not wrong for that
+        # a provider that may not win in this run is not wrong for that
         if variant is not None and tried and runner.context.providers.may_win(variant):
             runner.store.retire_winner(stored.id)
     return winner_without_finals(runner)
@@ -99,10 +99,12 @@ def store_winner(
     if winner is not None:
         named = str(variant)
         if winner.variant_id != variant.id:  # another tuner of the same database was faster
-            named = f"{readable(winner.variant, runner.problem)} (of another tuner)"
+            theirs = readable(winner.variant, runner.problem)
+            named = f"{theirs or winner.variant_id} (of another tuner)"
         text = winner_text(winner, named)
-        if final and is_doubtful(winner.low, winner.high):
-            text += "; doubtful, tune again on a calm machine"
+        busy = load(conditions_of(outcome.resources))
+        if final and (busy or is_doubtful(winner.low, winner.high)):
+            text += f"; doubtful{f' ({busy})' if busy else ''}, tune again on a calm machine"
         context.report(WinnerStored(winner=winner, text=text, final=final))
     return winner
 
@@ -122,8 +124,8 @@ def _best_trial(runner: TrialRunner) -> tuple[Variant, Trial] | None:
         variant = readable(key.variant, runner.problem) if key.scope == "plan" else None
         if variant is None or not runner.context.providers.may_win(variant):
             continue
-        if variant.library and FINALISTS_TIMED not in trial.outcome.resources:
-            continue  # a library wins only where it was timed in turn with our own
+        if variant.provider and FINALISTS_TIMED not in trial.outcome.resources:
+            continue  # a provider wins only where it was timed in turn with our own
         if _is_of(trial, variant, runner):
             # the latest trial of a variant counts: it may have found it nondeterministic
             latest[variant.id] = variant, trial

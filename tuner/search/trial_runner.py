@@ -8,10 +8,10 @@ from typing import Any
 
 from gdn_ops.codegen.axis import Config, defaults, differing
 from gdn_ops.codegen.kernels import KERNELS
-from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.codegen.variant_text import variant_text
 from gdn_ops.tuner.cost.kernel_time import expected_seconds
 from gdn_ops.tuner.report.progress import Report, TrialEnded
 from gdn_ops.tuner.search.asked_providers import Asked
@@ -43,7 +43,7 @@ class Context:
     Args:
         environment, run: their rows in the database.
         report: is called with each event.
-        providers: the libraries that the problems' variants are compared with.
+        providers: what the problems' variants are compared with.
     """
 
     store: Store
@@ -284,13 +284,7 @@ def failure(verdict: Verdict) -> Outcome:
 
 
 def config_text(key: TrialKey) -> str:
-    """The axis values of a stage or a whole plan that differ from the defaults, or a library."""
+    """The axis values of a stage that differ from the defaults, or a whole variant as its text."""
     if key.stage is not None:
         return differing(key.config, defaults(KERNELS[key.stage].axes))
-    if key.plan not in PLANS:
-        return " ".join([key.plan, *(str(config.get("version")) for config in key.config.values())])
-    parts = [differing(key.interface, defaults(PLANS[key.plan].axes))]
-    parts += [
-        differing(config, defaults(KERNELS[stage].axes)) for stage, config in key.config.items()
-    ]
-    return " ".join(filter(None, [key.plan, *parts]))
+    return variant_text(key.plan, key.interface, key.config)

@@ -14,14 +14,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.dispatch.results_errors import elsewhere, missing, results_error
 from gdn_ops.dispatch.results_file import (
     SCHEMA_VERSION,
-    elsewhere,
     exists,
-    missing,
     read_only,
     reading_mode,
-    results_error,
     schema_version,
 )
 from gdn_ops.results_path import location_of, shipped_database, user_database

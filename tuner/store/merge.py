@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from gdn_ops.codegen.errors import shown
 from gdn_ops.tuner.store.database import Database
 from gdn_ops.tuner.store.merge_source import Source, opened_source
+from gdn_ops.tuner.store.merged import KEPT, REFUSED, TAKEN, WITHDRAWN, Merged, Verdict
 from gdn_ops.tuner.store.models import EnvironmentRow, ProblemRow, TrialRow, WinnerRow, utc_now
 from gdn_ops.tuner.store.preference import Rival, preferred, why
 from gdn_ops.tuner.store.records import StoredWinner
@@ -20,50 +21,7 @@ from gdn_ops.tuner.store.row_copier import RefusedRow, RowCopier
 from gdn_ops.tuner.store.rows import name_of, require_sound
 from gdn_ops.tuner.store.usable import usable
 
-TAKEN, KEPT, REFUSED, WITHDRAWN = OUTCOMES = ("taken", "kept", "refused", "withdrawn")
-"""What became of a winner: it is the current one now; the stored one stays; it cannot be used; the
-stored one was superseded in a source and is no longer current."""
-
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What became of one current winner of a source, and why.
-
-    Args:
-        winner: its variant as text.
-        median: seconds; None if the row is malformed.
-        fresh: whether its kernels still have the source that was measured.
-    """
-
-    source: Source
-    target: str
-    problem_id: str
-    winner: str
-    median: float | None
-    outcome: str
-    why: str
-    fresh: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merged:
-    """What a merge did.
-
-    Args:
-        added: new rows by table.
-        verdicts: one per current winner of each source, ordered by target and problem.
-        refused: rows that are no winners and were not copied.
-    """
-
-    added: dict[str, int]
-    verdicts: tuple[Verdict, ...]
-    refused: tuple[RefusedRow, ...]
-
-    def count(self, outcome: str) -> int:
-        """How many winners had an outcome."""
-        return sum(verdict.outcome == outcome for verdict in self.verdicts)
 
 
 def merge(database: Database, sources: Sequence[Source], *, dry_run: bool = False) -> Merged:

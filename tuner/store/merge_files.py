@@ -13,8 +13,9 @@ from gdn_ops.results_path import shipped_database, user_database
 from gdn_ops.results_url import Location, ResultsUrl
 from gdn_ops.tuner.store.database import NoResults
 from gdn_ops.tuner.store.db import make_folder_of, open_database, results_errors
-from gdn_ops.tuner.store.merge import Merged, merge
+from gdn_ops.tuner.store.merge import merge
 from gdn_ops.tuner.store.merge_source import Source, copy_of, named
+from gdn_ops.tuner.store.merged import Merged
 
 
 def merge_files(

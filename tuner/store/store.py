@@ -12,7 +12,8 @@ from sqlalchemy import select, update
 
 from gdn_ops.codegen.errors import UnknownName
 from gdn_ops.tuner.measure.fingerprint import Environment
-from gdn_ops.tuner.store.merge import Merged, merge
+from gdn_ops.tuner.store.merge import merge
+from gdn_ops.tuner.store.merged import Merged
 from gdn_ops.tuner.store.models import (
     RUN_STATUSES,
     EnvironmentRow,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gdn_ops.dispatch import results_file, winners
+from gdn_ops.dispatch.own_winners import own_winners, own_winners_query
 from gdn_ops.dispatch.results_file import COMMAND_SECONDS, LATER
 from gdn_ops.dispatch.winner import Winner, winner_of
-from gdn_ops.dispatch.winner_sources import keep_sources, sources_of_row
+from gdn_ops.dispatch.winner_proofs import RESOURCES, keep_proof
 from gdn_ops.dispatch.winner_table import SkippedRow, WinnerTable
-from gdn_ops.dispatch.winners import COLUMNS
+from gdn_ops.dispatch.winners import COLUMNS, MOST_WINNERS
 from gdn_ops.results_url import Location, ResultsUrl
 
-_QUERY = f"SELECT {', '.join((*COLUMNS, *LATER))} FROM winners ORDER BY trial_id NULLS FIRST"
+_QUERY = (
+    f"SELECT {', '.join((*COLUMNS, *LATER, RESOURCES))} FROM winners ORDER BY trial_id NULLS FIRST"
+)
 
 
 def load_winners(databases: Iterable[Location] | None = None) -> WinnerTable:
@@ -40,11 +43,14 @@ def read_winners(database: Location) -> WinnerTable:
         for row in session.execute(text(_QUERY)).mappings():
             try:
                 winner = winner_of(dict(row), database)
-                keep_sources(winner, sources_of_row(dict(row)))
+                keep_proof(winner, dict(row))
                 found.append(winner)
             except (ValueError, RecursionError) as error:
                 skipped.append(SkippedRow(database, str(row["problem_id"]), str(error)))
-    return WinnerTable(tuple(found), tuple(skipped))
+        query = own_winners_query(found, MOST_WINNERS)
+        rows = map(dict, session.execute(text(query)).mappings()) if query else ()
+        own = own_winners(rows, database)
+    return WinnerTable(tuple(found), tuple(skipped), own=own)
 
 
 def exists(database: Location) -> bool:

@@ -19,8 +19,8 @@ from gdn_ops.tuner.workers.worker_pool import Job, JobResult, WorkerPool
 from gdn_ops.tuner.workers.workers import OneWorker
 
 VERIFY_SECONDS = 180.0
-LIBRARY_SECONDS = 600.0
-"""More time for the first calls of an installed library, which may compile for minutes."""
+PROVIDER_SECONDS = 600.0
+"""More time for the first calls of a provider, which may compile for minutes."""
 LAST_JOB_SECONDS = 30.0
 """A job that is under way at the deadline of the run is ended this much after it."""
 MEASURE_OVERHEAD_SECONDS = 90.0
@@ -122,8 +122,12 @@ class Harness(Protocol):
     ) -> Measured:
         """Time variants in turn; with ``stage``, only that stage of each."""
 
-    def wait_until_calm(self, seconds: float) -> None:
-        """Wait at most so long until other processes leave the measuring machine alone."""
+    def wait_until_calm(self, seconds: float) -> bool:
+        """Wait at most so long until other processes leave the measuring machine alone.
+
+        Returns:
+            Whether they do.
+        """
 
     def close(self) -> None:
         """End the child processes."""
@@ -178,7 +182,7 @@ class JobHarness:
                 "interpret": False,
                 "repeats": repeats,
             },
-            timeout=VERIFY_SECONDS + LIBRARY_SECONDS * bool(variant.library),
+            timeout=VERIFY_SECONDS + PROVIDER_SECONDS * bool(variant.provider),
         )
         payload = result.payload
         if not result.ok or payload is None:
@@ -210,7 +214,7 @@ class JobHarness:
             },
             timeout=MEASURE_OVERHEAD_SECONDS
             + 3 * effort.seconds
-            + LIBRARY_SECONDS * any(variant.library for variant in variants),
+            + PROVIDER_SECONDS * any(variant.provider for variant in variants),
         )
         payload = result.payload
         if not result.ok or payload is None:
@@ -224,9 +228,11 @@ class JobHarness:
             conditions=payload["conditions"],
         )
 
-    def wait_until_calm(self, seconds: float) -> None:
+    def wait_until_calm(self, seconds: float) -> bool:
         """Wait in the process that measures, whose machine need not be this one."""
-        self._run("calm", {"seconds": seconds}, timeout=MEASURE_OVERHEAD_SECONDS + seconds)
+        timeout = MEASURE_OVERHEAD_SECONDS + seconds
+        payload = self._run("calm", {"seconds": seconds}, timeout=timeout).payload
+        return payload is not None and bool(payload["calm"])
 
     def close(self) -> None:
         """Kill the child processes."""

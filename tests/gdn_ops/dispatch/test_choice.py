@@ -96,7 +96,7 @@ def test_a_plan_that_no_gpu_has_run_runs_only_where_it_was_tuned_or_is_asked_for
     found = choose(problem, H200, WinnerTable((predicted,)), faults=faults)
     assert (found.how, found.variant.plan) == ("fallback", "torch")
     refused = {refusal.candidate.split(" of ")[0]: refusal.reasons for refusal in found.refused}
-    for candidate in (f"plan {plan}", f"predicted winner {variant.id}"):
+    for candidate in (f"plan {plan}", f"predicted winner {variant.named}"):
         assert "its kernels have not run on a GPU yet" in refused[candidate][0]
     tuned = choose(problem, H200, WinnerTable((winner(problem, **row),)), faults=faults)
     assert (tuned.how, tuned.variant.plan) == ("exact", plan)

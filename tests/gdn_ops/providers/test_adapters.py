@@ -170,7 +170,7 @@ def test_a_missing_another_or_a_broken_release_is_not_used(monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "flashinfer.gdn_prefill")
     (why,) = why_not_usable(Provided.by("flashinfer", "broken"))
     assert "FlashInfer broken is installed and cannot be imported: ModuleNotFoundError" in why
-    with pytest.raises(LaunchError, match="library flashinfer broken cannot be imported"):
+    with pytest.raises(LaunchError, match="provider flashinfer broken cannot be imported"):
         bind(FORWARD, Provided.by("flashinfer", "broken"))
 
 

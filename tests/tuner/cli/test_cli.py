@@ -19,7 +19,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.explanation import _explanation
 from gdn_ops.dispatch.winners import read_winners
-from gdn_ops.results_path import expanded
+from gdn_ops.results_path import expanded, shipped_database
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.cli.doctor import _writable
 from gdn_ops.tuner.cli.render import _remedy
@@ -56,6 +56,9 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["explain", "--tokens", "9" * 5000], "--tokens"),
         (["render", "split", "--set", f"{'A' * 9999}=1"], "unknown axis of plan split 'AAA"),
         (["render", "split", "--set", "A" * 9999], "is not AXIS=VALUE"),
+        (["render", "#00000000"], "no stored winner has the id '#00000000'"),
+        (["render", "split BT"], "'BT' is not AXIS=VALUE"),
+        (["render", "split BT=32", "--set", "BT=64"], "is a whole variant; leave out one"),
         (["render", "bwd_dh"], "; it is used with --backward."),
         (["render", "chunk_scores"], "; it is used with --gate vector."),
         (["render", "torch_chunk", "--decode"], "; it is used without these options."),
@@ -102,6 +105,29 @@ def test_source_that_runs_has_nothing_beside(capsys: pytest.CaptureFixture[str])
     for name in ("split", "torch", "solve"):
         assert run(["render", name]) == 0
         assert capsys.readouterr().err == ""
+
+
+def test_a_variant_is_rendered_as_other_commands_print_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By its text, by its id, which also names its problem, or by both."""
+    winner = next(
+        w
+        for w in read_winners(shipped_database()).winners
+        if w.target == "h200" and w.facts["K"] == 128
+    )
+    ids = {winner.variant_id, winner.variant_id[-12:-4], f"#{winner.variant_id[-12:-4]}"}
+    found = []
+    for name in (*ids, winner.named):
+        assert run(["render", name, "--json"]) == 0
+        found.append(documented(capsys.readouterr().out))
+    assert all(document == found[0] for document in found)
+    assert found[0]["variant"] == winner.variant
+    text = "split BT=32 chunk_h(BV=32)"
+    assert run(["render", text, "--H", "4", "--json"]) == 0
+    document = documented(capsys.readouterr().out)
+    assert document["variant_id"] == Variant.from_text(text, FORWARD).id
+    assert "-H4-" in document["problem_id"]
 
 
 def test_a_stage_that_no_plan_has_is_to_be_added_to_one() -> None:

@@ -140,6 +140,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "judged": (["bench", "--cost-model", "--model", "."], "--model is not read with --cost-model"),
     "static": (["check", "--static", "--model", "."], "--model is only read without --static"),
     "verify": (["export", "verify", "x", "--model", "."], "--model is not read by verify"),
+    "one or many": (["predict", "tiny", "--K", "64"], "'tiny' and options of a problem (K, V)"),
+    "judged one": (["bench", "--cost-model", "--K", "64"], "the K of a problem, the V of"),
     "two": (["explain", "tiny", "--H", "2"], "the workload 'tiny' and options of a problem (H,"),
 }  # fmt: skip
 

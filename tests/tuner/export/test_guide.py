@@ -23,7 +23,7 @@ IN_C = "## Compiled kernels for an engine in C\n"
 BEFORE, _, REST = PAGE.read_text().partition(IN_C)
 TEXT = BEFORE + REST[REST.index("\n## ") :]
 BLOCKS = re.findall(r"^```(sh|python)[^\n]*\n(.*?)^```", TEXT, flags=re.M | re.S)
-PRINTED = ["runs on  torch-", "runs on  torch-", "'plan': 'torch'"]
+PRINTED = ["runs on  torch ", "runs on  torch ", "'plan': 'torch'"]
 """What each block of Python prints, among other things."""
 WITHOUT_US = (
     "import sys; sys.modules.update(gdn_ops=None, jinja2=None); sys.path.insert(0, 'site'); "

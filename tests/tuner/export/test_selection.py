@@ -71,8 +71,8 @@ def test_a_library_is_no_part_of_an_export(tmp_path: Path) -> None:
     description = _one(path := bench.close())
     assert [w.problem for w in description.winners] == [PREFILL.bucket()]
     (why,) = description.left_out
-    assert f"the winner of {LONG.bucket().id()} on h200 is left out: it is the library fla" in why
-    with pytest.raises(ResultsError, match=r"it is the library fla 0\.6\.0"):
+    assert f"the winner of {LONG.bucket().id()} on h200 is left out: it is the provider fla" in why
+    with pytest.raises(ResultsError, match=r"it is the provider fla 0\.6\.0"):
         described([path], problems=[LONG.bucket()])
 
 

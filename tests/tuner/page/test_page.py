@@ -18,8 +18,9 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.cli import run
-from gdn_ops.tuner.page.figures import best_so_far, heat_map
+from gdn_ops.tuner.page.figures import heat_map
 from gdn_ops.tuner.page.importance import importance
+from gdn_ops.tuner.page.progress import best_so_far
 from gdn_ops.tuner.page.roofline import reached
 from gdn_ops.tuner.page.searches import Search, stored
 from tests.json_documents import documented

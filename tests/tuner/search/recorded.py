@@ -179,8 +179,8 @@ class RecordedHarness:
             method="recorded",
         )
 
-    def wait_until_calm(self, seconds: float) -> None:
-        pass
+    def wait_until_calm(self, seconds: float) -> bool:
+        return True
 
     def timing(self, variant: Variant, stage: str | None) -> Timing:
         stages = [name for name, _ in variant.stages if stage in (None, name)]

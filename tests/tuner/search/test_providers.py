@@ -11,6 +11,7 @@ import pytest
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import InvalidInput, UnknownName
 from gdn_ops.codegen.variant import Provided
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.cli.tuning_result import print_results
 from gdn_ops.tuner.interruption import Interruption
@@ -18,6 +19,8 @@ from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.asked_providers import Asked, asked_for
 from gdn_ops.tuner.search.providers import outcome_text
 from gdn_ops.tuner.search.space_search import Options
+from gdn_ops.tuner.store.new_trial import NewTrial
+from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     PROBLEM,
@@ -40,9 +43,9 @@ def faster(stage: str, config: Config) -> float:
 
 @pytest.fixture(autouse=True)
 def one_plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("gdn_ops.dispatch.libraries.missing_library", lambda problem, variant: [])
+    monkeypatch.setattr("gdn_ops.dispatch.providers.missing_provider", lambda problem, variant: [])
     monkeypatch.setattr(
-        "gdn_ops.tuner.search.standing.missing_library", lambda problem, variant: []
+        "gdn_ops.tuner.search.standing.missing_provider", lambda problem, variant: []
     )
     with toy_plans("single"):
         yield
@@ -63,7 +66,7 @@ def test_a_faster_library_is_only_reported_unless_it_is_allowed(tmp_path: Path) 
         result = tuned(b, REPORTED)
         (winner,), (row,) = result.winners.values(), result.compared
         assert winner.variant["plan"] == "single"
-        assert (row.status, row.won, row.library) == ("ok", False, LIBRARY)
+        assert (row.status, row.won, row.release) == ("ok", False, LIBRARY)
         assert row.speed == pytest.approx(winner.median / 1e-4)
         trial = b.store.trial(row.trial_id or 0)
         assert trial.key.plan == "transformers" and trial.sources == {"transformers": VERSION}
@@ -77,6 +80,8 @@ def test_a_faster_library_is_only_reported_unless_it_is_allowed(tmp_path: Path) 
         (winner,), (row,) = result.winners.values(), result.compared
         assert winner.variant == Provided.by("transformers", VERSION).to_json()
         assert row.won and outcome_text(row) == "won"
+        (own,) = read_winners(tmp_path / "r.db").own
+        assert own.variant["plan"] == "single" and own.median > winner.median
         # a run that does not name it leaves it, and --again goes back to our own variants
         (kept,) = tuned(b, Asked()).winners.values()
         assert kept.id == winner.id
@@ -118,7 +123,7 @@ def test_finals_that_a_library_breaks_are_held_without_it(tmp_path: Path) -> Non
         assert winner.variant["plan"] == "single"
         assert outcome_text(row) == "timeout: finals with it failed: recorded failure"
         notes = [event.text for event in b.events if isinstance(event, Note)]
-        assert any("failed (timeout) and are held again without libraries" in n for n in notes)
+        assert any("failed (timeout) and are held again without providers" in n for n in notes)
         measured = len(b.harness.measured)
         assert tuned(b, ALLOWED).compared == [row]
         assert len(b.harness.measured) == measured, "they are not held again in the next run"
@@ -141,6 +146,17 @@ def test_a_library_that_has_won_does_not_hide_the_others(
         assert [outcome_text(row) for row in result.compared] == ["slower", "won"]
         (winner,) = result.winners.values()
         assert winner.variant["plan"] == "fla"
+        # our own is that of before, and an earlier one if a later trial has found it wrong
+        (own,) = read_winners(tmp_path / "r.db").own
+        assert own.variant["plan"] == "single"
+        wrong = NewTrial(
+            key=b.store.trial(own.trial_id or 0).key, run_id=b.context.run,
+            outcome=Outcome(status="nondeterministic", message="two runs differ"),
+            environment_id=b.context.environment, variant_id=own.variant_id,
+        )  # fmt: skip
+        b.store.record_trials([wrong])
+        (earlier,) = read_winners(tmp_path / "r.db").own
+        assert earlier.variant["plan"] == "single" and earlier.variant_id != own.variant_id
 
 
 def test_a_library_that_is_tied_with_a_default_is_not_timed_in_every_run(tmp_path: Path) -> None:

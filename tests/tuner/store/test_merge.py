@@ -16,7 +16,8 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.store.db import open_database
-from gdn_ops.tuner.store.merge import Merged, merge
+from gdn_ops.tuner.store.merge import merge
+from gdn_ops.tuner.store.merged import Merged
 from gdn_ops.tuner.store.store import Store
 from tests.first_schema import first_schema
 from tests.problems import DECODE, FORWARD

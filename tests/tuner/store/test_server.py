@@ -15,13 +15,16 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 
+from gdn_ops.codegen.variant import Provided
 from gdn_ops.dispatch import winners as in_calls
 from gdn_ops.dispatch.results_file import SCHEMA_VERSION
 from gdn_ops.errors import InvalidInput, ResultsError
 from gdn_ops.results_path import location_of
+from gdn_ops.results_url import ResultsUrl
 from gdn_ops.tuner.store import server as servers
 from gdn_ops.tuner.store import server_errors
 from gdn_ops.tuner.store.db import open_database
+from gdn_ops.tuner.store.excerpt import Excerpt
 from gdn_ops.tuner.store.models import TRIAL_STATUSES, Base
 from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.server import SCHEMA, ServerDatabase
@@ -101,6 +104,22 @@ def test_the_migrations_make_the_schema_of_the_models(url: str) -> None:
     for writable in (True, False):
         with pytest.raises(ResultsError, match="schema version 99; this version of gdn-ops reads"):
             open_database(url, create=True, writable=writable)
+
+
+def test_our_own_best_is_read_where_a_provider_has_won(url: str, tmp_path: Path) -> None:
+    for place in (tmp_path / "results.db", url):
+        bench = Bench(place)
+        bench.win(median=3e-3)
+        bench.win(median=2e-3, variant=chunk_32())
+        bench.win(median=1e-3, variant=Provided.by("fla", "0.6.0"))
+        bench.close()
+    server = location_of(url, "url")
+    assert isinstance(server, ResultsUrl)
+    Excerpt(server).write(tmp_path / "pulled.db")
+    for location in (tmp_path / "results.db", server, tmp_path / "pulled.db"):
+        table = read_winners(location)
+        assert [w.median for w in table.winners] == [1e-3]
+        assert [w.median for w in table.own] == [2e-3]
 
 
 def test_what_is_not_there_is_named(server: Server, url: str) -> None:

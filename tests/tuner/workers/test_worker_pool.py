@@ -143,7 +143,7 @@ def test_a_kill_because_memory_ran_out_is_the_jobs_own(
     """Otherwise each run would try the config again, until Linux kills something else."""
     counters = tmp_path / "vmstat"
     counters.write_text("pgfault 8\noom_kill 1\n")
-    monkeypatch.setattr("gdn_ops.workers.worker_pool.VMSTAT", counters)
+    monkeypatch.setattr("gdn_ops.workers.slot.VMSTAT", counters)
     result = pool.one(job("killed", path=str(counters), text="oom_kill 2\n"))
     assert (result.status, "memory ran out" in result.message) == ("oom", True)
     assert pool.one(job("killed")).status == "fault", "nothing was counted meanwhile"

@@ -130,4 +130,4 @@ def _shipped_winner(winner: Winner, target: Target) -> Shipped:
 
 
 def _has_kernels(variant: Variant) -> bool:
-    return not variant.library and any(KERNELS[stage].compiled for stage, _ in variant.stages)
+    return not variant.provider and any(KERNELS[stage].compiled for stage, _ in variant.stages)

@@ -14,8 +14,8 @@ from gdn_ops.tuner.export.manifest import AGAIN
 from gdn_ops.tuner.export.summary import summary as summary  # a part of the format
 from gdn_ops.tuner.export.winners_database import winners_database
 from gdn_ops.tuner.store.db import open_database
-from gdn_ops.tuner.store.merge import REFUSED
 from gdn_ops.tuner.store.merge_files import merge_files
+from gdn_ops.tuner.store.merged import REFUSED
 
 SOUND = "is as it was exported, and gdn merge takes every winner in it."
 DATABASE, PROOF, DIGEST = ".db", ".json", ".db.sha256"

@@ -1,4 +1,4 @@
-"""LibraryLauncher: a library that computes a problem, called as our variants are."""
+"""ProviderLauncher: a provider that computes a problem, called as our variants are."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gdn_ops.launch.call import DIFFERENTIABLE, TOKEN_INPUTS, Call, check_decay
 from gdn_ops.launch.launcher import Launcher, device_of
 
 
-class LibraryLauncher(Launcher):
-    """A release of a library bound to a problem, with the contract of a ``Launcher``.
+class ProviderLauncher(Launcher):
+    """A version of a provider bound to a problem, with the contract of a ``Launcher``.
 
     Raises:
-        LaunchError: the library cannot be imported. Calls raise it too if the library fails.
+        LaunchError: the provider cannot be imported. Calls raise it too if the provider fails.
     """
 
     def __init__(self, problem: Problem, variant: Provided) -> None:
@@ -28,7 +28,7 @@ class LibraryLauncher(Launcher):
         self.BT = self.segment = 0
         self.stages = ()
         # by name: the adapters use this folder, and it does not know them
-        self._adapter = import_module(f"gdn_ops.providers.{variant.library}")
+        self._adapter = import_module(f"gdn_ops.providers.{variant.provider}")
         try:
             self._adapter.load()
         except Exception as error:
@@ -37,7 +37,7 @@ class LibraryLauncher(Launcher):
     def run_and_save(
         self, call: Call, names: Sequence[str]
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
-        """Return the results of a call; a library saves no tensors for a backward of ours."""
+        """Return the results of a call; a provider saves no tensors for a backward of ours."""
         check_decay(call)
         found = self._called(call)
         ht = found["ht"].float().contiguous() if self.problem.final_state else None
@@ -94,6 +94,6 @@ class LibraryLauncher(Launcher):
 
     def _as_gdn_error(self, verb: str, error: Exception) -> LaunchError:
         return LaunchError(
-            f"library {self.variant} cannot {verb}: {type(error).__name__}: {error!s:.1000} "
+            f"provider {self.variant} cannot {verb}: {type(error).__name__}: {error!s:.1000} "
             "Run `gdn tune --again` without --allow-providers, or use gdn_ops.using('torch')."
         )

@@ -1,6 +1,7 @@
-"""Winners that are installed libraries: whether they can be called here, and what has changed.
+"""Winners that are providers: whether they can be called here, and what has changed.
 
-A library is no dependency: ``gdn_ops.providers`` is imported when a winner is one, and not before.
+A provider is an installed library, and no dependency: ``gdn_ops.providers`` is imported when a
+winner is one, and not before.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from gdn_ops.results_path import rendered_folder
 from gdn_ops.toolchain import installed_version
 
 
-def missing_library(problem: Problem, variant: Variant) -> list[str]:
-    """Why the library of a variant cannot be called here; empty if it can."""
+def missing_provider(problem: Problem, variant: Variant) -> list[str]:
+    """Why the provider of a variant cannot be called here; empty if it can."""
     assert isinstance(variant, Provided)
     if rendered_folder() is not None:
-        return ["an exported library calls no other library"]
+        return ["an exported library calls no providers"]
     from gdn_ops.providers.installed import why_not_usable
 
     return why_not_usable(variant)
 
 
-def library_changes(data: Mapping[str, Any]) -> tuple[str, str]:
+def provider_changes(data: Mapping[str, Any]) -> tuple[str, str]:
     """What has changed since a stored variant was timed, and the package that runs its kernels.
 
     Args:
@@ -54,8 +55,8 @@ def library_changes(data: Mapping[str, Any]) -> tuple[str, str]:
     return text, provider.language
 
 
-def library_versions(variants: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
-    """The installed version of each library that stored variants name."""
+def provider_versions(variants: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The installed version of each provider that stored variants name."""
     plans = {str(data.get("plan")) for data in variants} - {*PLANS}
     if not plans or rendered_folder() is not None:
         return {}
@@ -65,8 +66,8 @@ def library_versions(variants: Iterable[Mapping[str, Any]]) -> dict[str, str | N
     return {name: version_of(PROVIDERS[name]) for name in sorted(plans & {*PROVIDERS})}
 
 
-def forget_libraries() -> None:
-    """Look again at the next choice which libraries are installed."""
+def forget_providers() -> None:
+    """Look again at the next choice which providers are installed."""
     installed_version.cache_clear()
     installed = sys.modules.get("gdn_ops.providers.installed")
     if installed is not None:

@@ -76,7 +76,7 @@ def test_a_call_runs_on_the_library_that_won_and_its_gradients_on_ours(
     with gdn_ops.using("torch"):
         expected, _ = gdn_ops.chunk_gated_delta_rule(**x)
     torch.testing.assert_close(o, expected, rtol=1e-4, atol=1e-5)
-    assert f"runs on  {LIBRARY.id}: library transformers 5.23.0" in text
+    assert f"runs on  provider {LIBRARY.named}" in text
     assert "because  exact winner: row 7" in text
 
 
@@ -100,8 +100,25 @@ def test_a_missing_or_another_release_is_passed_over(
     assert not installed
     assert explanation.choice.how == "nearest" and explanation.choice.variant.plan == "torch"
     refused = explanation.choice.refused[0]
-    assert refused.candidate.startswith(f"exact winner {LIBRARY.id}") and why in refused.reasons[0]
+    assert (
+        refused.candidate.startswith(f"exact winner {LIBRARY.named}") and why in refused.reasons[0]
+    )
     assert "it was measured with transformers 5.23.0" in table.winners[0].stale
+
+
+def test_where_a_provider_is_missing_our_own_best_of_the_same_problem_runs(
+    installed: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = rows(FORWARD)
+    best = Variant.of("torch", FORWARD, {}, {"torch_chunk": {"BT": 16}})
+    facts = {"variant": best.to_json(), "variant_id": best.id, "trial_id": 6, "median": 2e-3}
+    own = replace(table.winners[0], **facts)
+    table = replace(table, own=(own,))
+    assert choose(FORWARD, CPU, table).variant == LIBRARY
+    monkeypatch.setattr("gdn_ops.providers.installed.version_of", lambda provider: None)
+    bindings.refresh()
+    choice = choose(FORWARD, CPU, table)
+    assert (choice.how, choice.variant, choice.winner) == ("exact", best, own)
 
 
 def test_a_batch_invariant_call_runs_on_no_library(installed: list[Problem]) -> None:
