@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gdn_ops.codegen.errors import LaunchError
+from gdn_ops.codegen.private_folder import ensure_folder as ensure_folder
 
 
 def load_module(name: str, source: str, folder: Path) -> ModuleType:
@@ -35,27 +36,6 @@ def load_module(name: str, source: str, folder: Path) -> ModuleType:
     exec(compile(source, str(path), "exec"), module.__dict__)
     sys.modules[module_name] = module
     return module
-
-
-def ensure_folder(folder: Path) -> None:
-    """Create a cache folder with mode 0700, unless it exists.
-
-    Raises:
-        LaunchError: it cannot be created, or belongs to another user.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        strange = hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
-    except OSError as error:
-        raise LaunchError(
-            f"cannot create the cache folder {folder}: {error}; "
-            "set GDN_CACHE_DIR to a writable folder."
-        ) from error
-    if strange:
-        raise LaunchError(
-            f"the cache folder {folder} belongs to another user; "
-            "set GDN_CACHE_DIR to a folder of your own."
-        )
 
 
 def _ensure_file(path: Path, source: str) -> None:

@@ -12,6 +12,10 @@ from gdn_ops.codegen.spec import KernelSpec, ReasonsOf
 from gdn_ops.codegen.target import Target
 
 
+def _no_reasons(problem: Problem, target: Target) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The stages that compute an op, in order, and the axes that they share.
@@ -24,6 +28,7 @@ class Plan:
         refusals: reasons why the plan cannot run a problem on a target; see ``reasons``.
         verified: whether its kernels have run on a GPU. Without, calls run on the plan only where
             it was tuned or is asked for by name: it is not predicted, and ships no variant.
+        unasked: reasons why the plan is no default for a problem on a target although it could be.
     """
 
     name: str
@@ -32,6 +37,7 @@ class Plan:
     stages: Callable[[Problem], tuple[str, ...]]
     refusals: ReasonsOf
     verified: bool = True
+    unasked: Callable[[Problem, Target], list[str]] = _no_reasons
 
     def specs(self, problem: Problem) -> tuple[KernelSpec, ...]:
         """The specs of the stages for a problem, in the order in which they run."""

@@ -82,6 +82,8 @@ class KernelSpec:
             name of the tensor, which counts as a matrix with one row per token; see ``parameters``.
         sums_only: whether a stage of plain PyTorch only adds up parts of gradients. The cost model
             predicts it on a GPU by its bytes.
+        cpp: whether the rendered file has C++ (SOURCE) that the machine which runs it compiles; the
+            first parameter of the function is the library that it compiles to.
         program_kinds: the kinds of programs of a Gluon stage, which share its launch and run
             different partitions.
     """
@@ -105,6 +107,7 @@ class KernelSpec:
     blocks: BlocksOf = field(default=_no_blocks)
     sums_only: bool = False
     program_kinds: int = 1
+    cpp: bool = False
 
     @cached_property
     def language(self) -> str:

@@ -15,6 +15,7 @@ RESULTS_VARIABLE = "GDN_RESULTS_DB"
 CACHE_VARIABLE = "GDN_CACHE_DIR"
 RECORD_VARIABLE = "GDN_RECORD"
 VERIFY_VARIABLE = "GDN_VERIFY"
+COMPILER_VARIABLE = "CXX"
 POLICIES = ("first", "always", "never")
 """At its first use on a device and toolchain, in every process again, never."""
 _FOLDER = "gdn-ops"
@@ -93,6 +94,11 @@ def recording_path() -> Path | None:
 def cache_is_chosen() -> bool:
     """Return whether the user has named the cache folder with ``GDN_CACHE_DIR``."""
     return bool(os.environ.get(CACHE_VARIABLE))
+
+
+def chosen_compiler() -> str | None:
+    """Return the C++ compiler that the user has named with ``CXX``, or None."""
+    return os.environ.get(COMPILER_VARIABLE) or None
 
 
 def variables() -> dict[str, str]:

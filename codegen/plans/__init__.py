@@ -2,6 +2,7 @@
 
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.plans import (
+    cpp,
     fused,
     fused1,
     fused_sm90,
@@ -24,6 +25,7 @@ PLANS: dict[str, Plan] = {
         segmented,
         segmented_sm90,
         recurrent,
+        cpp,
         torch_plan,
     )
 }

@@ -16,6 +16,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import INTERPRETER, Target
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.dispatch.compiler import missing_compiler
 from gdn_ops.dispatch.providers import missing_provider
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.dispatch.winner_table import WinnerTable
@@ -118,7 +119,7 @@ def choose(
         reasons = reasons or _reasons(variant, problem, target)
         if winner.provenance == "predicted":
             reasons = reasons or unverified(variant.plan, target)
-        reasons = reasons or faults(problem, variant)
+        reasons = reasons or missing_compiler(variant) or faults(problem, variant)
         if not reasons:
             return Choice(problem, target, variant, how, winner, tuple(refused))
         refused.append(Refusal(name, tuple(reasons)))
@@ -145,6 +146,7 @@ def _default(
         reasons: list[str] = []
         for variant in default_variants(name, bucket, target):
             reasons = _reasons(variant, problem, target) or unverified(name, target)
+            reasons = reasons or PLANS[name].unasked(bucket, target) or missing_compiler(variant)
             reasons = reasons or faults(problem, variant)
             if not reasons:
                 how = "fallback" if name == FALLBACK else "default"
@@ -216,7 +218,7 @@ def choose_forced(
     bucket = (_typical(problem) if invariant else problem).bucket()
     asked = default_variants(forced, bucket, target) if isinstance(forced, str) else (forced,)
     variant = next((v for v in asked if not _reasons(v, problem, target)), asked[-1])
-    reasons = _reasons(variant, problem, target)
+    reasons = _reasons(variant, problem, target) or missing_compiler(variant)
     if reasons:
         raise UnsupportedProblem(
             f"using({forced if isinstance(forced, str) else variant.named!r}) cannot run "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -11,6 +10,7 @@ from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import cpu_target, measured_target, target_of_device
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
+from gdn_ops.toolchain import cpu_flags
 
 
 def local_device(device: torch.device | str) -> torch.device:
@@ -56,22 +56,13 @@ def target_of(device: torch.device) -> Target:
 
 
 def _cpu_arch() -> str:
-    flags = _cpu_flags()
+    flags = cpu_flags()
     capability = torch.backends.cpu.get_cpu_capability().lower()
     if capability.startswith("avx512"):
         if "amx_bf16" in flags:
             return "amx-bf16"
         return "avx512-bf16" if "avx512_bf16" in flags else "avx512"
     return "scalar" if capability == "default" else capability
-
-
-def _cpu_flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    line = next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "")
-    return frozenset(line.partition(":")[2].split())
 
 
 def _gpu_target(device: torch.device) -> Target:

@@ -39,6 +39,8 @@ def provider_changes(data: Mapping[str, Any]) -> tuple[str, str]:
     plan = data.get("plan")
     if plan == "torch":
         return "", "torch"
+    if plan == "cpp":
+        return "", ""
     if plan in PLANS or rendered_folder() is not None:
         return "", "triton"
     from gdn_ops.codegen.providers import PROVIDERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,6 +58,10 @@ class StageLauncher:
         self.arguments = spec.arguments(problem, config)
         self.outputs = spec.outputs(problem, config)
         self.function: Callable[..., Any] = getattr(module, spec.name)
+        if spec.cpp:
+            from gdn_ops.launch.cpp import library
+
+            self.function = partial(self.function, library(module.SOURCE))
         launch = {axis.name for axis in spec.axes if axis.launch}
         options = {name: value for name, value in config.items() if name in launch}
         self._launch = KernelLaunch(self.function, options)

@@ -15,8 +15,8 @@ from gdn_ops.errors import InvalidConfig, InvalidInput, UnknownName
 from tests.problems import FORWARD
 
 H200, B200 = target_named("h200"), target_named("b200")
-TARGETS_OF = {"fused_sm100": B200}
-"""The GPU of a plan that H200 does not run."""
+TARGETS_OF = {"fused_sm100": B200, "cpp": target_named("cpu")}
+"""The device of a plan that H200 does not run."""
 NONE = {("fused_sm90", "fp32"), ("fused_sm100", "fp32"), ("segmented_sm90", "fp32")}
 """Plans that run no problem of a dtype."""
 RULES = [Rule(gate, delta) for gate in GATES for delta in (True, False)]
@@ -86,7 +86,7 @@ def test_hostile_rows_are_refused(data: Any, error: type[Exception]) -> None:
         Variant.from_json(data, FORWARD)
 
 
-def test_the_default_of_every_plan_runs_on_a_gpu_in_every_dtype_by_the_rules_it_computes() -> None:
+def test_the_default_of_every_plan_runs_in_every_dtype_by_the_rules_it_computes() -> None:
     for dtype in ("bf16", "fp16", "fp32"):
         problem = replace(FORWARD, dtype=dtype, tokens=8192)
         for plan in PLANS:

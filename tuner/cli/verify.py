@@ -94,10 +94,10 @@ def _summary(found: Sequence[str], device: str) -> str:
     from gdn_ops.tuner.report.counted import counted
 
     verified = sum(text.startswith("verified") for text in found)
-    plain = sum(text.startswith("plain PyTorch") for text in found)
+    plain = sum(text.startswith("PyTorch or C++") for text in found)
     parts = {
         "on verified kernels": verified,
-        "on plain PyTorch, which needs no check": plain,
+        "on PyTorch or C++, which needs no check": plain,
         "on kernels that are not verified": len(found) - verified - plain,
     }
     text = "; ".join(f"{count} {where}" for where, count in parts.items() if count)

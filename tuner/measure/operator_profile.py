@@ -14,6 +14,7 @@ from time import perf_counter
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.launch.bind import bind
@@ -82,6 +83,8 @@ def operator_profile(
         run = run_of(bind(problem, variant), calls)
         run(0)
         run(0)
+        cpp = any(KERNELS[name].cpp for name, _ in variant.stages if not variant.provider)
+        outside = f"C++, {OUTSIDE}" if cpp else OUTSIDE
         found = []
         for i in range(rounds):
             _wait(device)
@@ -90,7 +93,7 @@ def operator_profile(
                 run(i % len(calls))
                 _wait(device)
                 seconds = perf_counter() - start
-            found.append(_kernels(profiler) if gpu else _kinds(profiler, seconds))
+            found.append(_kernels(profiler) if gpu else _kinds(profiler, seconds, outside))
     return _medians(found)
 
 
@@ -99,8 +102,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _kinds(profiler: profile, seconds: float) -> dict[str, Part]:
-    """Times of kinds of operators on a CPU, without what operators call, in a call of seconds."""
+def _kinds(profiler: profile, seconds: float, outside: str) -> dict[str, Part]:
+    """Times of kinds of operators on a CPU, without what operators call, in a call of seconds.
+
+    outside: the name of the rest.
+    """
     spent: Counter[str] = Counter()
     number: Counter[str] = Counter()
     flops = 0
@@ -118,7 +124,7 @@ def _kinds(profiler: profile, seconds: float) -> dict[str, Part]:
         for kind in spent
     }
     rest = max(0.0, seconds - sum(spent.values()))
-    return {**parts, OUTSIDE: Part(OUTSIDE, rest, 0)}
+    return {**parts, outside: Part(outside, rest, 0)}
 
 
 def product_flops(shapes: Sequence[Sequence[int]]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import FALLBACK
+from gdn_ops.dispatch.compiler import missing_compiler
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.deadline import Deadline
 from gdn_ops.tuner.report.progress import Note
@@ -54,12 +55,14 @@ def tune_problem(
         UnsupportedProblem: no plan can run the problem on the target.
     """
     problem, target = runner.problem, runner.context.target
-    plans = plans_for(problem, target, options.plans)
+    plans, missing = _compilable(plans_for(problem, target, options.plans))
     if not plans:
+        reasons = missing or why_no_plan(problem, target, options.plans)
         raise UnsupportedProblem(
-            f"no plan runs {problem.id()} on {target.name}: "
-            + "; ".join(why_no_plan(problem, target, options.plans))
+            f"no plan runs {problem.id()} on {target.name}: {'; '.join(reasons)}"
         )
+    for reason in missing:
+        runner.context.report(Note(text=f"  left out: {reason}"))
     search_deadline = _search_deadline(runner, deadline)
     seconds = _time_defaults(runner, plans, search_deadline)
     if standing_winner(runner) is None:
@@ -77,6 +80,16 @@ def tune_problem(
     providers = contenders(runner, retry=options.again)
     chosen = ranked[: finals.FINALISTS] + _incumbents(runner, plans, seconds)
     return finals.hold_finals(runner, chosen, deadline=deadline, providers=providers)
+
+
+def _compilable(plans: Mapping[str, Interfaces]) -> tuple[dict[str, Interfaces], list[str]]:
+    """The plans whose C++ compiles here, if they have any, and why the others are left out.
+
+    Trials without a compiler would be kept as failed, also for when there is one.
+    """
+    missing = {name: missing_compiler(_initial_variant(plans[name][0])) for name in plans}
+    reasons = [f"plan {name}: {reason}" for name, found in missing.items() for reason in found]
+    return {name: found for name, found in plans.items() if not missing[name]}, reasons
 
 
 def compare_finished(

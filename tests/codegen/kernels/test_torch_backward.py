@@ -13,6 +13,7 @@ from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.kernels import torch_backward
 from gdn_ops.codegen.module_cache import load_module
 from gdn_ops.codegen.render import render
+from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
 from tests.codegen.kernels.split_case import torch_dtype
@@ -33,14 +34,18 @@ def backward(**facts: object) -> TorchCase:
     return TorchCase(**{"op": "backward", **facts})  # type: ignore[arg-type]
 
 
-def check(case: TorchCase, folder: Path, **axes: Value) -> None:
-    """Compare every gradient with autograd's; inputs stay as they are, tokens of nobody get 0."""
+def check(case: TorchCase, folder: Path, spec: KernelSpec | None = None, **axes: Value) -> None:
+    """Compare every gradient with autograd's; inputs stay as they are, tokens of nobody get 0.
+
+    spec: the stage; by default that of plan torch.
+    """
+    spec = spec or case.spec
     given = {**case.inputs, **case.cotangents}
     before = {name: value.clone() for name, value in given.items()}
     with torch.no_grad():
-        found = case.run(case.spec, folder, **axes)
+        found = case.run(spec, folder, **axes)
     expected = case.expected_gradients()
-    inputs = [name for name in case.spec.inputs(case.problem, {}) if name not in ("do", "dht")]
+    inputs = [name for name in spec.inputs(case.problem, {}) if name not in ("do", "dht")]
     assert list(found) == [f"d{name}" for name in inputs if name != "offsets"]
     io = torch_dtype(case.dtype)
     for name, value in found.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.spec import KernelSpec
+from gdn_ops.launch.cpp import library
 from gdn_ops.verify.poison import poisoned_memory
 from tests.codegen.kernels.split_case import torch_dtype
 
@@ -121,8 +122,11 @@ class TorchCase:
         module = load_module(spec.name, render(spec, self.problem, config), folder)
         given = {**self.inputs, **self.cotangents, "offsets": self.offsets, "scale": SCALE}
         arguments = [given[name] for name in spec.arguments(self.problem, config)]
+        function = getattr(module, spec.name)
+        if spec.cpp:
+            function = partial(function, library(module.SOURCE))
         with poisoned_memory() as guards:
-            results = getattr(module, spec.name)(*arguments)
+            results = function(*arguments)
         assert not guards.overwritten()
         return dict(zip(spec.outputs(self.problem, config), results, strict=True))
 

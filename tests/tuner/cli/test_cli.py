@@ -146,8 +146,8 @@ def test_verify_has_nothing_to_check_on_a_cpu(
     monkeypatch.setenv("GDN_VERIFY", "never")
     assert run(["verify", "tiny", "--device", "cpu", "--again"]) == 0
     said = capsys.readouterr().out
-    assert said.count("plain PyTorch") == 3
-    assert said.endswith("2 problems on cpu: 2 on plain PyTorch, which needs no check.\n")
+    assert said.count("PyTorch or C++") == 3
+    assert said.endswith("2 problems on cpu: 2 on PyTorch or C++, which needs no check.\n")
     assert os.environ["GDN_VERIFY"] == "never", "--again holds for this command only"
 
 

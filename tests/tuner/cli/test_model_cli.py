@@ -122,7 +122,7 @@ def test_what_a_model_called_is_tuned_and_then_nothing_more_is_needed(
     assert "1 exact. Each has a result of its own here; `gdn bench --model" in last
     assert run(["explain", *arguments]) == 0
     out = capsys.readouterr().out
-    assert f"2 recurrent layers  forward-scalar-delta-{heads}  torch" in out
+    assert f"2 recurrent layers  forward-scalar-delta-{heads}  " in out
     assert out.endswith("1 exact\n")
 
 

@@ -114,7 +114,8 @@ def test_the_librarys_layer_is_that_of_gdn_ops(found: dict[str, Any]) -> None:
 
 def test_the_first_call_loads_only_the_variant_that_it_runs(found: dict[str, Any]) -> None:
     (module,) = found["loaded by the first call"]
-    assert ".rendered.torch_chunk_" in module
+    # the winner on this kind of CPU, if its C++ compiles here
+    assert any(f".rendered.{stage}_chunk_" in module for stage in ("cpp", "torch"))
     assert found["modules at import"] < 20
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.errors import UnsupportedProblem
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
 from gdn_ops.tuner.interruption import Interrupted, Interruption
-from gdn_ops.tuner.search import finals
+from gdn_ops.tuner.search import finals, problem_tuning
 from gdn_ops.tuner.search.finished import finished_winners
 from gdn_ops.tuner.search.problem_tuning import tune_problem
 from gdn_ops.tuner.search.space_search import Options, search
@@ -49,6 +50,26 @@ def test_a_plan_that_is_outclassed_is_not_searched(tmp_path: Path) -> None:
         winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
         assert winner is not None and winner.variant["plan"] == "pair"
         assert sum(text.startswith("single") for text, _ in b.harness.measured) == 1
+
+
+def test_a_plan_whose_cpp_does_not_compile_here_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(variant: Variant) -> list[str]:
+        return ["no compiler"] if variant.plan == "single" else []
+
+    monkeypatch.setattr(problem_tuning, "missing_compiler", missing)
+    with toy_plans("single", "pair"), bench(tmp_path / "r.db", RecordedHarness()) as b:
+        winner = tune_problem(TrialRunner(b.context, PROBLEM), options=ALL, deadline=NO_DEADLINE)
+        assert winner is not None and winner.variant["plan"] == "pair"
+        assert not any(text.startswith("single") for text, _ in b.harness.measured)
+        assert "  left out: plan single: no compiler" in [getattr(e, "text", "") for e in b.events]
+        with pytest.raises(UnsupportedProblem, match="plan single: no compiler"):
+            tune_problem(
+                TrialRunner(b.context, PROBLEM),
+                options=Options(trials=100, plans=("single",)),
+                deadline=NO_DEADLINE,
+            )
 
 
 def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
