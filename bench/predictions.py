@@ -38,7 +38,7 @@ from gdn_ops.results_path import cache_folder, shipped_database
 from gdn_ops.toolchain import ptxas_version, triton_version
 from gdn_ops.tuner.cores import cores
 from gdn_ops.tuner.cost.certainty import ELSEWHERE, ERRORS
-from gdn_ops.tuner.cost.compiled_file import COUNTS, CompiledFile
+from gdn_ops.tuner.cost.compiled_file import COUNTS, COUNTS_OF, CompiledFile
 from gdn_ops.tuner.cost.many_targets import TargetPredictions, predict_targets, predicted_targets
 from gdn_ops.tuner.cost.reached import REACHED
 from gdn_ops.tuner.cost.stored_predictions import store_predictions
@@ -138,7 +138,7 @@ def outdated(path: Path, targets: Iterable[Target]) -> list[str]:
             faults.append(f"{target.name} was predicted for other problems than today's")
         elif digest(mine) != known["sources"]:
             faults.append(f"{target.name} was predicted before the templates changed")
-        elif known.get("model") != model_version():
+        elif known.get("model") != model_version(target.arch):
             faults.append(f"{target.name} was predicted by an older cost model")
     return faults
 
@@ -157,9 +157,15 @@ def unusable(winner: Winner) -> str:
     return "; ".join(variant.reasons(problem, target))
 
 
-def model_version() -> str:
-    """A hash of what the cost model counts and of its constants."""
-    parts = [COUNTS, asdict(LATENCIES), asdict(REACHED), dict(ERRORS), ELSEWHERE]
+def model_version(arch: str) -> str:
+    """A hash of what the cost model counts in an architecture's code, and of its constants."""
+    parts = [
+        COUNTS_OF.get(arch, COUNTS),
+        asdict(LATENCIES),
+        asdict(REACHED),
+        dict(ERRORS),
+        ELSEWHERE,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -185,7 +191,7 @@ def _write_origin(found: TargetPredictions, winners: Iterable[Winner]) -> None:
         target.name: {
             "problems": len(mine),
             "sources": digest(mine),
-            "model": model_version(),
+            "model": model_version(target.arch),
             "triton": triton_version(),
             "ptxas": ptxas_version(target.arch),
             "left_out": {problem.id(): why for problem, why in found.left_out.items()},

@@ -1,8 +1,9 @@
-"""Compare the cost model's times for an H200 with the times that other libraries published.
+"""Compare the cost model's times with the times that other libraries published for an H200.
 
 Nothing is run. The model was fitted to other libraries' kernels (``bench.cost_fit``), not to ours,
 so the ratios are what to expect of our plans, within the model's error. A backward is predicted as
-the libraries are timed: the forward has kept A.
+the libraries are timed: the forward has kept A. With ``--target`` the model's times are those of
+another GPU, such as a B200, for which nothing was published row by row.
 """
 
 from __future__ import annotations
@@ -143,12 +144,14 @@ def compared(op: str, times: Times) -> list[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.published", description=__doc__)
     parser.add_argument("--plans", default=PLANS, help="our plans, with their defaults")
+    parser.add_argument("--target", default="h200", help="GPU of the model's times")
     parser.add_argument("--ops", default="forward,backward")
     parser.add_argument("--out", type=Path, help="Markdown file of the table")
     arguments = parser.parse_args()
     rows: list[tuple[str, ...]] = []
     with WorkerPool(cores(), threads=1) as pool:
-        model = LikeModel(target_named("h200"), pool)
+        target = target_named(arguments.target)
+        model = LikeModel(target, pool)
         for op in arguments.ops.split(","):
             cases = [case for case, _ in published(op)]
             plans = [plan_named(plan).name for plan in arguments.plans.split(",")]
@@ -162,7 +165,8 @@ def main() -> None:
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         source = json.loads(PUBLISHED.read_text())["source"]
         arguments.out.write_text(
-            f"Predicted for an H200, not measured; published: {source}.\n\n{table}\n"
+            f"Predicted for {target.device}, not measured; published for H200: {source}.\n\n"
+            f"{table}\n"
         )
 
 

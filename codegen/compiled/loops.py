@@ -14,23 +14,28 @@ class Mix:
 
     Args:
         instructions: all of them.
+        alone: those that one warp executes for all, to start products into tensor memory.
         flops_16, flops_tf32: FLOPs of matrix instructions with 16-bit and with tf32 operands.
         warp_flops: those of these FLOPs that instructions of a single warp do.
         special: transcendental instructions.
         waits: barriers of the block and waits for matrix products.
         matrix: cycles that asynchronous products of its warp group take the matrix units.
+        tensor: cycles that products into tensor memory take them, which one thread starts for all
+            warps. Their FLOPs are not among the above.
         path: bytes between its registers and the SM's shared memory or cache.
         far: bytes of loads and stores of global memory, and of copies to shared memory.
         cycles: cycles from the first instruction to the last if the SM has nothing else to do.
     """
 
     instructions: int = 0
+    alone: int = 0
     flops_16: float = 0.0
     flops_tf32: float = 0.0
     warp_flops: float = 0.0
     special: int = 0
     waits: int = 0
     matrix: float = 0.0
+    tensor: float = 0.0
     path: float = 0.0
     far: float = 0.0
     cycles: float = 0.0
@@ -52,10 +57,12 @@ class Loop:
     Args:
         outer: index of the enclosing loop in the kernel's list; -1 for the kernel itself.
         mix: what one pass executes, without inner loops.
+        warps: that run it, where it uses tensor memory and its barriers say so; 0 if unknown.
     """
 
     outer: int
     mix: Mix
+    warps: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Line:
         mix: what it counts as.
         step: how it delays the ones after it; None if that was not read.
         ends: whether the kernel ends here, in any case.
+        warps: that a barrier is for; 0 for any other line, and for a barrier of all warps.
     """
 
     label: str = ""
@@ -75,6 +83,7 @@ class Line:
     mix: Mix = Mix()
     step: Step | None = None
     ends: bool = False
+    warps: int = 0
 
 
 SPIN = 8
@@ -89,7 +98,8 @@ def loops_of(lines: Iterable[Line], latencies: Latencies = LATENCIES) -> tuple[L
     branches back.
     """
     return tuple(
-        Loop(around, _mix(body, latencies, loop=around >= 0)) for around, body in bodies(lines)
+        Loop(around, _mix(body, latencies, loop=around >= 0), _warps(body))
+        for around, body in bodies(lines)
     )
 
 
@@ -113,7 +123,29 @@ def bodies(lines: Iterable[Line]) -> list[tuple[int, list[Line]]]:
 def _mix(body: Sequence[Line], latencies: Latencies, *, loop: bool) -> Mix:
     steps = [line.step for line in body if line.step is not None]
     total = Mix.total(line.mix for line in body)
-    return replace(total, cycles=cycles(steps, loop=loop, latencies=latencies))
+    time = cycles(steps, loop=loop, latencies=latencies)
+    return replace(total, alone=_alone(body), cycles=time)
+
+
+def _alone(body: Iterable[Line]) -> int:
+    """The instructions that a branch skips, where products into tensor memory are among them."""
+    total, since, to, products = 0, 0, "", False
+    for line in body:
+        if products and line.label == to:
+            total, to, products = total + since, "", False
+        elif line.branch and not products:
+            to, since = line.branch, 0
+        else:
+            since += line.mix.instructions
+            products = products or (bool(to) and line.mix.tensor > 0)
+    return total
+
+
+def _warps(body: Sequence[Line]) -> int:
+    """The warps of code that uses tensor memory; 0 if its barriers do not say."""
+    used = any(line.step and line.step.kind in ("tensor", "signal") for line in body)
+    counts = {line.warps for line in body if line.warps}
+    return counts.pop() if used and len(counts) == 1 else 0
 
 
 def _spans(listing: Sequence[Line]) -> list[tuple[int, int]]:

@@ -97,7 +97,10 @@ class Resources:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Resources:
         """Read what ``to_json`` wrote."""
-        loops = tuple(Loop(loop["outer"], Mix(**loop["mix"])) for loop in data.get("loops", ()))
+        loops = tuple(
+            Loop(loop["outer"], Mix(**loop["mix"]), loop.get("warps", 0))
+            for loop in data.get("loops", ())
+        )
         return cls(**{**data, "occupancy": Occupancy(**data["occupancy"]), "loops": loops})
 
 

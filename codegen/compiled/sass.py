@@ -7,10 +7,12 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from math import isfinite
 
-from gdn_ops.codegen.compiled.loops import Line, Mix, loops_of
+from gdn_ops.codegen.compiled.loops import Line, Loop, Mix, loops_of
 from gdn_ops.codegen.compiled.machine_code import MachineCode
 from gdn_ops.codegen.compiled.sass_step import FAR, GROUP, MOVES, step_of
+from gdn_ops.codegen.compiled.tensor_products import PRODUCT, UniformRegisters
 from gdn_ops.codegen.compiled.warp_cycles import Step
 from gdn_ops.codegen.errors import UnreadableCode
 
@@ -28,6 +30,8 @@ _WARP_SHAPES = {"16816": 16 * 8 * 16, "1688": 16 * 8 * 8, "1684": 16 * 8 * 4}
 GROUP_WARPS = 4
 """Warps of a warp group; an SM has as many schedulers."""
 _WAITS = ("BAR.SYNC", "WARPGROUP.DEPBAR", "SYNCS.PHASECHK")
+_THREADS = re.compile(r"BAR\.SYNC\S* \S+, 0x([0-9a-f]+)")
+_LANES = 32
 _COPIES = ("LDGSTS", "UTMALDG", "UTMASTG", "UTMAREDG", "UBLKCP")
 PARTITION = "USETMAXREG"
 """The instruction with which partitions that run side by side share the registers."""
@@ -78,24 +82,34 @@ def parse(usage: str, listing: str) -> MachineCode:
         matrix={name: n for name, n in sorted(opcodes.items()) if name.endswith("MMA")},
         copies={name: n for name, n in sorted(opcodes.items()) if name in _COPIES},
         local=opcodes["LDL"] + opcodes["STL"],
-        loops=loops_of(lines(listing)),
+        loops=_loops(listing),
         partitioned=PARTITION in opcodes,
     )
 
 
+def _loops(listing: str) -> tuple[Loop, ...]:
+    """The kernel's loops; empty if a product's shape is not known."""
+    loops = loops_of(lines(listing))
+    return loops if all(isfinite(loop.mix.tensor) for loop in loops) else ()
+
+
 def lines(listing: str) -> Iterator[Line]:
     """The instructions and labels of a listing; with its encodings, also how they delay others."""
+    registers = UniformRegisters()
     for label, predicate, opcode, operands, encoding in _LINE.findall(listing):
         if label:
             yield Line(label=label)
         elif opcode != "NOP":
             to = _TO.search(operands) if opcode.startswith("BRA") else None
-            step = step_of(opcode, operands, int(encoding, 16)) if encoding else None
+            step = step_of(opcode, operands, int(encoding, 16), registers) if encoding else None
+            registers.follow(opcode, operands)
+            threads = _THREADS.match(f"{opcode}{operands}")
             yield Line(
                 branch=to[1] if to else "",
                 mix=_mix(opcode, step),
                 step=step,
                 ends=opcode == "EXIT" and not predicate,
+                warps=int(threads[1], 16) // _LANES if threads else 0,
             )
 
 
@@ -108,6 +122,7 @@ def _mix(opcode: str, step: Step | None) -> Mix:
     elif found := _WARP.match(opcode):
         flops, warp = 2.0 * _WARP_SHAPES.get(found[1], 0), True
     kind, amount = (step.kind, step.amount) if step else ("other", 0.0)
+    tensor = opcode.startswith(PRODUCT) and step is not None
     return Mix(
         instructions=1,
         flops_16=0.0 if tf32 else flops,
@@ -115,7 +130,8 @@ def _mix(opcode: str, step: Step | None) -> Mix:
         warp_flops=flops if warp else 0.0,
         special=int(opcode.startswith("MUFU")),
         waits=int(opcode.startswith(_WAITS)),
-        matrix=amount if kind == "product" else 0.0,
+        matrix=amount if kind == "product" and not tensor else 0.0,
+        tensor=amount if tensor else 0.0,
         path=amount if kind in MOVES else 0.0,
         far=amount if kind in FAR else 0.0,
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
+from gdn_ops.codegen.compiled import tensor_products
+from gdn_ops.codegen.compiled.tensor_products import UniformRegisters
 from gdn_ops.codegen.compiled.warp_cycles import Step
 
 GROUP = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)\.")
@@ -12,6 +15,8 @@ _NUMBER = re.compile(r"(?:SB0|gsb0), 0x([0-9a-f]+)")
 _LANES = 32
 _BYTES = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
 """Bytes per lane of the loads and stores that do not move 4."""
+_COLUMNS = re.compile(r"(?:dp(\d+)bit)?\.x(\d+)")
+_COLUMN_BITS = 32
 _MATRICES = 512
 """Bytes of four 8 x 8 matrices of 16-bit numbers, which LDSM and STSM move at a time."""
 _KINDS = {
@@ -21,19 +26,25 @@ _KINDS = {
 }  # fmt: skip
 MOVES = ("load", "store", "copy", "shared")
 FAR = ("load", "store", "copy")
+NOBODYS = -1
+"""The place of a barrier at which no product arrives."""
 SHARED_BYTES = 128
 """Bytes of shared memory that a matrix product of a warp group reads per cycle."""
 
 
-def step_of(opcode: str, operands: str, encoding: int) -> Step:
+def step_of(
+    opcode: str, operands: str, encoding: int, registers: UniformRegisters | None = None
+) -> Step:
     """Read an instruction.
 
     Args:
         opcode, operands: as nvdisasm prints them.
         encoding: the upper 64 of its 128 bits, with what the assembler knows of delays.
+        registers: what was before it, for products into tensor memory and their barriers.
     """
     control = encoding >> 41
-    kind, amount, last = "other", 0.0, False
+    kind, amount, last, barrier = "other", 0.0, False, 0
+    known = registers or UniformRegisters()
     base, *parts = opcode.split(".")
     if base in _KINDS:
         kind = _KINDS[base]
@@ -50,7 +61,22 @@ def step_of(opcode: str, operands: str, encoding: int) -> Step:
     elif opcode.startswith("BAR.SYNC"):
         kind = "barrier"
     elif opcode.startswith("SYNCS.PHASECHK"):
-        kind = "asks"
+        kind, barrier = "asks", known.barrier(operands)
+    elif opcode.startswith(tensor_products.PRODUCT):
+        kind, descriptor = "product", known.descriptor(operands)
+        left = operands.lstrip().startswith("gdesc")
+        amount = inf
+        if descriptor is not None:
+            amount = tensor_products.product_cycles(descriptor, left=left)
+    elif opcode.startswith(tensor_products.SIGNAL):
+        kind, barrier = "signal", known.barrier(operands)
+    elif opcode.startswith(tensor_products.ALLOCATION):
+        # asked again until another block frees its tensor memory
+        kind, barrier = "asks", NOBODYS
+    elif base in ("LDTM", "STTM"):
+        kind, amount = "tensor", _columns(opcode)
+    elif opcode == "FENCE.VIEW.ASYNC.T":
+        kind = "stored"
     return Step(
         kind=kind,
         stall=control & 15,
@@ -59,6 +85,7 @@ def step_of(opcode: str, operands: str, encoding: int) -> Step:
         waits=control >> 11 & 63,
         amount=amount,
         last=last,
+        barrier=barrier,
     )
 
 
@@ -75,6 +102,12 @@ def product_cycles(m: int, n: int, k: int, *, tf32: bool, left: bool) -> float:
     size, rate = (4, 2048) if tf32 else (2, 4096)
     read = size * k * (n + (m if left else 0))
     return max(2 * m * n * k / rate, read / SHARED_BYTES)
+
+
+def _columns(opcode: str) -> float:
+    """The columns of tensor memory that a load or store moves, e.g. 64 of ``16dp256bit.x8``."""
+    found = _COLUMNS.search(opcode)
+    return int(found[1] or _COLUMN_BITS) / _COLUMN_BITS * int(found[2]) if found else 1.0
 
 
 def _left(operands: str) -> str:

@@ -92,15 +92,31 @@ def _matched(count: int, source: Sequence[SourceLoop]) -> Sequence[SourceLoop]:
     return left if len(left) == count else ()
 
 
-def _walk(node: ast.AST, outer: int, names: Mapping[str, float], loops: list[SourceLoop]) -> None:
+def _walk(node: ast.AST, outer: int, names: dict[str, float], loops: list[SourceLoop]) -> None:
+    if isinstance(node, ast.FunctionDef):
+        names = dict(names)
     for child in ast.iter_child_nodes(node):
         inside = outer
+        if isinstance(child, ast.Assign):
+            for name, value in _assigned(child):
+                if (number := _value(value, names)) is not None:
+                    # what a spec declares stays, such as the T of a sequence that the kernel loads
+                    names.setdefault(name, number)
         if isinstance(child, ast.For) and _is_range(child.iter):
             passes = _passes(child.iter, names)
             known = passes is not None
             loops.append(SourceLoop(outer, 1.0 if passes is None else passes, known))
             inside = len(loops) - 1
         _walk(child, inside, names, loops)
+
+
+def _assigned(node: ast.Assign) -> list[tuple[str, ast.expr]]:
+    """The names that an assignment gives values to, with those."""
+    target, value = node.targets[0], node.value
+    pairs = [(target, value)]
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        pairs = list(zip(target.elts, value.elts, strict=False))
+    return [(name.id, given) for name, given in pairs if isinstance(name, ast.Name)]
 
 
 def _is_range(node: ast.expr) -> bool:

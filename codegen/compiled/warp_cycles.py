@@ -15,6 +15,8 @@ PASSES = 8
 """Passes of a loop that are followed. The second half counts: by then its pipeline is full."""
 ALIKE = 4
 """Warps that reach the same code at about the same time, and share the path to memory."""
+QUARTER = 2
+"""Those of 8 warps that share a quarter of tensor memory, which gives a column per cycle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +54,18 @@ class Step:
             ``commit`` and ``copies`` (asynchronous copies to shared memory, the end of a group of
             them, a wait for groups); ``product`` and ``products`` (asynchronous matrix products, a
             wait for groups); ``barrier`` and ``asks`` (a barrier of the block, and one in shared
-            memory that is asked whether it is complete); or ``other``.
+            memory that is asked whether it is complete); ``tensor`` (a load or store of tensor
+            memory), ``stored`` (a wait for such stores) and ``signal`` (products arrive at a
+            barrier when they are over); or ``other``.
         stall: cycles until the next instruction, at least.
         sets, reads: scoreboards that are set until the result is there and until the operands are
             read; 7 for none.
         waits: scoreboards that are waited for, a bit each.
-        amount: the bytes of a load or store of the warp; the cycles that a product takes the matrix
-            units; the groups that a wait leaves on their way.
+        amount: the bytes of a load or store of the warp; the columns of one of tensor memory; the
+            cycles that a product takes the matrix units, infinite if unknown; the groups that a
+            wait leaves on their way.
         last: whether a product ends a group.
+        barrier: of ``asks`` and ``signal``, the place of the barrier; 0 if unknown.
     """
 
     kind: str
@@ -69,6 +75,7 @@ class Step:
     waits: int = 0
     amount: float = 0.0
     last: bool = False
+    barrier: int = 0
 
 
 @dataclass
@@ -81,6 +88,8 @@ class Warp:
     path: float = 0.0
     matrix: float = 0.0
     products: list[float] = field(default_factory=list)
+    tensor: float = 0.0
+    signals: dict[int, float] = field(default_factory=dict)
     copied: float = 0.0
     copies: list[float] = field(default_factory=list)
 
@@ -109,7 +118,15 @@ class Warp:
         elif kind == "copies":
             now = max([now, *_over(self.copies, int(step.amount))])
         elif kind == "asks":
-            ready = now + self.own.barrier
+            over = self.signals.get(step.barrier, self.signals.get(0, 0.0))
+            ready = max(now + self.own.barrier, over)
+        elif kind == "signal":
+            self.signals[step.barrier] = self.matrix + self.own.product
+        elif kind == "tensor":
+            self.tensor = max(self.tensor, now) + QUARTER * step.amount
+            ready = self.tensor + self.own.shared
+        elif kind == "stored":
+            ready = max(ready, self.tensor)
         elif kind == "barrier":
             # what was stored before it must be there
             now = max(now, self.path) + self.own.barrier

@@ -29,11 +29,15 @@ def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     return {"BV": 128 if problem.V > 64 else 64}
 
 
+def width_reasons(problem: Problem, config: Config) -> list[str]:
+    """Why a program cannot have its number of value channels; empty if it can."""
+    if int(config["BV"]) <= problem.V:
+        return []
+    return [f"BV={config['BV']} is more than the {problem.V} value channels of a head"]
+
+
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    reasons = scan_sm90.tile_reasons(SPEC.name, problem)
-    if not reasons and int(config["BV"]) > problem.V:
-        reasons.append(f"BV={config['BV']} is more than the {problem.V} value channels of a head")
-    return reasons
+    return scan_sm90.tile_reasons(SPEC.name, problem) or width_reasons(problem, config)
 
 
 SPEC = replace(

@@ -18,23 +18,35 @@ AXES = (
 )
 
 
-def _stages(problem: Problem) -> tuple[str, ...]:
+def stages_of(problem: Problem, arch: str) -> tuple[str, ...]:
+    """The stages of a plan whose stages in Gluon have names that end in ``arch``."""
     if problem.op != "backward":
-        return ("gate_solve", "scan_sm90")
+        return ("gate_solve", f"scan_{arch}")
     total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
-    return ("gate_solve", "bwd_walks_sm90", "bwd_grads_sm90", *total)
+    return ("gate_solve", f"bwd_walks_{arch}", f"bwd_grads_{arch}", *total)
+
+
+def reasons_of(
+    plan: str, archs: tuple[str, ...], problem: Problem, interface: Config, target: Target
+) -> list[str]:
+    """Why such a plan cannot run a problem; empty if it can."""
+    reasons = chunk_reasons(plan, AXES, problem, interface, target)
+    if target.gpu:
+        reasons += gluon_reasons(plan, archs, target)
+    reasons += scan_sm90.tile_reasons(plan, problem)
+    if problem.op == "backward" and interface["gate_free"]:
+        reasons.append(f"the backward of {plan} reads A with the decay; use gate_free=False")
+    if not problem.rule.delta:
+        reasons.append(f"plan {plan} computes the delta rule, not {problem.rule.name}")
+    return reasons
+
+
+def _stages(problem: Problem) -> tuple[str, ...]:
+    return stages_of(problem, "sm90")
 
 
 def _refusals(problem: Problem, interface: Config, target: Target) -> list[str]:
-    reasons = chunk_reasons("fused_sm90", AXES, problem, interface, target)
-    if target.gpu:
-        reasons += gluon_reasons("fused_sm90", scan_sm90.SPEC.archs, target)
-    reasons += scan_sm90.tile_reasons("fused_sm90", problem)
-    if problem.op == "backward" and interface["gate_free"]:
-        reasons.append("the backward of fused_sm90 reads A with the decay; use gate_free=False")
-    if not problem.rule.delta:
-        reasons.append(f"plan fused_sm90 computes the delta rule, not {problem.rule.name}")
-    return reasons
+    return reasons_of("fused_sm90", scan_sm90.SPEC.archs, problem, interface, target)
 
 
 PLAN = Plan(

@@ -132,7 +132,7 @@ def test_what_is_out_of_date_is_named(
         patch.setattr(predictions, "source_hashes", lambda problem, variant: {"solve": "new"})
         assert faults() == ["h200 was predicted before the templates changed"]
     with monkeypatch.context() as patch:
-        patch.setattr(predictions, "model_version", lambda: "newer")
+        patch.setattr(predictions, "model_version", lambda arch: "newer")
         assert faults() == ["h200 was predicted by an older cost model"]
     with monkeypatch.context() as patch:
         patch.setitem(TARGETS, "h200", target_named("cpu"))

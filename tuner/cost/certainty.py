@@ -15,8 +15,8 @@ FlashQLA's kernels with partitions, each fitted without that kind (``python -m b
 FITTED = "sm_90"
 """The architecture of the published times."""
 ELSEWHERE = 2.0
-"""How many times larger the error is taken to be on other architectures. An assumption: nothing was
-published for them that could be compared."""
+"""How many times larger the error is taken to be on other architectures. An assumption: no
+times of kernels that could be compiled here were published for them."""
 TAIL = 1.645
 """Standard deviations on each side of 90 % of a normal distribution."""
 

@@ -113,11 +113,6 @@ class CostModel:
                 f"stage {stage} is plain PyTorch and the cost model predicts only compiled kernels "
                 f"on {self.target.name}; `gdn tune` times it there."
             )
-        if spec.language == "gluon" and self.target.tensor_memory:
-            raise UnsupportedProblem(
-                f"the cost model cannot count the products of stage {stage} in tensor memory; "
-                f"`gdn tune` times it on {self.target.name}."
-            )
         config = executed(config)
         self.compile([(plan, stage, problem, config)])
         found = self._resources[self._key(stage, problem, config)]

@@ -21,7 +21,8 @@ class Program:
         chain: cycles from its first instruction to its last if the SM runs nothing else.
         issue, special, path: cycles that it keeps all schedulers, the units for special functions
             and the path to shared memory and cache busy.
-        matrix: cycles that products of warp groups keep the matrix units of Hopper busy.
+        matrix: cycles that products of warp groups keep the matrix units of Hopper busy, and
+            products into tensor memory those of Blackwell.
         flops_16, flops_tf32, warp_flops: FLOPs of its matrix instructions; see ``Mix``.
         far: bytes that it asks of the L2 cache, without those of copies by tensor descriptor.
     """
@@ -67,21 +68,26 @@ def program_of(
         kinds: of programs, each of which runs its share of the loops that run side by side.
     """
 
-    def total(name: str) -> float:
+    def total(name: str, *, once: bool = False) -> float:
         found = 0.0
         for part in parts:
-            amount = part.warps * part.passes * float(getattr(part.loop.mix, name))
+            warps = 1 if once else part.warps
+            amount = warps * part.passes * float(getattr(part.loop.mix, name))
             found += amount / (kinds if part.beside else 1)
         return found
 
+    alone = sum(
+        part.passes * (part.warps - 1) * part.loop.mix.alone / (kinds if part.beside else 1)
+        for part in parts
+    )
     after = sum(part.longest * part.loop.mix.cycles for part in parts if not part.beside)
     beside = [part.longest * part.loop.mix.cycles for part in parts if part.beside]
     return Program(
         chain=after + max(beside, default=0.0),
-        issue=total("instructions") / GROUP_WARPS,
+        issue=(total("instructions") - alone) / GROUP_WARPS,
         special=total("special") * LANES / SPECIAL_PER_CYCLE,
         path=total("path") / latencies.path,
-        matrix=total("matrix") / GROUP_WARPS,
+        matrix=total("matrix") / GROUP_WARPS + total("tensor", once=True),
         flops_16=total("flops_16"),
         flops_tf32=total("flops_tf32"),
         warp_flops=total("warp_flops"),
@@ -103,7 +109,7 @@ def partitions_of(loops: Sequence[Loop], passes: float, longest: float) -> list[
     """The loops of a kernel whose warps are partitions that run side by side.
 
     Each loop that contains no other but waits is the loop over chunks of one partition. A partition
-    has four warps, or one if it only copies.
+    has the warps that its code says, else four, or one if it only copies.
 
     Args:
         passes, longest: chunks of a program, and of the one that runs longest.
@@ -117,7 +123,8 @@ def partitions_of(loops: Sequence[Loop], passes: float, longest: float) -> list[
                 loop=loop,
                 passes=passes if beside else 1.0,
                 longest=longest if beside else float(index == 0),
-                warps=GROUP_WARPS if not beside or loop.mix.path or loop.mix.matrix else 1,
+                warps=(loop.warps if beside else 0)
+                or (GROUP_WARPS if not beside or loop.mix.path or loop.mix.matrix else 1),
                 beside=beside,
             )
         )

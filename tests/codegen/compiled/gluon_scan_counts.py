@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gdn_ops.codegen.axis import defaults
 from gdn_ops.codegen.compiled.compile import compile_stage
-from gdn_ops.codegen.compiled.loops import Loop
+from gdn_ops.codegen.compiled.loops import Loop, Mix
 from gdn_ops.codegen.compiled.resources import resources_of
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
@@ -44,8 +44,14 @@ def products(dim: int) -> dict[str, int]:
 
 def cycles(loops: Sequence[Loop]) -> list[float]:
     """Cycles of a chunk in the partitions with matrix products, the one with the fewest first."""
+    return [mix.cycles for mix in multiplying(loops) if mix.matrix]
+
+
+def multiplying(loops: Sequence[Loop]) -> list[Mix]:
+    """A chunk of each partition with matrix products, the one with the fewest first."""
     chunks = [part.loop.mix for part in partitions_of(loops, 1.0, 1.0) if part.beside]
-    return [mix.cycles for mix in sorted(chunks, key=lambda mix: mix.matrix) if mix.matrix]
+    found = [mix for mix in chunks if mix.matrix + mix.tensor]
+    return sorted(found, key=lambda mix: mix.matrix + mix.tensor)
 
 
 def counted(stage: str, dim: int) -> dict[str, object]:
@@ -63,6 +69,9 @@ def counted(stage: str, dim: int) -> dict[str, object]:
         "copies": dict(needs.copies),
         "tensor memory": compiled.tensor_memory,
         "cycles": cycles(needs.loops),
+        "products": [mix.tensor for mix in multiplying(needs.loops)],
+        "alone": [mix.alone for mix in multiplying(needs.loops)],
+        "warps": [loop.warps for loop in needs.loops if loop.mix.tensor],
     }
     for name, number in products(dim).items():
         found[name] = counts(listing, number, OPCODES[stage], WAITS[stage])

@@ -60,6 +60,11 @@ def check_blackwell(found: dict[str, Any], dim: int, columns: int, most: int) ->
     assert walk["instructions"] <= most
     assert score["instructions"] <= 340
     assert walk["barriers"] <= (14 if NEWER else 10)
+    # S k^T, S q^T and n k, x A^T and n P^T at 8192 FLOPs per cycle; q k^T of 64 rows at half of it
+    assert found["products"] == [32 * dim // 16, 2 * (3 * 64 * dim + 2 * 64 * 64) * dim / 8192]
+    # the products' descriptors and starts: one warp of 4 and of 8
+    assert all(30 <= alone <= 200 for alone in found["alone"])
+    assert {4, 8} == set(found["warps"])
     assert walk["spilled"] == score["spilled"] == 0
     # BT x dim outputs of 2 bytes, stored by 8 warps 512 bytes at a time: no tile besides
     assert walk["stores"] == 64 * dim * 2 // (8 * 512)

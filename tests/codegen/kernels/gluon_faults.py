@@ -11,6 +11,7 @@ from typing import NamedTuple
 SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
 MAP = "segment_map_sm90"
 BLACKWELL = "scan_sm100"
+BLACKWELL_WALKS, BLACKWELL_GRADS = "bwd_walks_sm100", "bwd_grads_sm100"
 
 NO_COPY = "a copy in is not waited for"
 NO_PARTITION = "the partition before is not waited for"
@@ -34,6 +35,8 @@ NO_PRODUCT = "a product into tensor memory is not waited for"
 UNREAD = "a product writes what other warps still read"
 SHARED = {NOT_FREE, FEWER, MORE, NO_FENCE, LAST}
 """Kinds that are put into text that scan_sm90 and scan_sm100 share."""
+OF_WALKS, OF_GRADS = {LEAVING, UNREAD, RELEASED}, {LEAVING, UNREAD, READ}
+"""Kinds of which the backward on Blackwell has its own; the others are left to the longer run."""
 
 
 class Fault(NamedTuple):
@@ -134,6 +137,85 @@ _WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
 _P, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
 _DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
 
+
+def _of_blackwell_walks(stage: str) -> Iterator[Fault]:
+    """The faults of both walks of the backward in tensor memory."""
+    scored = "        mbarrier.wait(scored.index(slot), i // SLOTS & 1)\n"
+    out = "        fence_async_shared()\n        async_store"
+    unseen = r"a copy by walk_chunks reads s_h but no fence"
+    read = "        mbarrier.wait(read, phase)\n"
+    yield Fault(NO_COPY, stage, _FILLED[4:], "", rf"{_COPIED}|may read|second phase")
+    yield Fault(NO_PARTITION, stage, scored, "", rf"{_COPIED}|may read|second phase")
+    yield Fault(NO_PARTITION, stage, scored, "", rf"{_COPIED}|may read|second phase", -1)
+    yield Fault(NOT_FREE, stage, _FREE, "", rf"expects 0|copy_\w+ writes|{_COPIED}")
+    yield Fault(PARITY, stage, "slot), phase ^ 1)", "slot), phase)", "no partition can go on")
+    yield Fault(PARITY, stage, "solved, phase)", "solved, phase ^ 1)", "t_n while|can go on")
+    yield Fault(NO_ARRIVAL, stage, _SCORED, "", "for phase 0 of scored|while other warps")
+    yield Fault(NO_ARRIVAL, stage, _WALKED, "", "waits for phase 0 of walked", None)
+    yield Fault(NO_ARRIVAL, stage, ", mbarriers=[carried]", "", r"for phase 0 of barriers\[2\]")
+    yield Fault(FEWER, stage, "arrival, BYTES", "arrival, BYTES - 8192", rf"-8192|{_COPIED}", None)
+    yield Fault(MORE, stage, "arrival, BYTES", "arrival, BYTES + 8192", "arrivals and 8192", None)
+    yield Fault(NO_FENCE, stage, _FENCE + _SCORED, _SCORED, "a product of walk_chunks .* no fence")
+    yield Fault(NO_FENCE_OUT, stage, out, "        async_store", unseen, None)
+    yield Fault(
+        SHORT, stage, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
+        r"s_k\[0\] while|may read s_k\[0\]", None,
+    )  # fmt: skip
+    leaving = "writes s_h while a copy by walk_chunks may read"
+    yield Fault(LEAVING, stage, "        tma.store_wait(0)\n", "", leaving, None)
+    last = "ends before it waited for its last copy out"
+    yield Fault(LAST, stage, "\n    tma.store_wait(0)", "", last, None)
+    yield Fault(NO_PRODUCT, stage, read, "", "reads t_x while a")
+    yield Fault(NO_PRODUCT, stage, read, "", "reads t_n while a", -1)
+    yield Fault(
+        NO_PRODUCT, stage, "        mbarrier.wait(solved, phase)\n", "", "reads t_n while a"
+    )
+    yield Fault(NO_PRODUCT, stage, _CARRIED, "", "reads t_h while a|reads s_|may read", None)
+    multiplied = "        mbarrier.wait(multiplied, i & 1)\n"
+    yield Fault(NO_PRODUCT, stage, multiplied, "", "reads t_P while")
+    yield Fault(EARLY, stage, _CARRIED, _WALKED + _CARRIED, _EARLY)
+    store = "        s_v.index(slot).permute((1, 0)).store(b_x.to(gl.bfloat16))\n"
+    yield Fault(RELEASED, stage, _WALKED, _WALKED + store, r"s_v\[\d\]")
+    again = "        t_b.store(b_x.to(gl.bfloat16))\n"
+    yield Fault(
+        READ, stage, _CARRIED, again + _CARRIED, "writes t_b while a product of walk_chunks"
+    )
+    yield Fault(
+        UNREAD, stage, "        t_b.store(b_dn", "        tcgen05_mma(t_s, s_A.index(slot), t_n)\n"
+        "        t_b.store(b_dn", "walk_chunks writes t_n while other warps",
+    )  # fmt: skip
+
+
+def _of_blackwell_grads(stage: str) -> Iterator[Fault]:
+    """The faults of the gradients of a chunk in tensor memory."""
+    for i in range(3):
+        yield Fault(NO_COPY, stage, f"    mbarrier.wait(ready.index({i}), 0)\n", "", "while a copy")
+    wrong = ("ready.index(1), 0)", "ready.index(1), 1)", "waits forever|while a copy")
+    yield Fault(PARITY, stage, *wrong)
+    yield Fault(FEWER, stage, "(0), 2 * ROWS)", "(0), ROWS)", "arrivals and -8192|while a copy")
+    yield Fault(
+        MORE, stage, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"
+    )
+    yield Fault(NO_FENCE, stage, _P + _FENCE, _P, "reads s_P but no fence")
+    yield Fault(NO_FENCE, stage, _M + _FENCE, _M, "reads s_(dP|M) but no fence")
+    dk = "    s_dk.permute((1, 0)).store(t_dk.load(CHANNELS).to(gl.bfloat16))\n"
+    yield Fault(NO_FENCE_OUT, stage, dk + _FENCE, dk, "reads s_(v|dk) but no fence")
+    leaving = "writes s_v while a copy by the kernel may read s_v"
+    yield Fault(LEAVING, stage, "    tma.store_wait(0)\n    values", "    values", leaving)
+    last = "ends before it waited for its last"
+    yield Fault(LAST, stage, "    tma.store_wait(0)\n", "", last, -1)
+    for i in range(10):
+        over = f"    mbarrier.wait(over.index({i}), 0)\n"
+        yield Fault(NO_PRODUCT, stage, over, "", r"the kernel reads t_\w+ while a product")
+    yield Fault(
+        READ, stage, _M, _M.replace("s_M", "s_n"), "writes s_n while a product of the kernel"
+    )
+    yield Fault(
+        UNREAD, stage, "    s_dP.store(", "    tcgen05_mma(s_k, keys, t_P)\n    s_dP.store(",
+        "the kernel writes t_P while other warps",
+    )  # fmt: skip
+
+
 FAULTS: tuple[Fault, ...] = (
     *_of_walks(SCAN, "i_t", "o"),
     Fault(
@@ -181,6 +263,8 @@ FAULTS: tuple[Fault, ...] = (
         "        tcgen05_mma(t_b, writes, t_n)\n        t_e.store(",
         "walk_chunks writes t_n while other warps of walk_chunks may still read it",
     ),
+    *_of_blackwell_walks(BLACKWELL_WALKS),
+    *_of_blackwell_grads(BLACKWELL_GRADS),
     *_of_walks(WALKS, "i", "h"),
     Fault(
         NO_PARTITION, WALKS, "        mbarrier.wait(scored.index(slot), i // SLOTS & 1)\n", "",

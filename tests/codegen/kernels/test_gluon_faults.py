@@ -16,9 +16,13 @@ from tests import stage_runner
 from tests.codegen.kernels import gluon_walk, hopper_case, scan_case, segment_case
 from tests.codegen.kernels.gluon_faults import (
     BLACKWELL,
+    BLACKWELL_GRADS,
+    BLACKWELL_WALKS,
     FAULTS,
     GRADS,
     MAP,
+    OF_GRADS,
+    OF_WALKS,
     SCAN,
     SHARED,
     WALKS,
@@ -34,18 +38,28 @@ CASES = {
     WALKS: CASE.with_(T=330, HV=1),
     GRADS: CASE.with_(T=64, HV=1),
     BLACKWELL: CASE.with_(T=330, HV=1),
+    BLACKWELL_WALKS: CASE.with_(T=330, HV=1),
+    BLACKWELL_GRADS: CASE.with_(T=64, HV=1),
 }
 SEGMENTS = call(B=1, T=257, H=1, HV=1, K=64, V=64, gate="zero", dtype=torch.bfloat16)
 """Two segments; of the first, M and h_local are walked over four chunks."""
-STAGES = (*CASES, MAP)
+STAGES = (SCAN, WALKS, GRADS, BLACKWELL, MAP, BLACKWELL_WALKS, BLACKWELL_GRADS)
 SEEDS = 10
-ONCE = [x for x in FAULTS if x.stage != BLACKWELL or x.kind not in SHARED]
+ONLY = {BLACKWELL_WALKS: OF_WALKS, BLACKWELL_GRADS: OF_GRADS}
+ONCE = [
+    x
+    for x in FAULTS
+    if (
+        x.kind in ONLY[x.stage] if x.stage in ONLY else x.stage != BLACKWELL or x.kind not in SHARED
+    )
+]
 """Faults in text that two kernels share are put into the one for Hopper only."""
 
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, dict[str, Tensor]]:
-    backward = {stage: hopper_case.given(CASES[stage]) for stage in (WALKS, GRADS)}
+    walks, grads = (hopper_case.given(CASES[stage]) for stage in (WALKS, GRADS))
+    backward = {WALKS: walks, BLACKWELL_WALKS: walks, GRADS: grads, BLACKWELL_GRADS: grads}
     scans = {stage: scan_case.given(CASES[stage]) for stage in (SCAN, BLACKWELL)}
     bound = segment_case.walked(SEGMENTS, until="segment_bound", plan="segmented_sm90")
     return {**scans, **backward, MAP: bound}

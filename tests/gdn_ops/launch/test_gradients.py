@@ -82,7 +82,7 @@ def check(plan: str, arguments: dict[str, Any], *, state: bool = True) -> None:
 
 
 GRADIENTS = [(plan, name) for plan in PLANS for name in CASES if "heads of 64" not in name]
-GRADIENTS += [("fused_sm90", "bf16, heads of 64")]
+GRADIENTS += [(plan, "bf16, heads of 64") for plan in ("fused_sm90", "fused_sm100")]
 GRADIENTS += [("recurrent", name) for name in ("odd head dims", "packed with padding")]
 GRADIENTS += [
     ("fused", name)

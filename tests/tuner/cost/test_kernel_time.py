@@ -70,12 +70,23 @@ def test_partitions_run_side_by_side() -> None:
     assert halves.issue == pytest.approx(50 + 90 + 3 + 5 * (300 + 500 + 80 / 4))
 
 
-def test_the_walks_for_hopper_are_predicted() -> None:
+def test_one_warp_starts_products_into_tensor_memory_for_all() -> None:
+    walk = Loop(0, Mix(instructions=500, alone=100, cycles=900.0, path=64.0, tensor=600.0), warps=8)
+    program = program_of(partitions_of((Loop(-1, Mix(cycles=50.0)), walk), 10.0, 10.0))
+    assert program.chain == 50 + 10 * 900
+    assert program.issue == pytest.approx(10 * (8 * 400 + 100) / 4)
+    assert program.matrix == 10 * 600
+
+
+@pytest.mark.parametrize(
+    ("plan", "stage"), [("fused_sm90", "scan_sm90"), ("fused_sm100", "scan_sm100")]
+)
+def test_the_walks_in_gluon_are_predicted(plan: str, stage: str) -> None:
     problem = replace(BF16, K=128, V=128, tokens=4096)
-    variant = Variant.default("fused_sm90", problem)
+    variant = Variant.default(plan, problem)
     found = [
         kernel_time(
-            "scan_sm90", replace(problem, tokens=tokens), variant.config("scan_sm90"), H200,
+            stage, replace(problem, tokens=tokens), variant.config(stage), H200,
             resources(cycles=1000.0, partitioned=True),
         ).chain
         for tokens in (4096, 8192)
