@@ -101,7 +101,7 @@ def _decode(
 def _detail(samples: dict[str, list[float]], **call: torch.Tensor) -> dict[str, Any]:
     explanation = gdn_ops.explain(**call, output_final_state=True)
     medians = {f"{name} ms": f"{statistics.median(s) * 1e3:.3g}" for name, s in samples.items()}
-    return {**medians, "variant": explanation.variant.id, "how": explanation.choice.how}
+    return {**medians, "variant": str(explanation.variant), "how": explanation.choice.how}
 
 
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -128,7 +128,7 @@ def _defaults(T: int, dtype: torch.dtype, bar: float, rounds: int) -> list[Row]:
     return [
         Row(f"CPU prefill B1 T{T} {name} without winners for this CPU",
             ratio(samples["tuned"], samples["default"]), "x tuned", bar,
-            detail={**medians, "variant": other.variant.id, "how": other.how}),
+            detail={**medians, "variant": str(other.variant), "how": other.how}),
     ]  # fmt: skip
 
 

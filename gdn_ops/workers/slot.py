@@ -43,8 +43,8 @@ def answer_of(slot: Slot) -> JobResult | None:
     try:
         answer = process.receive()
     except EOFError:
-        seconds, stderr = time.monotonic() - slot.start, process.stderr()
-        death = process.wait_for_exit()
+        seconds = time.monotonic() - slot.start
+        death, stderr = process.wait_for_exit()
         short = death == "SIGKILL" and memory_kills() > slot.memory_kills
         status, message = SHORT_OF_MEMORY if short else _cause_of_death(death, stderr)
         slot.process = slot.job = None

@@ -93,12 +93,15 @@ class WorkerProcess:
             raise GarbledAnswer(f"its answer cannot be read: {line[:80]!r}") from None
         return answer
 
-    def wait_for_exit(self) -> str:
-        """Wait for a child that has closed its stream; return how it ended, as ``kill`` does."""
-        if self._ended():
-            return self.kill()
-        self.kill()
-        return f"a hang at its exit, after {EXIT_SECONDS:g} seconds"
+    def wait_for_exit(self) -> tuple[str, str]:
+        """Wait for a child that has closed its stream.
+
+        Returns:
+            How it ended, as ``kill`` says it, and what it printed until then.
+        """
+        ended, printed = self._ended(), self.stderr()
+        death = self.kill()
+        return death if ended else f"a hang at its exit, after {EXIT_SECONDS:g} seconds", printed
 
     def kill(self) -> str:
         """Kill the child and all processes it started; return the signal or exit code of its end.

@@ -73,6 +73,7 @@ def render(
     """
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.render import render as render_stage
+    from gdn_ops.tuner.cli.named_variant import is_variant
     from gdn_ops.tuner.report import console
 
     problem, variant, stages = _chosen(name, given, settings or [], target)
@@ -94,7 +95,8 @@ def render(
             for home, axis, value in listed
         ]  # fmt: skip
         return Answer(0, {"problem_id": problem.id(), **of_variant(variant), "axes": rows})
-    if name is not None:
+    # a whole variant may be a winner of this CPU, which can do more than the target named cpu
+    if name is not None and (target is not None or not is_variant(name)):
         _note_refusals(variant, stages, problem, target)
     sources = {
         stage: render_stage(KERNELS[stage], problem, variant.config(stage)) for stage in stages
