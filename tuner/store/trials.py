@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from gdn_ops.tuner.store.models import ProblemRow, RunRow, TrialRow
 from gdn_ops.tuner.store.new_trial import NewTrial
 from gdn_ops.tuner.store.recorder import Recorder
-from gdn_ops.tuner.store.records import Trial, TrialKey
+from gdn_ops.tuner.store.records import UNRANKED_METHODS, Trial, TrialKey
 from gdn_ops.tuner.store.retry import patiently
 from gdn_ops.tuner.store.standing import AT_ONCE
 
@@ -144,7 +144,10 @@ class Trials(Recorder):
     def fastest_trial(
         self, target: str, problem_id: str, *, plan: str, stage: str | None
     ) -> Trial | None:
-        """The fastest trial of a plan, or of one stage of it, that is ok; whatever its source."""
+        """The fastest trial of a plan, or of one stage of it, that is ok; whatever its source.
+
+        Trials whose times are not ranked are left out: they do not compare with those that are.
+        """
         query = (
             select(TrialRow)
             .where(TrialRow.target == target)
@@ -153,6 +156,7 @@ class Trials(Recorder):
             .where(TrialRow.plan == plan)
             .where(TrialRow.scope == ("plan" if stage is None else "stage"))
             .where(TrialRow.stage == stage)
+            .where(TrialRow.method.is_(None) | TrialRow.method.not_in(UNRANKED_METHODS))
             .order_by(TrialRow.median, TrialRow.id)
         )
         with self.database.read() as session:

@@ -9,6 +9,7 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.tuner.search.trial_runner import TrialRunner
 from gdn_ops.tuner.search.warm_start import nearest_best_configs
 from gdn_ops.tuner.spaces.space import Space, plans_for
+from gdn_ops.tuner.store.records import Outcome
 from tests.tuner.search.recorded import CPU, PROBLEM, RecordedHarness, bench, toy_plans
 
 
@@ -42,3 +43,14 @@ def test_a_problem_without_its_sizes_is_left_out(tmp_path: Path) -> None:
         assert len(nearest_best_configs(_space(PROBLEM), b.store)) == 1
         b.store.add_problem(other.id(), {**other.facts(), "tokens": "many"})
         assert nearest_best_configs(_space(PROBLEM), b.store) == []
+
+
+def test_a_neighbours_best_config_is_one_whose_time_is_ranked(tmp_path: Path) -> None:
+    other = replace(PROBLEM, tokens=128)
+    with toy_plans("large"), bench(tmp_path / "r.db", RecordedHarness()) as b:
+        space, runner = _space(other), TrialRunner(b.context, other)
+        ranked, unranked = space.configs[:2]
+        runner.run(space, ranked, best=None)
+        eager = Outcome(status="ok", median=1e-9, method="cuda-eager")
+        runner.record(space.key(unranked), eager, space.variant(unranked), label="large")
+        assert nearest_best_configs(_space(PROBLEM), b.store) == [ranked]
