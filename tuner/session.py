@@ -13,6 +13,8 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import cpu_target
+from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.results_url import Location
@@ -82,12 +84,9 @@ def tune(request: Request, view: View) -> Result:
         LaunchError: the cache of rendered modules cannot be written.
         ResultsError: the database cannot be opened or written.
     """
-    import torch
-
     device = device_named(request.device)
     threads = thread_count(request.threads)
-    torch.set_num_threads(threads)
-    target = _target(device)
+    target = _target(device, threads)
     require_room(cache_folder())  # if the cache cannot be written, every child process would fail
     interruption = Interruption()
     with (
@@ -95,7 +94,7 @@ def tune(request: Request, view: View) -> Result:
         interruption.listen(),
     ):
         store = Store(database, warn=lambda text: view(Note(text=text)))
-        environment = fingerprint(device, arch=target.arch)
+        environment = fingerprint(device, arch=target.arch, threads=threads)
         stale = stale_problems(request, target, environment.driver) if request.stale else None
         if stale is not None:
             request = replace(request, problems=problems_of(stale), counts=None)
@@ -175,9 +174,7 @@ def device_named(name: str) -> str:
     Raises:
         InvalidInput: this machine has no such device.
     """
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _gpu_count()
     known = ["cpu", *(f"cuda:{i}" for i in range(count))]
     if name == "auto":
         return known[min(1, count)]
@@ -216,7 +213,17 @@ def require_room(folder: Path) -> None:
         )
 
 
-def _target(device: str) -> Target:
+def _gpu_count() -> int:
+    if not this_machine.has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _target(device: str, threads: int) -> Target:
+    if device == "cpu":
+        return cpu_target(this_machine.cpu_arch(), threads=threads)
     import torch
 
     from gdn_ops.dispatch.device import target_of

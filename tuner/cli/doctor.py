@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -41,7 +42,7 @@ def doctor(*, model: ModelOptions) -> Answer:
 
     layers = model.layers()
     faults: list[str] = []
-    rows = [*_software(faults), *_targets(), *_storage(faults)]
+    rows = [*_software(faults), *_targets(faults), *_storage(faults)]
     console.table(("what", "is", "note"), rows)
     for fault in faults:
         console.fail(fault)
@@ -68,7 +69,13 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
             yield name, found, "optional, to compare with"
 
 
-def _targets() -> Iterator[tuple[str, str, str]]:
+def _targets(faults: list[str]) -> Iterator[tuple[str, str, str]]:
+    try:
+        import_module("torch")  # what is installed may still fail to load
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        faults.append(f"torch cannot be imported: {text:.300}; install it again.")
+        return
     import torch
 
     from gdn_ops.dispatch.device import target_of
@@ -78,6 +85,7 @@ def _targets() -> Iterator[tuple[str, str, str]]:
     if not torch.cuda.is_available():
         yield "gpu", "none", "`gdn compile --target h200` compiles without one"
         return
+
     for index in range(torch.cuda.device_count()):
         target = target_of(torch.device("cuda", index))
         name = torch.cuda.get_device_name(index)
@@ -129,13 +137,10 @@ def _writable(folder: Path) -> bool:
 
 def _readiness(model: ModelOptions, layers: ModelLayers) -> str:
     """How the kernels for a model's problems were found, and what to type next."""
-    import torch
-
-    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.finder import finder_here
     from gdn_ops.dispatch.model_explanation import explained
 
-    find = finder("cuda" if torch.cuda.is_available() else "cpu")
-    found = explained({layers.mixer: str(layers)}, model.use(), find)
+    found = explained({layers.mixer: str(layers)}, model.use(), finder_here())
     exact = found.counts().get(EXACT, 0)
     rest = len(found.rows) - exact
     options = model.typed()

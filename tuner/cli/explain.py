@@ -139,13 +139,11 @@ def explained_model(
 
 def _finder(target: str | None) -> Finder:
     """What finds the choice for a target, or for the device of this machine."""
-    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.finder import finder, finder_here
 
     if target is not None:
         return finder("cpu", target)
-    import torch
-
-    return finder("cuda" if torch.cuda.is_available() else "cpu")
+    return finder_here()
 
 
 def show(explained: ModelExplanation) -> None:

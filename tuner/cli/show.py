@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gdn_ops.codegen.errors import UnknownName
-from gdn_ops.codegen.targets import TARGETS
+from gdn_ops.codegen.targets import TARGETS, cpu_target
+from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
 from gdn_ops.tuner.cli.json_fields import of_winner
@@ -166,14 +167,15 @@ def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:
 
 def _targets_here() -> set[str]:
     """The names of this machine's devices."""
+    cpu = cpu_target(this_machine.cpu_arch()).name
+    if not this_machine.has_gpu():
+        return {cpu}
     import torch
 
     from gdn_ops.dispatch.device import target_of
 
-    devices = [torch.device("cpu")]
-    if torch.cuda.is_available():
-        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
-    return {target_of(device).name for device in devices}
+    gpus = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    return {cpu, *(target_of(device).name for device in gpus)}
 
 
 def _say_hidden(targets: set[str]) -> None:
