@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
 
 from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE
+
+NEW_OBJECTS = 50_000
+"""How many objects are made between two searches for unused cycles."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -15,6 +19,9 @@ def main(arguments: list[str] | None = None) -> None:
     Exit codes: 0 for success, 1 for a failure at run time, 2 for a wrong command line or input, 130
     for an interruption.
     """
+    # A command makes many objects that it keeps, and few cycles: Python's default, to look for them
+    # after each 700 new objects, costs a tenth of a command's time.
+    gc.set_threshold(NEW_OBJECTS)
     sys.exit(run(arguments))
 
 

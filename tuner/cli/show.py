@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -135,6 +136,7 @@ def show(
     return Answer(code, results)
 
 
+@cache
 def in_order(problem_id: str) -> tuple[str | int, ...]:
     """A sort key of problem ids, in which 512 tokens come before 2048."""
     parts = re.split(r"(\d+)", problem_id)
