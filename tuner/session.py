@@ -31,6 +31,7 @@ from gdn_ops.tuner.search.retiming import stale_winners
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
+from gdn_ops.tuner.spaces.space import plans_for, why_no_plan
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import load_winners
@@ -80,13 +81,16 @@ def tune(request: Request, view: View) -> Result:
     Must be called from the main thread, because it handles SIGINT and SIGTERM.
 
     Raises:
-        InvalidInput: this machine does not have the device or as many cores as threads.
+        InvalidInput: this machine does not have the device or as many cores as threads, or none of
+            the plans that were asked for can run one of the problems.
         LaunchError: the cache of rendered modules cannot be written.
         ResultsError: the database cannot be opened or written.
     """
     device = device_named(request.device)
     threads = thread_count(request.threads)
     target = _target(device, threads)
+    if not request.stale:
+        require_plan(request.problems, target, request.options.plans)
     require_room(cache_folder())  # if the cache cannot be written, every child process would fail
     interruption = Interruption()
     with (
@@ -135,6 +139,20 @@ def tune(request: Request, view: View) -> Result:
                 )
         finally:
             harness.close()
+
+
+def require_plan(problems: Sequence[Problem], target: Target, plans: Sequence[str]) -> None:
+    """Raise InvalidInput if none of the plans that were asked for can run one of the problems."""
+    if not plans or any(plans_for(problem, target, plans) for problem in problems):
+        return
+    first, *others = problems
+    noun = "plan" if len(plans) == 1 else "any of the plans"
+    also = f", nor {counted(len(others), 'other problem')}" * bool(others)
+    raise InvalidInput(
+        f"--plans {','.join(plans)}: {first.id()} cannot run on {noun} {', '.join(plans)} on "
+        f"{target.name}{also}: {'; '.join(why_no_plan(first, target, plans))}. Leave out --plans, "
+        f"or give {' or '.join(plans_for(first, target)) or 'another problem'}."
+    )
 
 
 def stale_problems(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:

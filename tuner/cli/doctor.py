@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "triton", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer")
 EXACT = "exact"
 """How a choice was found if a result for this very problem and device is stored."""
-PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transformers")
 
 
 @with_options(model=ModelOptions)
@@ -64,9 +63,11 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
         yield name, found or "missing", "" if found else "needed"
         if found is None:
             faults.append(f"{name} is not installed; `pip install 'gdn-ops[tune]'`.")
-    for name in PEERS:
-        if found := _version(name):
-            yield name, found, "optional, to compare with"
+    from gdn_ops.codegen.providers import PROVIDERS
+    from gdn_ops.providers.installed import version_of
+
+    libraries = [f"{p.name} {version_of(p) or 'not installed'}" for p in PROVIDERS.values()]
+    yield "libraries", ", ".join(libraries), "optional; `gdn tune --providers` times them too"
 
 
 def _targets(faults: list[str]) -> Iterator[tuple[str, str, str]]:

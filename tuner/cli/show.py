@@ -14,6 +14,7 @@ from gdn_ops.codegen.targets import TARGETS, cpu_target
 from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.exit_codes import exit_code_of
 from gdn_ops.tuner.cli.json_fields import of_winner
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.numbers import not_negative
@@ -85,7 +86,7 @@ def show(
     hidden = {w.target for w in table.winners if w.ships_unmeasured and target is None}
     for fault in table.faults:
         console.fail(str(fault))
-    code = 1 if table.faults else 0
+    code = max(map(exit_code_of, table.faults), default=0)
 
     def results() -> dict[str, Any]:
         read_proofs(winners)
