@@ -218,7 +218,7 @@ def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(
     path = bench.close()
     assert run(["show", "--db", str(path), "--target", "my-own-gpu"]) == 0
     out = capsys.readouterr().out
-    assert "my-own-gpu" in out and "PU 9000" in out
+    assert "my-own-gpu" in out and r"PU\x00 9000" in out
     assert not any(character in out for character in "\x1b\x07\x9b\x00")
 
 
