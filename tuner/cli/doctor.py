@@ -66,8 +66,8 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
     from gdn_ops.codegen.providers import PROVIDERS
     from gdn_ops.providers.installed import version_of
 
-    libraries = [f"{p.name} {version_of(p) or 'not installed'}" for p in PROVIDERS.values()]
-    yield "libraries", ", ".join(libraries), "optional; `gdn tune --providers` times them too"
+    providers = [f"{p.name} {version_of(p) or 'not installed'}" for p in PROVIDERS.values()]
+    yield "providers", ", ".join(providers), "optional; `gdn tune --providers` times them too"
 
 
 def _targets(faults: list[str]) -> Iterator[tuple[str, str, str]]:

@@ -266,8 +266,8 @@ def test_compile_tells_the_traffic_of_a_backward_by_what_is_kept(
     assert ", 9008 with 132 of inverse kept, 6564 with 1156 of states kept" in said
 
 
-def test_doctor_names_all_libraries_in_one_line() -> None:
-    (named,) = [found for what, found, _ in doctor._software([]) if what == "libraries"]
+def test_doctor_names_all_providers_in_one_line() -> None:
+    (named,) = [found for what, found, _ in doctor._software([]) if what == "providers"]
     names = [each.split()[0] for each in named.split(", ")]
     assert names == [*PROVIDERS] and len(names) > 1
     assert f"transformers {version('transformers')}" in named
