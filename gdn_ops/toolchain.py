@@ -103,14 +103,3 @@ def _nvml_version() -> str | None:
         library.nvmlShutdown()
         return None if failed else text.value.decode(errors="replace")
     return None
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets of the CPU, as Linux names them; empty on other systems."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    line = next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "")
-    return frozenset(line.partition(":")[2].split())

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from gdn_ops.codegen.targets import cpu_target
+from gdn_ops.cpu_info import _OF_THREADS, CpuInfo
 from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.device import target_of
 from gdn_ops.dispatch.explanation import explained_problem
 from gdn_ops.dispatch.finder import finder, finder_here
-from gdn_ops.dispatch.this_machine import _OF_THREADS, CpuInfo
 from gdn_ops.toolchain import torch_version, triton_version
 from tests.problems import FORWARD
 
@@ -78,7 +78,8 @@ def test_pytorch_is_not_imported_for_an_explanation_on_a_cpu() -> None:
     """Nor for the parts of a tuning session in which nothing is left to tune."""
     code = """if True:
         import sys
-        from gdn_ops.dispatch.this_machine import CpuInfo, usable_processors
+        from gdn_ops.cpu_info import CpuInfo
+        from gdn_ops.dispatch.this_machine import usable_processors
         from gdn_ops.tuner import session
         from gdn_ops.tuner.cli import run
 
