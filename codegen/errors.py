@@ -11,6 +11,7 @@ GdnError
 ├── LaunchError          a compiled kernel failed to start
 ├── KernelFault          the interpreter of Gluon found what a GPU would silently get wrong
 └── ResultsError         the results database is missing, corrupt, newer or not writable
+    └── ResultsBusy      it may be used later: locked, its disk full, its server away
 """
 
 from __future__ import annotations
@@ -82,3 +83,7 @@ class KernelFault(GdnError):
 
 class ResultsError(GdnError):
     """The results database is missing, corrupt, newer than this version, or not writable."""
+
+
+class ResultsBusy(ResultsError):
+    """The results database may be used later: it is locked, its disk full or its server away."""

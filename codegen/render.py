@@ -84,6 +84,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        optimized=False,  # a template is rendered a few times, and costs more to optimize
     )
 
 

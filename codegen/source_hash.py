@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import tokenize
 from functools import cache
 
 from gdn_ops.codegen.axis import Value, defaults
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.python_words import words
 from gdn_ops.codegen.render import render
 from gdn_ops.codegen.variant import Provided, Variant
-
-LAYOUT = {tokenize.NEWLINE: "newline", tokenize.INDENT: "indent", tokenize.DEDENT: "dedent"}
-"""Words for tokens whose text differs between versions of Python."""
-PROSE = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
-"""Tokens that say nothing to a compiler."""
 
 
 def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
@@ -41,9 +35,7 @@ def source_hashes(problem: Problem, variant: Variant) -> dict[str, str]:
 def code_of(source: str, stage: str) -> str:
     """The code of a rendered file: its tokens without docstrings, comments and the stage's name."""
     source = re.sub(r'^( *)""".*?"""\n', "", source, flags=re.DOTALL | re.MULTILINE)
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    words = (LAYOUT.get(t.type, t.string) for t in tokens if t.type not in PROSE)
-    return "\n".join("stage" if word == stage else word for word in words)
+    return "\n".join("stage" if word == stage else word for word in words(source))
 
 
 def _shaping(stage: str, variant: Variant) -> tuple[tuple[str, Value], ...]:

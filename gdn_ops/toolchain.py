@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import re
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 NVIDIA_MODULE = Path("/proc/driver/nvidia/version")
 AMD_MODULE = Path("/sys/module/amdgpu/version")
 _RELEASE = re.compile(r"\bV(\d[\w.]*)")
+_VERSION = re.compile(r"""^__version__ = (["'])(.+)\1$""", re.MULTILINE)
 _MODULE = re.compile(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s")
 
 
@@ -26,11 +29,28 @@ def installed_version(package: str) -> str | None:
 
 def triton_version() -> str | None:
     """The version of Triton; None if it is not installed."""
-    if importlib.util.find_spec("triton") is None:
-        return None
-    import triton
+    return _stated_version("triton", "__init__.py")
 
-    return str(triton.__version__)
+
+def torch_version() -> str:
+    """The version of PyTorch, with its build, such as ``2.13.0+cpu``."""
+    return _stated_version("torch", "version.py") or "unknown"
+
+
+@cache
+def _stated_version(package: str, file: str) -> str | None:
+    """The ``__version__`` that a file of a package states, which is read and not imported.
+
+    A build from source may have another one in its metadata.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return None
+    for folder in spec.submodule_search_locations or ():
+        with suppress(OSError, UnicodeDecodeError):
+            if found := _VERSION.search((Path(folder) / file).read_text(encoding="utf-8")):
+                return found[2]
+    return str(importlib.import_module(package).__version__)
 
 
 @cache
@@ -83,14 +103,3 @@ def _nvml_version() -> str | None:
         library.nvmlShutdown()
         return None if failed else text.value.decode(errors="replace")
     return None
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets of the CPU, as Linux names them; empty on other systems."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    line = next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "")
-    return frozenset(line.partition(":")[2].split())

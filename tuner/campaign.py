@@ -66,7 +66,7 @@ def run_campaign(
     context.harness.end_by(whole)
     deadline = whole if options.cover is None else whole.portion(1 - SHARE_OF_TIME)
     result = Result({problem.id(): problem for problem in problems})
-    finished = {} if options.again else finished_winners(context, problems)
+    finished = {} if options.again else finished_winners(context, problems, options.plans)
     weights = [1.0 if shares is None else shares[problem.id()] for problem in problems]
     for number, problem in enumerate(problems, start=1):
         winner = finished.get(problem.id())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from gdn_ops.codegen.errors import InvalidInput
+from gdn_ops.dispatch import this_machine
 
 
 def cores() -> int:
     """Number of cores that this process may use; it can be smaller than the machine's."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return len(this_machine.usable_processors()) or os.cpu_count() or 1
 
 
 def thread_count(wanted: int | None) -> int:
@@ -20,9 +20,7 @@ def thread_count(wanted: int | None) -> int:
         InvalidInput: the number is below 1 or above the number of cores.
     """
     if wanted is None:
-        import torch
-
-        return torch.get_num_threads()
+        return this_machine.threads()
     if not 1 <= wanted <= cores():
         raise InvalidInput(
             f"--threads {wanted} must be >= 1 and <= {cores()}, the number of cores here."

@@ -13,6 +13,8 @@ from gdn_ops.codegen.errors import InvalidInput, LaunchError
 from gdn_ops.codegen.module_cache import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
+from gdn_ops.codegen.targets import cpu_target
+from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.results_path import cache_folder, databases
 from gdn_ops.results_url import Location
@@ -29,6 +31,7 @@ from gdn_ops.tuner.search.retiming import stale_winners
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.search.time_shares import time_shares
 from gdn_ops.tuner.search.trial_runner import Context
+from gdn_ops.tuner.spaces.space import plans_for, why_no_plan
 from gdn_ops.tuner.store.db import open_database
 from gdn_ops.tuner.store.store import Store
 from gdn_ops.tuner.store.winner_tables import load_winners
@@ -78,16 +81,16 @@ def tune(request: Request, view: View) -> Result:
     Must be called from the main thread, because it handles SIGINT and SIGTERM.
 
     Raises:
-        InvalidInput: this machine does not have the device or as many cores as threads.
+        InvalidInput: this machine does not have the device or as many cores as threads, or none of
+            the plans that were asked for can run one of the problems.
         LaunchError: the cache of rendered modules cannot be written.
         ResultsError: the database cannot be opened or written.
     """
-    import torch
-
     device = device_named(request.device)
     threads = thread_count(request.threads)
-    torch.set_num_threads(threads)
-    target = _target(device)
+    target = _target(device, threads)
+    if not request.stale:
+        require_plan(request.problems, target, request.options.plans)
     require_room(cache_folder())  # if the cache cannot be written, every child process would fail
     interruption = Interruption()
     with (
@@ -95,7 +98,7 @@ def tune(request: Request, view: View) -> Result:
         interruption.listen(),
     ):
         store = Store(database, warn=lambda text: view(Note(text=text)))
-        environment = fingerprint(device, arch=target.arch)
+        environment = fingerprint(device, arch=target.arch, threads=threads)
         stale = stale_problems(request, target, environment.driver) if request.stale else None
         if stale is not None:
             request = replace(request, problems=problems_of(stale), counts=None)
@@ -138,6 +141,20 @@ def tune(request: Request, view: View) -> Result:
             harness.close()
 
 
+def require_plan(problems: Sequence[Problem], target: Target, plans: Sequence[str]) -> None:
+    """Raise InvalidInput if none of the plans that were asked for can run one of the problems."""
+    if not plans or any(plans_for(problem, target, plans) for problem in problems):
+        return
+    first, *others = problems
+    noun = "plan" if len(plans) == 1 else "any of the plans"
+    also = f", nor {counted(len(others), 'other problem')}" * bool(others)
+    raise InvalidInput(
+        f"--plans {','.join(plans)}: {first.id()} cannot run on {noun} {', '.join(plans)} on "
+        f"{target.name}{also}: {'; '.join(why_no_plan(first, target, plans))}. Leave out --plans, "
+        f"or give {' or '.join(plans_for(first, target)) or 'another problem'}."
+    )
+
+
 def stale_problems(request: Request, target: Target, driver: str | None) -> dict[str, Winner]:
     """The stale winners of the target, those of the requested problems if there are any."""
     table = load_winners(dict.fromkeys((request.database, *databases())))
@@ -175,9 +192,7 @@ def device_named(name: str) -> str:
     Raises:
         InvalidInput: this machine has no such device.
     """
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _gpu_count()
     known = ["cpu", *(f"cuda:{i}" for i in range(count))]
     if name == "auto":
         return known[min(1, count)]
@@ -216,7 +231,17 @@ def require_room(folder: Path) -> None:
         )
 
 
-def _target(device: str) -> Target:
+def _gpu_count() -> int:
+    if not this_machine.has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _target(device: str, threads: int) -> Target:
+    if device == "cpu":
+        return cpu_target(this_machine.cpu_arch(), threads=threads)
     import torch
 
     from gdn_ops.dispatch.device import target_of

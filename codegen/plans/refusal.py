@@ -28,16 +28,19 @@ def rule_reasons(plan: str, problem: Problem, *, vector: bool = False) -> list[s
 def kernel_reasons(
     plan: str, problem: Problem, target: Target, *, vector: bool = False
 ) -> list[str]:
-    """Refuse rules and targets that a plan of Triton kernels does not run.
+    """Refuse rules and targets that a plan of kernels does not run.
 
     Arguments as of ``rule_reasons``.
     """
     reasons = rule_reasons(plan, problem, vector=vector)
     if not target.gpu:
-        reasons.append(
-            f"plan {plan} is made of Triton kernels and target {target.name} is not a GPU"
-        )
+        reasons.append(gpu_reason(plan, target))
     return reasons
+
+
+def gpu_reason(plan: str, target: Target) -> str:
+    """Why a plan of kernels, in Triton or Gluon, does not run on a target that is no GPU."""
+    return f"plan {plan} is made of GPU kernels and target {target.name} is not a GPU"
 
 
 def chunk_reasons(

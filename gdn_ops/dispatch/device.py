@@ -9,8 +9,8 @@ import torch
 from gdn_ops.codegen.errors import shown
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import cpu_target, measured_target, target_of_device
+from gdn_ops.dispatch import this_machine
 from gdn_ops.errors import InvalidInput, UnsupportedProblem
-from gdn_ops.toolchain import cpu_flags
 
 
 def local_device(device: torch.device | str) -> torch.device:
@@ -46,23 +46,13 @@ def target_of(device: torch.device) -> Target:
         UnsupportedProblem: the device is neither ``cpu`` nor ``cuda``.
     """
     if device.type == "cpu":
-        return cpu_target(_cpu_arch(), threads=torch.get_num_threads())
+        return cpu_target(this_machine.cpu_arch(), threads=this_machine.threads())
     if device.type != "cuda":
         raise UnsupportedProblem(
             f"device {device} has type {device.type!r}; gdn-ops runs on cpu and cuda "
             "(PyTorch calls AMD GPUs cuda too)."
         )
     return _gpu_target(device)
-
-
-def _cpu_arch() -> str:
-    flags = cpu_flags()
-    capability = torch.backends.cpu.get_cpu_capability().lower()
-    if capability.startswith("avx512"):
-        if "amx_bf16" in flags:
-            return "amx-bf16"
-        return "avx512-bf16" if "avx512_bf16" in flags else "avx512"
-    return "scalar" if capability == "default" else capability
 
 
 def _gpu_target(device: torch.device) -> Target:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.plans.refusal import gpu_reason
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.saving_cost import Kept, input_bytes, kept_by_choice
 from gdn_ops.codegen.variant import Variant
@@ -64,17 +65,28 @@ class Explanation:
         return self.choice.variant
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, every_plan: bool = False) -> str:
+        """The explanation as lines of text.
+
+        Args:
+            every_plan: on a CPU, also give each plan that needs a GPU its own line.
+        """
         lines = [f"problem  {self.problem.id()}"]
-        lines += self._refusal_lines() if self.found is None else self._choice_lines(self.found)
+        if self.found is None:
+            lines += self._refusal_lines()
+        else:
+            lines += self._choice_lines(self.found, every_plan)
         if self.gradients is not None:
-            lines += ["", str(self.gradients)]
+            lines += ["", self.gradients.text(every_plan=every_plan)]
         return "\n".join(lines)
 
     def _refusal_lines(self) -> list[str]:
         first, *rest = self.refusal.splitlines()
         return ["runs on  nothing", f"because  {first}", *(f"         {line}" for line in rest)]
 
-    def _choice_lines(self, choice: Choice) -> list[str]:
+    def _choice_lines(self, choice: Choice, every_plan: bool) -> list[str]:
         lines = [
             f"target   {choice.target.name}",
             f"runs on  {'provider ' * bool(choice.variant.provider)}{choice.variant.named}",
@@ -84,8 +96,20 @@ class Explanation:
             lines.append(f"verified {self.verified.removeprefix('verified ')}")
         if self.kept:
             lines += self._saved_lines(choice)
-        notes = [(r.candidate, "; ".join(r.reasons)) for r in (*choice.refused, *self.others)]
-        lines += [f"not      {candidate}: {why}" for candidate, why in dict(notes).items()]
+        notes = {r.candidate: r.reasons for r in (*choice.refused, *self.others)}
+        on_gpus = [] if every_plan else [
+            name for name in PLANS
+            if gpu_reason(name, choice.target) in notes.get(f"plan {name}", ())
+        ]  # fmt: skip
+        lines += [
+            f"not      {candidate}: {'; '.join(why)}" for candidate, why in notes.items()
+            if candidate.removeprefix("plan ") not in on_gpus
+        ]  # fmt: skip
+        if on_gpus:
+            lines.append(
+                f"not      plans {', '.join(on_gpus)}: made of GPU kernels, and target "
+                f"{choice.target.name} is not a GPU"
+            )
         return lines + [
             f"skipped  row of {s.problem_id} in {s.database}: {s.reason}" for s in self.skipped
         ]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
-from gdn_ops.codegen.targets import target_named
+from gdn_ops.codegen.targets import cpu_target, target_named
+from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.choice import Choice, choose
 
 if TYPE_CHECKING:
@@ -37,3 +38,13 @@ def finder(device: torch.device | str, target: str | Target | None = None) -> Fi
     where = local_device(device)
     target_of(where)
     return partial(choice_for, device=where)
+
+
+def finder_here() -> Finder:
+    """Return what finds the choice of calls of this machine: on its first GPU, else on the CPU.
+
+    It is for a process that makes no calls: no mode and no frozen choice is heeded on a CPU.
+    """
+    if this_machine.has_gpu():
+        return finder("cuda")
+    return partial(choose, target=cpu_target(this_machine.cpu_arch()))

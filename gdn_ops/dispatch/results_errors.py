@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from gdn_ops.codegen.errors import InvalidInput, ResultsError
+from gdn_ops.codegen.errors import InvalidInput, ResultsBusy, ResultsError
 from gdn_ops.results_path import RESULTS_VARIABLE, shipped_database, user_database
 
 LARGEST_VALUE = 1 << 20
@@ -76,6 +76,9 @@ _FAULTS = (
     ),
 )
 
+_PASSING = ("interrupted", "is full", "disk I/O error", "locked")
+"""The fragments of faults that are not of the file itself."""
+
 
 def elsewhere(path: Path) -> str:
     """What a user can do if a database itself cannot be repaired, by where its path comes from."""
@@ -97,7 +100,8 @@ def results_error(path: Path, error: BaseException, *, instead: str | None = Non
     for fragment, meaning, remedy in _FAULTS:
         if fragment in text:
             fault = meaning.format(path=path, free=_bytes_free(path))
-            return ResultsError(f"{fault} (SQLite: {text}); {remedy.format(instead=instead)}.")
+            kind = ResultsBusy if fragment in _PASSING else ResultsError
+            return kind(f"{fault} (SQLite: {text}); {remedy.format(instead=instead)}.")
     return ResultsError(
         f"results database {path} cannot be used: {text}; fix the cause or {instead}."
     )

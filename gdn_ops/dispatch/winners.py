@@ -31,6 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 MOST_WINNERS, MOST_BYTES = 100_000, 1 << 26
 """Winners of one database, and bytes of their texts, that are read at most."""
+_TEXTS = (str, bytes)
 FOR_ARCH = " WHERE provenance <> 'predicted' OR arch = ?"
 
 
@@ -124,7 +125,7 @@ def _limited(rows: Iterable[sqlite3.Row], path: Path) -> Iterator[sqlite3.Row]:
     """The rows of a file, unless they are more than a call can read."""
     size = 0
     for number, row in enumerate(rows):
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        size += sum([len(value) for value in row if isinstance(value, _TEXTS)])
         if number == MOST_WINNERS or size > MOST_BYTES:
             raise slow(path, f"has more than {MOST_WINNERS} winners or {MOST_BYTES} bytes")
         yield row

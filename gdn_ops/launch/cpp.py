@@ -16,8 +16,8 @@ from pathlib import Path
 
 from gdn_ops.codegen.errors import CompileError, LaunchError
 from gdn_ops.codegen.private_folder import ensure_folder
+from gdn_ops.cpu_info import CpuInfo
 from gdn_ops.results_path import COMPILER_VARIABLE, cache_folder, chosen_compiler
-from gdn_ops.toolchain import cpu_flags
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = (
@@ -72,7 +72,7 @@ def why_no_cpp() -> str:
 def _load(source: str) -> ctypes.CDLL:
     compiler = _compiler()
     # code for this CPU's instructions does not run on another that shares the cache folder
-    cpu = (platform.machine(), *sorted(cpu_flags()))
+    cpu = (platform.machine(), *sorted(CpuInfo.read().flags))
     key = "\n".join((source, compiler, *FLAGS, *cpu))
     name = f"cpp_{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
     try:

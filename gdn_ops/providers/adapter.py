@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from gdn_ops.codegen.problem import Problem
-from gdn_ops.launch.call import Call
 
-Prepared = Callable[[], dict[str, Tensor]]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gdn_ops.launch.call import Call
+
+Prepared: TypeAlias = "Callable[[], dict[str, Tensor]]"
 """Makes the library's call and returns its results by name: o and ht, or dq, dk, dv, ..."""
 
 

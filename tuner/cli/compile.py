@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,9 @@ from gdn_ops.tuner.cli.json_fields import of_compiled
 from gdn_ops.tuner.cli.numbers import above_zero
 from gdn_ops.tuner.cli.problem_options import ProblemOptions
 from gdn_ops.tuner.cli.shared_options import with_options
-from gdn_ops.tuner.workers.offline import CompileRow
+
+if TYPE_CHECKING:
+    from gdn_ops.tuner.workers.offline import CompileRow
 
 
 @with_options(given=ProblemOptions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "triton", "jinja2", "optuna", "sqlalchemy", "alembic", "rich", "typer")
 EXACT = "exact"
 """How a choice was found if a result for this very problem and device is stored."""
-PEERS = ("flash-linear-attention", "flash-qla", "flashinfer-python", "transformers")
 
 
 @with_options(model=ModelOptions)
@@ -41,7 +41,7 @@ def doctor(*, model: ModelOptions) -> Answer:
 
     layers = model.layers()
     faults: list[str] = []
-    rows = [*_software(faults), *_targets(), *_storage(faults)]
+    rows = [*_software(faults), *_targets(faults), *_storage(faults)]
     console.table(("what", "is", "note"), rows)
     for fault in faults:
         console.fail(fault)
@@ -63,12 +63,20 @@ def _software(faults: list[str]) -> Iterator[tuple[str, str, str]]:
         yield name, found or "missing", "" if found else "needed"
         if found is None:
             faults.append(f"{name} is not installed; `pip install 'gdn-ops[tune]'`.")
-    for name in PEERS:
-        if found := _version(name):
-            yield name, found, "optional, to compare with"
+    from gdn_ops.codegen.providers import PROVIDERS
+    from gdn_ops.providers.installed import version_of
+
+    providers = [f"{p.name} {version_of(p) or 'not installed'}" for p in PROVIDERS.values()]
+    yield "providers", ", ".join(providers), "optional; `gdn tune --providers` times them too"
 
 
-def _targets() -> Iterator[tuple[str, str, str]]:
+def _targets(faults: list[str]) -> Iterator[tuple[str, str, str]]:
+    try:
+        import_module("torch")  # what is installed may still fail to load
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        faults.append(f"torch cannot be imported: {text:.300}; install it again.")
+        return
     import torch
 
     from gdn_ops.dispatch.device import target_of
@@ -78,6 +86,7 @@ def _targets() -> Iterator[tuple[str, str, str]]:
     if not torch.cuda.is_available():
         yield "gpu", "none", "`gdn compile --target h200` compiles without one"
         return
+
     for index in range(torch.cuda.device_count()):
         target = target_of(torch.device("cuda", index))
         name = torch.cuda.get_device_name(index)
@@ -129,13 +138,10 @@ def _writable(folder: Path) -> bool:
 
 def _readiness(model: ModelOptions, layers: ModelLayers) -> str:
     """How the kernels for a model's problems were found, and what to type next."""
-    import torch
-
-    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.finder import finder_here
     from gdn_ops.dispatch.model_explanation import explained
 
-    find = finder("cuda" if torch.cuda.is_available() else "cpu")
-    found = explained({layers.mixer: str(layers)}, model.use(), find)
+    found = explained({layers.mixer: str(layers)}, model.use(), finder_here())
     exact = found.counts().get(EXACT, 0)
     rest = len(found.rows) - exact
     options = model.typed()

@@ -41,6 +41,10 @@ def explain(
             f"{SERVER}",
         ),
     ] = None,
+    every_plan: Annotated[
+        bool,
+        typer.Option("--all", help="On a CPU, give each plan that needs a GPU a line of its own."),
+    ] = False,
     *,
     model: ModelOptions,
     given: ProblemOptions,
@@ -82,7 +86,7 @@ def explain(
         explained = explained_model(model, workload, given, target)
         if explained is None:
             explanation = explained_problem(given.problem(), _finder(target))
-            console.say(str(explanation))
+            console.say(explanation.text(every_plan=every_plan))
             code = 0 if explanation.found is not None else FAILURE
             return Answer(code, of_explanation(explanation))
         show(explained)
@@ -139,13 +143,11 @@ def explained_model(
 
 def _finder(target: str | None) -> Finder:
     """What finds the choice for a target, or for the device of this machine."""
-    from gdn_ops.dispatch.finder import finder
+    from gdn_ops.dispatch.finder import finder, finder_here
 
     if target is not None:
         return finder("cpu", target)
-    import torch
-
-    return finder("cuda" if torch.cuda.is_available() else "cpu")
+    return finder_here()
 
 
 def show(explained: ModelExplanation) -> None:

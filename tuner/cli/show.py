@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gdn_ops.codegen.errors import UnknownName
-from gdn_ops.codegen.targets import TARGETS
+from gdn_ops.codegen.targets import TARGETS, cpu_target
+from gdn_ops.dispatch import this_machine
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.tuner.cli.answer import Answer
+from gdn_ops.tuner.cli.exit_codes import exit_code_of
 from gdn_ops.tuner.cli.json_fields import of_winner
 from gdn_ops.tuner.cli.locations import METAVAR, SERVER, database_given
 from gdn_ops.tuner.cli.numbers import not_negative
@@ -83,7 +86,7 @@ def show(
     hidden = {w.target for w in table.winners if w.ships_unmeasured and target is None}
     for fault in table.faults:
         console.fail(str(fault))
-    code = 1 if table.faults else 0
+    code = max(map(exit_code_of, table.faults), default=0)
 
     def results() -> dict[str, Any]:
         read_proofs(winners)
@@ -134,6 +137,7 @@ def show(
     return Answer(code, results)
 
 
+@cache
 def in_order(problem_id: str) -> tuple[str | int, ...]:
     """A sort key of problem ids, in which 512 tokens come before 2048."""
     parts = re.split(r"(\d+)", problem_id)
@@ -166,14 +170,15 @@ def _show_stale(winners: list[Winner]) -> list[tuple[Winner, str]]:
 
 def _targets_here() -> set[str]:
     """The names of this machine's devices."""
+    cpu = cpu_target(this_machine.cpu_arch()).name
+    if not this_machine.has_gpu():
+        return {cpu}
     import torch
 
     from gdn_ops.dispatch.device import target_of
 
-    devices = [torch.device("cpu")]
-    if torch.cuda.is_available():
-        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
-    return {target_of(device).name for device in devices}
+    gpus = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    return {cpu, *(target_of(device).name for device in gpus)}
 
 
 def _say_hidden(targets: set[str]) -> None:

@@ -211,8 +211,8 @@ class Coordinator:
         begun: dict[str, set[int]] = {}
         for environment, context in contexts.items():
             waiting = list(group.board.waiting)
-            again = self._request.options.again
-            finished = {} if again else finished_winners(context, waiting)
+            options = self._request.options
+            finished = {} if options.again else finished_winners(context, waiting, options.plans)
             for problem in waiting:
                 winner = finished.get(problem.id())
                 if winner is not None:

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "codegen/compiled": "reads compiled kernels, which only the tuner does",
     "codegen/interpreter": "imports NumPy, for Triton's interpreter",
     "codegen/module_cache.py": "imports rendered sources from a cache folder",
+    "codegen/python_words.py": "for the hashes of sources",
     "codegen/render.py": "imports Jinja",
     "codegen/source_hash.py": "renders, to hash the sources",
     "sources/templates.py": "renders",

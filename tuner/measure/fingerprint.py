@@ -8,7 +8,8 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gdn_ops.toolchain import driver_version, ptxas_version, triton_version
+from gdn_ops.dispatch import this_machine
+from gdn_ops.toolchain import driver_version, ptxas_version, torch_version, triton_version
 
 HARNESS_VERSION = 1
 """To be raised when a change of the harness makes old times incomparable with new ones."""
@@ -53,29 +54,34 @@ class Environment:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def fingerprint(device: str, *, arch: str) -> Environment:
+def fingerprint(device: str, *, arch: str, threads: int | None = None) -> Environment:
     """Describe this machine for measurements on a device.
 
     Args:
         device: a torch device, e.g. ``cpu``, ``cuda`` or ``cuda:1``.
         arch: architecture of the target.
+        threads: CPU threads of the measurements; None for those that PyTorch has now.
     """
-    import torch
-
-    gpu = torch.device(device).type != "cpu"
+    gpu = not device.startswith("cpu")
     return Environment(
-        device=torch.cuda.get_device_name(device) if gpu else cpu_model(),
+        device=_gpu_name(device) if gpu else cpu_model(),
         arch=arch,
         driver=driver_version() if gpu else None,
-        torch=str(torch.__version__),
+        torch=torch_version(),
         triton=triton_version(),
         ptxas=ptxas_version(arch) if gpu else None,
         python=platform.python_version(),
         platform="-".join(
             part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part
         ),
-        threads=torch.get_num_threads(),
+        threads=this_machine.threads() if threads is None else threads,
     )
+
+
+def _gpu_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

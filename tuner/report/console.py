@@ -52,7 +52,7 @@ def give(document: str) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line without markup and control characters."""
+    """Print a line without markup, and with escapes for control characters."""
     _console().print(_shown(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -175,7 +175,7 @@ def _on_stderr(text: str, *, style: str) -> None:
 
 
 def _shown(text: str) -> str:
-    """The text without control characters, and with escapes for what the encoding cannot carry."""
+    """The text with escapes for control characters and for what the encoding cannot carry."""
     encoding = _encoding()
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 

@@ -15,8 +15,14 @@ a line around or hides in it, separators of lines."""
 
 
 def printable(text: str) -> str:
-    """The text without passwords and characters that are not seen, other than newlines and tabs."""
-    text = without_passwords(text)
+    """The text without passwords, and with escapes such as ``\\x1b`` for what is not seen.
+
+    Newlines and tabs stay. Escapes and not nothing, so that a path is named as it is.
+    """
+    text = without_passwords(text).replace("\r\n", "\n")
     if text.isprintable():
         return text
-    return "".join(c for c in text if c in _KEPT or category(c) not in _UNSEEN)
+    return "".join(
+        c if c in _KEPT or category(c) not in _UNSEEN else c.encode("unicode_escape").decode()
+        for c in text
+    )

@@ -59,6 +59,9 @@ def cover(
     """
     covered: list[Covered] = []
     groups = [group for group in _groups(runners, winners) if len(group) > 1]
+    if runners and not groups:
+        text = "no two problems with a winner differ in their sizes alone: each keeps its winner"
+        runners[0].context.report(Note(text=f"{LABEL}: {text}"))
     for i, group in enumerate(groups):
         covered += _cover_group(group, winners, share, deadline.share(len(groups) - i))
     return covered

@@ -67,10 +67,9 @@ def search(
     known = runner.known(space)
     budget = options.trials - (0 if options.again else len(known))
     name = strategy_for(options.strategy, space, trials=budget + len(known))
+    left = max(0, min(budget, len(space.configs) - len(known)))
     runner.context.report(
-        SearchStarted(
-            space=space.label, configs=len(space.configs), trials=max(0, budget), strategy=name
-        )
+        SearchStarted(space=space.label, configs=len(space.configs), trials=left, strategy=name)
     )
     for _, trial in known:
         runner.report_trial(space.label, trial, fresh=False)

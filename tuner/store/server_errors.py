@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import DBAPIError
 
-from gdn_ops.codegen.errors import ResultsError
+from gdn_ops.codegen.errors import ResultsBusy, ResultsError
 from gdn_ops.results_url import ResultsUrl
 
 LOCK_SECONDS = 60
@@ -29,6 +29,7 @@ _FAULTS = (
     ("28", "the server refuses the user of {url}", "correct the password or the user"),
     ("3D000", "the server has no database {name}", "create it with `createdb {name}`"),
 )  # fmt: skip
+_PASSING_FAULTS = ("55P03", "53100")
 _TEXTS = (
     (r"authentication failed|no password supplied|role .* does not exist", "28"),
     (r"database .* does not exist", "3D000"),
@@ -36,7 +37,7 @@ _TEXTS = (
 """What the client library says where it gives no code, which is while it connects."""
 
 
-class ServerGone(ResultsError):
+class ServerGone(ResultsBusy):
     """The server cannot be reached now; a later attempt may succeed."""
 
 
@@ -61,7 +62,8 @@ def server_error(url: ResultsUrl, error: DBAPIError) -> ResultsError:
     for start, meaning, remedy in _FAULTS:
         if code is not None and code.startswith(start):
             what = meaning.format(url=url, name=url.name, wait=LOCK_SECONDS)
-            return ResultsError(f"{what} (PostgreSQL: {text}); {remedy.format(name=url.name)}.")
+            kind = ResultsBusy if start in _PASSING_FAULTS else ResultsError
+            return kind(f"{what} (PostgreSQL: {text}); {remedy.format(name=url.name)}.")
     if code is None and (connecting or error.connection_invalidated):
         return ServerGone(
             f"the server of {url} cannot be reached (PostgreSQL: {text}); start it, or correct the "

@@ -10,8 +10,8 @@ import pytest
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.kernels import cpp_backward, cpp_chunk
+from gdn_ops.cpu_info import CpuInfo
 from gdn_ops.launch.cpp import why_no_cpp
-from gdn_ops.toolchain import cpu_flags
 from tests.codegen.kernels.test_torch_backward import check as check_gradients
 from tests.codegen.kernels.test_torch_templates import check
 from tests.codegen.kernels.torch_case import TorchCase
@@ -43,7 +43,9 @@ def test_every_gate_and_length(tmp_path: Path) -> None:
     check(cpp_chunk.SPEC, replace(PLAIN, T=0), tmp_path)
 
 
-@pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="the CPU does not multiply bf16")
+@pytest.mark.skipif(
+    "avx512_bf16" not in CpuInfo.read().flags, reason="the CPU does not multiply bf16"
+)
 def test_native_products_of_packed_sequences(tmp_path: Path) -> None:
     check_both(replace(PACKED, **NATIVE), tmp_path, BT=16, dot="native")
 
@@ -56,6 +58,6 @@ def test_every_tile(BT: int, tile: str, tmp_path: Path) -> None:
     check_both(PACKED, tmp_path, BT=BT, tile=tile)
     check(cpp_chunk.SPEC, replace(PLAIN, dtype="fp16", K=64), tmp_path, BT=BT, tile=tile)
     check_both(replace(PLAIN, V=80, T=150), tmp_path, BT=BT, tile=tile)
-    if "avx512_bf16" in cpu_flags():
+    if "avx512_bf16" in CpuInfo.read().flags:
         check_both(replace(PACKED, **NATIVE), tmp_path, BT=BT, tile=tile, dot="native")
         check_both(replace(UNGATED, **NATIVE), tmp_path, BT=BT, tile=tile, dot="native")

@@ -12,6 +12,7 @@ import torch
 
 import gdn_ops
 from gdn_ops.codegen.kernels.torch_decode import LARGE
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
@@ -196,6 +197,18 @@ def test_explain_names_row_variant_and_the_others(monkeypatch: pytest.MonkeyPatc
     assert "exact winner: row 7 of results.db" in text
     assert "measured 1.00 ms [900 us, 1.10 ms], 5.00 times the reference's speed" in text
     assert "BT=32" in text and "plan torch: row 7 was the fastest one measured" in text
+
+
+def test_on_a_cpu_one_line_names_the_plans_that_need_a_gpu() -> None:
+    explanation = gdn_ops.explain(FORWARD, target="cpu-avx2")
+    lines = str(explanation).splitlines()
+    plans = ", ".join(name for name in PLANS if name not in ("cpp", "torch"))
+    assert lines[-1].endswith(
+        f"plans {plans}: made of GPU kernels, and target cpu-avx2 is not a GPU"
+    )
+    full = explanation.text(every_plan=True).splitlines()
+    assert sum(line.startswith("not ") for line in full) == len(PLANS) - 1
+    assert [line for line in full if line in lines] == lines[:-1]
 
 
 def test_explain_takes_the_arguments_of_a_call() -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,23 @@ from rich.console import Console
 
 from gdn_ops._version import __version__
 from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.choice import Choice
 from gdn_ops.dispatch.explanation import _explanation
+from gdn_ops.dispatch.results_errors import results_error
 from gdn_ops.dispatch.winners import read_winners
+from gdn_ops.errors import GdnError, InvalidInput, LaunchError
 from gdn_ops.results_path import expanded, shipped_database
-from gdn_ops.tuner.cli import run
-from gdn_ops.tuner.cli.doctor import _writable
+from gdn_ops.tuner.cli import doctor, run
+from gdn_ops.tuner.cli.exit_codes import exit_code_of
 from gdn_ops.tuner.cli.render import _remedy
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.live_view import LiveView
 from gdn_ops.tuner.report.progress import LinesView, Note
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
+from gdn_ops.tuner.store.server_errors import ServerGone
 from gdn_ops.tuner.workers.offline import CompileRow
 from tests.json_documents import documented
 from tests.problems import FORWARD
@@ -89,7 +94,7 @@ def test_a_name_is_listed_once_among_the_known(capsys: pytest.CaptureFixture[str
     [
         (["split", "--decode"], "on h200: plan split works on chunks"),
         (["solve", "--dtype", "fp32", "--set", "dot=native"], "dot=native needs 16-bit"),
-        (["split", "--target", "cpu"], "on cpu: plan split is made of Triton kernels"),
+        (["split", "--target", "cpu"], "on cpu: plan split is made of GPU kernels"),
     ],
 )
 def test_source_that_is_never_run_is_printed_with_the_reason_beside(
@@ -213,7 +218,7 @@ def test_a_target_with_rows_is_known_and_control_characters_are_not_printed(
     path = bench.close()
     assert run(["show", "--db", str(path), "--target", "my-own-gpu"]) == 0
     out = capsys.readouterr().out
-    assert "my-own-gpu" in out and "PU 9000" in out
+    assert "my-own-gpu" in out and r"PU\x00 9000" in out
     assert not any(character in out for character in "\x1b\x07\x9b\x00")
 
 
@@ -261,16 +266,45 @@ def test_compile_tells_the_traffic_of_a_backward_by_what_is_kept(
     assert ", 9008 with 132 of inverse kept, 6564 with 1156 of states kept" in said
 
 
+def test_doctor_names_all_providers_in_one_line() -> None:
+    (named,) = [found for what, found, _ in doctor._software([]) if what == "providers"]
+    names = [each.split()[0] for each in named.split(", ")]
+    assert names == [*PROVIDERS] and len(names) > 1
+    assert f"transformers {version('transformers')}" in named
+
+
+def test_doctor_finds_that_pytorch_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[str] = []
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert list(doctor._targets(faults)) == []
+    assert len(faults) == 1 and "torch cannot be imported: ModuleNotFoundError" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (results_error(Path("r.db"), OSError("file is not a database")), 2),
+        (results_error(Path("r.db"), PermissionError(13, "Permission denied")), 2),
+        (results_error(Path("r.db"), OSError("database is locked")), 1),
+        (ServerGone("the server is away"), 1),
+        (InvalidInput("K=0"), 2),
+        (LaunchError("no room"), 1),
+    ],
+)
+def test_what_the_user_can_set_right_exits_with_2(error: GdnError, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
 def test_a_folder_is_writable_if_a_file_can_be_made_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert _writable(tmp_path / "not" / "yet")
-    assert not _writable(tmp_path / "file" / "cache")
+    assert doctor._writable(tmp_path / "not" / "yet")
+    assert not doctor._writable(tmp_path / "file" / "cache")
     assert list(tmp_path.iterdir()) == [tmp_path / "file"], "nothing is left behind"
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs a folder nobody may write to")
 def test_root_may_not_write_everywhere() -> None:
-    assert not _writable(Path("/proc/cache"))
+    assert not doctor._writable(Path("/proc/cache"))
 
 
 def test_a_home_folder_is_resolved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

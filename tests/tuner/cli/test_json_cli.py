@@ -86,7 +86,7 @@ def test_bench_gives_times_and_failures(
     ("arguments", "code", "says"),
     [
         (["show", "--target", "h20O"], 2, "did you mean 'h20'"),
-        (["show", "--db", "no/such.db"], 1, "there is no results database"),
+        (["show", "--db", "no/such.db"], 2, "there is no results database"),
         (["show", "--nonsense"], 2, "No such option"),
         (["check", "--floor", "x"], 2, "--floor"),
         (["bench", "--cost-model", "--db", "no/such.db"], 1, "no database has enough trials"),

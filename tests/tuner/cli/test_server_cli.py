@@ -118,7 +118,7 @@ def test_commands_work_on_a_server(
     bench.close()
     out = gdn("merge", str(file), "--into", url, "--dry-run")
     assert f"Dry run: {shown(url)} is unchanged." in out
-    assert f"there are no results in {shown(url)}" in gdn("show", "--db", url, code=1)
+    assert f"there are no results in {shown(url)}" in gdn("show", "--db", url, code=2)
     out = gdn("merge", str(file), "--into", url)
     assert "1 taken" in out and f"`gdn pull {shown(url)}` on each machine" in out
     assert "1 kept" in gdn("merge", str(file), "--into", url, "--dry-run")
@@ -169,5 +169,5 @@ def test_without_psycopg_the_error_says_what_to_install(
     gdn: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    out = gdn("show", "--db", f"postgresql://u:{PASSWORD}@h/d", code=1)
+    out = gdn("show", "--db", f"postgresql://u:{PASSWORD}@h/d", code=2)
     assert "`pip install 'gdn-ops[postgres]'`" in out

@@ -15,6 +15,7 @@ from gdn_ops.codegen.variant import Variant
 from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.interruption import Interruption
+from gdn_ops.tuner.report.progress import Note
 from gdn_ops.tuner.search.space_search import Options
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.workers.harness import Effort, Measured
@@ -95,6 +96,8 @@ def test_a_problem_of_its_own_keeps_its_winner(tmp_path: Path, single: Space) ->
         result = campaign(b, 0.9, [SIZES[0], OTHER])
         assert result.covered == []
         assert len(result.winners) == 2
+        notes = [event.text for event in b.events if isinstance(event, Note)]
+        assert "cover: no two problems with a winner differ in their sizes alone" in notes[-1]
 
 
 def test_what_does_not_repeat_is_left_out_of_the_set(tmp_path: Path, single: Space) -> None:

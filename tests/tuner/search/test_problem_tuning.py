@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.errors import UnsupportedProblem
+from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.campaign import Result, run_campaign
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
@@ -86,7 +89,9 @@ def test_a_winner_has_reference_interval_provenance_and_proven_repeats(
         assert winner.low <= winner.median <= winner.high
         assert b.store.trial(winner.trial_id).outcome.resources[REPEATS_PASSED] == 30
         assert is_finished(runner)
-        assert finished_winners(runner.context, [runner.problem])
+        assert finished_winners(runner.context, [runner.problem], ["single"])
+        with patch.dict(PLANS, {"single": replace(PLANS["single"], refusals=lambda *_: ["never"])}):
+            assert not finished_winners(runner.context, [runner.problem], ["single"])
 
 
 def test_a_winner_that_does_not_repeat_loses_to_the_next(tmp_path: Path, single: Space) -> None:

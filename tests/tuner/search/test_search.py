@@ -10,7 +10,7 @@ import pytest
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.deadline import NO_DEADLINE, Deadline
-from gdn_ops.tuner.report.progress import TrialEnded
+from gdn_ops.tuner.report.progress import SearchStarted, TrialEnded
 from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import STOP_FACTOR, TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
@@ -174,6 +174,9 @@ def test_a_search_keeps_to_its_trials_and_a_second_run_takes_them_over(
         search(single, runner, options=Options(trials=4, again=True), deadline=NO_DEADLINE)
         assert len(b.harness.measured) == 9
         assert set(tried(b).values()) == {1}
+        search(single, runner, options=Options(trials=100), deadline=NO_DEADLINE)
+        told = [event.trials for event in b.events if isinstance(event, SearchStarted)]
+        assert told == [0, 5, 4, len(single.configs) - 19], "at most what the space has left"
 
 
 def test_no_trial_begins_after_the_deadline(tmp_path: Path, single: Space) -> None:

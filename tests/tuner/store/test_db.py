@@ -15,7 +15,7 @@ import pytest
 
 from gdn_ops.dispatch.results_file import SCHEMA_VERSION
 from gdn_ops.dispatch.winners import read_winners
-from gdn_ops.errors import ResultsError
+from gdn_ops.errors import ResultsBusy, ResultsError
 from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.store import db
 from gdn_ops.tuner.store.db import open_database, publish
@@ -133,7 +133,7 @@ def test_a_lock_that_stays_is_found_at_once(
     monkeypatch.setattr(db, "BUSY_SECONDS", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ResultsError, match=r"another process has locked"):
+        with pytest.raises(ResultsBusy, match=r"another process has locked"):
             open_database(path, create=False)
         connection.execute("ROLLBACK")
     open_database(path, create=False).close()
