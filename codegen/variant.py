@@ -57,7 +57,7 @@ class Variant:
         for name in given:
             if name not in [spec.name for spec in specs]:
                 raise UnknownName.of(f"stage of plan {plan}", name, [s.name for s in specs])
-        shared = checked(definition.axes, interface or {})
+        shared = checked(definition.axes, {**definition.default(problem), **(interface or {})})
         own = (
             (spec.name, checked(spec.axes, {**spec.default(problem), **given.get(spec.name, {})}))
             for spec in specs

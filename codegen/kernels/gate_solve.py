@@ -51,7 +51,9 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     exact = {"merge_dot": "ieee"} if problem.dtype == "fp32" else {}
-    return {**solve.SPEC.problem_defaults(problem), **exact}
+    # where one tile holds K, no loop could copy ahead
+    ahead = {"num_stages": 3} if int(solve.BK.default) < problem.K else {}
+    return {**solve.SPEC.problem_defaults(problem), **exact, **ahead}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
