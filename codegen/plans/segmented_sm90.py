@@ -15,9 +15,9 @@ from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
-SEG = Axis("SEG", (*segmented.SEG.values, 256), 16, "chunks per segment")
 SMS = 132
-"""Programs that a segment's walks should have in all: one per SM of an H100 or H200."""
+"""SMs of an H100 SXM or H200."""
+SEG = Axis("SEG", (*segmented.SEG.values, 256), 16, "chunks per segment")
 
 # the walks on segments do not multiply A by the decay
 AXES = (

@@ -194,11 +194,11 @@ def test_the_accuracy_gate_passes(changes: dict[str, Any]) -> None:
             ["plan segmented_sm90 computes the delta rule, not scalar-linear"],
         ),
         (
-            {"sequences": 32},
+            {"sequences": 256},
             "h200",
             [
-                "SEG=16 with BT=64 makes segments of 1024 tokens, and no sequence has more than "
-                "1024; use plan fused_sm90"
+                "SEG=4 with BT=64 makes segments of 256 tokens, and no sequence has more than 128; "
+                "use plan fused_sm90"
             ],
         ),
     ],
