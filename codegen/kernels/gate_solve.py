@@ -43,6 +43,7 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     return {
         **solve.SPEC.context(problem, config),
+        "AHEAD": _gated(problem) and config["heads"] == "one",
         "SUMS": _gated(problem),
         "ROUND_TF32": True,
         "MILD": mild_dot(config),
