@@ -103,7 +103,8 @@ class Variant:
             name: defaults(spec.axes) | _read(spec.axes, stages.get(name, {}))
             for name, spec in own.items()
         }
-        return cls.of(plan, problem, _read(PLANS[plan].axes, interface), configs)
+        axes = PLANS[plan].axes
+        return cls.of(plan, problem, defaults(axes) | _read(axes, interface), configs)
 
     def to_json(self) -> dict[str, Any]:
         """The variant as a JSON object, for the database."""

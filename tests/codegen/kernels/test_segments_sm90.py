@@ -228,5 +228,7 @@ def test_it_takes_three_launches_more_than_fused_sm90_and_two_without_a_gate() -
 )
 def test_the_default_gives_each_sm_a_program(changes: dict[str, Any], SEG: int) -> None:
     problem = replace(PROBLEM, **changes)
-    assert dict(Variant.default(PLAN, problem).interface)["SEG"] == SEG
+    variant = Variant.default(PLAN, problem)
+    assert dict(variant.interface)["SEG"] == SEG
+    assert Variant.from_text(str(variant), problem) == variant
     assert dict(Variant.of(PLAN, problem, {"SEG": 128}).interface)["SEG"] == 128
