@@ -57,7 +57,7 @@ class Variant:
         for name in given:
             if name not in [spec.name for spec in specs]:
                 raise UnknownName.of(f"stage of plan {plan}", name, [s.name for s in specs])
-        shared = checked(definition.axes, interface or {})
+        shared = checked(definition.axes, {**definition.default(problem), **(interface or {})})
         own = (
             (spec.name, checked(spec.axes, {**spec.default(problem), **given.get(spec.name, {})}))
             for spec in specs
@@ -103,7 +103,8 @@ class Variant:
             name: defaults(spec.axes) | _read(spec.axes, stages.get(name, {}))
             for name, spec in own.items()
         }
-        return cls.of(plan, problem, _read(PLANS[plan].axes, interface), configs)
+        axes = PLANS[plan].axes
+        return cls.of(plan, problem, defaults(axes) | _read(axes, interface), configs)
 
     def to_json(self) -> dict[str, Any]:
         """The variant as a JSON object, for the database."""

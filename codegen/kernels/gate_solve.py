@@ -12,11 +12,16 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
 MERGE_DOT = merge_dot(
-    ("by_beta", "ieee", "tf32", "tf32x3"),
+    ("by_beta", "ieee", "fp16", "tf32", "tf32x3"),
     "by_beta",
-    "products inside the inverse; by_beta: tf32, or tf32x3 in chunks with a beta above 1",
+    "products inside the inverse; by_beta: one pass, or tf32x3 in chunks with a beta above 1",
 )
 DEFAULTS: Mapping[str, Value] = {"solve": "doubling", "num_warps": 1}
+
+
+def mild_dot(config: Config) -> str:
+    """What ``merge_dot=by_beta`` takes for a chunk with beta from 0 to 1 and short keys."""
+    return "fp16" if config["solve"] == "doubling" else "tf32"
 
 
 def _gated(problem: Problem) -> bool:
@@ -36,18 +41,31 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {**solve.SPEC.context(problem, config), "SUMS": _gated(problem), "ROUND_TF32": True}
+    return {
+        **solve.SPEC.context(problem, config),
+        "AHEAD": _gated(problem) and config["heads"] == "one",
+        "SUMS": _gated(problem),
+        "ROUND_TF32": True,
+        "MILD": mild_dot(config),
+    }
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
     exact = {"merge_dot": "ieee"} if problem.dtype == "fp32" else {}
-    return {**solve.SPEC.problem_defaults(problem), **exact}
+    # where one tile holds K, no loop could copy ahead
+    ahead = {"num_stages": 3} if int(solve.BK.default) < problem.K else {}
+    return {**solve.SPEC.problem_defaults(problem), **exact, **ahead}
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
     reasons = solve.SPEC.refusals(problem, config, target)
-    if config["merge_dot"] == "by_beta" and problem.dtype == "fp32":
-        reasons.append("merge_dot=by_beta keeps 11 bits of fp32 q, k, v; use tf32x3 or ieee")
+    if config["merge_dot"] in ("by_beta", "fp16") and problem.dtype == "fp32":
+        given = f"merge_dot={config['merge_dot']}"
+        reasons.append(f"{given} keeps 11 bits of fp32 q, k, v; use tf32x3 or ieee")
+    if config["merge_dot"] == "fp16" and config["solve"] != "doubling":
+        reasons.append(
+            f"merge_dot=fp16 is for solve=doubling; for solve={config['solve']} use tf32 or tf32x3"
+        )
     if config["merge_dot"] == "by_beta" and target.vendor == "amd":
         reasons.append(f"merge_dot=by_beta needs NVIDIA tensor cores; {target.name} is AMD")
     return reasons

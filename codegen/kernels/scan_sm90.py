@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.problem import Problem
@@ -11,7 +12,7 @@ from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
 
 BV = 64
-"""Value channels per program: the rows of a product of a warp group."""
+"""Value channels of four warps that walk: the rows of a product of a warp group."""
 HEAD_DIMS = (64, 128)
 
 
@@ -27,16 +28,16 @@ def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 
 def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {"BV": BV, "NV": problem.V // BV}
+    return {"NV": problem.V // int(config["BV"])}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
-    return (problem.V // BV * sizes.N * problem.HV,)
+    return (problem.V // int(config["BV"]) * sizes.N * problem.HV,)
 
 
 def _blocks(problem: Problem, config: Config) -> Mapping[str, tuple[int, int]]:
-    BT = int(config["BT"])
-    return {"q": (BT, problem.K), "k": (BT, problem.K), "v": (BT, BV), "A": (BT, BT), "o": (BT, BV)}
+    BT, BV, K = int(config["BT"]), int(config["BV"]), problem.K
+    return {"q": (BT, K), "k": (BT, K), "v": (BT, BV), "A": (BT, BT), "o": (BT, BV)}
 
 
 WALK_AXES = (
@@ -44,7 +45,12 @@ WALK_AXES = (
     Axis("num_warps", (4,), 4, "warps that keep the state", launch=True),
     Axis("enable_fp_fusion", (True, False), True, "contract a * b + c to one FMA", launch=True),
 )
-"""The axes of the walks for Hopper, forward and backward; for Blackwell with more warps."""
+"""The axes of the walks for Hopper, forward and backward; with more warps for 128 channels, and for
+Blackwell."""
+SCAN_AXES = (
+    Axis("BV", (64, 128), 64, "value channels per program, 16 per warp that walks"),
+    *(replace(axis, values=(4, 8)) if axis.name == "num_warps" else axis for axis in WALK_AXES),
+)
 
 
 def tile_reasons(stage: str, problem: Problem) -> list[str]:
@@ -60,7 +66,17 @@ def tile_reasons(stage: str, problem: Problem) -> list[str]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return tile_reasons(SPEC.name, problem)
+    return channel_reasons(SPEC.name, problem, config)
+
+
+def channel_reasons(stage: str, problem: Problem, config: Config) -> list[str]:
+    """``tile_reasons``, and why a program cannot have this many value channels or warps."""
+    reasons, width, warps = tile_reasons(stage, problem), int(config["BV"]), config["num_warps"]
+    if not reasons and width > problem.V:
+        reasons.append(f"BV={width} is more than the {problem.V} value channels of a head")
+    if warps != width // 16:
+        reasons.append(f"{stage} walks BV={width} channels with {width // 16} warps, not {warps}")
+    return reasons
 
 
 SPEC = KernelSpec(
@@ -74,7 +90,7 @@ SPEC = KernelSpec(
     with gate_free, A comes without the decay and is first multiplied by G, elementwise
     """,
     shared=("BT", "store", "gate_free"),
-    axes=WALK_AXES,
+    axes=SCAN_AXES,
     inputs=_inputs,
     outputs=_outputs,
     scalars=("T", "scale"),

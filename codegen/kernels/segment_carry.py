@@ -44,7 +44,10 @@ def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
 
 
 def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
-    return {"merge_dot": "bf16x6"} if problem.dtype == "fp32" else {}
+    if problem.dtype == "fp32":
+        return {"merge_dot": "bf16x6"}
+    # M in one tile: the tiles are loaded one after another, and each load takes a microsecond
+    return {"BK": 128, "num_warps": 8} if problem.K == 128 else {}
 
 
 SPEC = KernelSpec(

@@ -18,7 +18,7 @@ def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _refusals(problem: Problem, config: Config, target: Target) -> list[str]:
-    return scan_sm90.tile_reasons(SPEC.name, problem)
+    return scan_sm90.channel_reasons(SPEC.name, problem, config)
 
 
 SPEC = replace(

@@ -34,6 +34,7 @@ def _context(problem: Problem, config: Config) -> Mapping[str, object]:
     return {
         "GATED": _gated(problem, config),
         "SUMS": False,
+        "AHEAD": False,
         "BK": tile(int(config["BK"]), problem.K),
         "NC": blocks,
         "BC": BC,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from math import isqrt
 
-from gdn_ops.codegen.axis import Config
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.gluon import gluon_reasons
 from gdn_ops.codegen.kernels import scan_sm90
 from gdn_ops.codegen.plan import Plan
@@ -13,14 +15,31 @@ from gdn_ops.codegen.plans.refusal import chunk_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 
+SMS = 132
+"""SMs of an H100 SXM or H200."""
+SEG = Axis("SEG", (*segmented.SEG.values, 256), 16, "chunks per segment")
+
 # the walks on segments do not multiply A by the decay
 AXES = (
     *(
         replace(axis, values=(False,)) if axis.name == "gate_free" else axis
         for axis in fused_sm90.AXES
     ),
-    segmented.SEG,
+    SEG,
 )
+
+
+def _problem_defaults(problem: Problem) -> Mapping[str, Value]:
+    """As many segments as give each SM a program, but at least two per sequence.
+
+    Each more is also a step of ``segment_carry``, so no more than the root of the chunks.
+    """
+    BT, sequences = 64, max(problem.sequences, 1)
+    chunks = -(-problem.tokens // (BT * sequences))
+    programs = problem.HV * max(problem.V // scan_sm90.BV, 1) * sequences
+    segments = max(2, min(SMS // programs, isqrt(chunks)))
+    sizes = [int(size) for size in SEG.values]
+    return {"SEG": next((size for size in sizes if size * segments >= chunks), sizes[-1])}
 
 
 def _stages(problem: Problem) -> tuple[str, ...]:
@@ -49,5 +68,6 @@ PLAN = Plan(
     axes=AXES,
     stages=_stages,
     refusals=_refusals,
+    problem_defaults=_problem_defaults,
     verified=False,
 )

@@ -10,6 +10,7 @@ from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.compiled.resources import Resources
 from gdn_ops.codegen.errors import CompileError, UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
+from gdn_ops.codegen.kernels.gate_solve import mild_dot
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.variant import Variant
@@ -20,9 +21,8 @@ from gdn_ops.tuner.cost.torch_time import torch_seconds
 from gdn_ops.tuner.workers.offline import compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
 
-BY_BETA, MILD = "by_beta", "tf32"
-"""Values of axis ``merge_dot``: a program decides from its tokens; what it decides if no beta is
-above 1."""
+BY_BETA = "by_beta"
+"""The value of axis ``merge_dot`` with which a program decides from its tokens."""
 
 
 def executed(config: Config) -> Config:
@@ -30,7 +30,9 @@ def executed(config: Config) -> Config:
 
     The code of both would be counted otherwise, and a program runs one. Inputs count as mild.
     """
-    return {**config, "merge_dot": MILD} if config.get("merge_dot") == BY_BETA else config
+    return (
+        {**config, "merge_dot": mild_dot(config)} if config.get("merge_dot") == BY_BETA else config
+    )
 
 
 class CostModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from gdn_ops.codegen.axis import Axis, Config, Value, defaults
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.plan import Plan
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
@@ -14,7 +14,7 @@ from gdn_ops.codegen.target import Target
 
 def default_configs(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:
     """Only the default config for the problem."""
-    yield {**defaults(plan.axes), **spec.default(problem)}
+    yield {**plan.default(problem), **spec.default(problem)}
 
 
 def corner_candidates(spec: KernelSpec, problem: Problem, plan: Plan) -> Iterator[dict[str, Value]]:

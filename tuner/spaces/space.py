@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 
-from gdn_ops.codegen.axis import Axis, Config, Value, defaults
+from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
@@ -231,7 +231,7 @@ def why_no_plan(problem: Problem, target: Target, wanted: Iterable[str] = ()) ->
 def _interfaces(name: str, problem: Problem, target: Target) -> list[StageSpaces]:
     plan = PLANS[name]
     names = [axis.name for axis in plan.axes]
-    default = defaults(plan.axes)
+    default = plan.default(problem)
     rows = [
         dict(zip(names, values, strict=True))
         for values in product(*(axis.values for axis in plan.axes))

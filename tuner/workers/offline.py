@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gdn_ops.codegen.axis import Config, defaults
+from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.compiled.compile import compile_stage
 from gdn_ops.codegen.compiled.races import races
 from gdn_ops.codegen.compiled.resources import Resources, resources_of
@@ -196,7 +196,7 @@ def _work(
 def runnable_plans(problem: Problem, target: Target) -> list[Plan]:
     """The plans whose default variant can run a problem on a target."""
     plans = PLANS.values()
-    return [plan for plan in plans if not plan.reasons(problem, defaults(plan.axes), target)]
+    return [plan for plan in plans if not plan.reasons(problem, plan.default(problem), target)]
 
 
 def _jobs(

@@ -75,7 +75,7 @@ def planted() -> list[str]:
 
 
 def main() -> None:
-    solve = {dot: compiled("gate_solve", FORWARD, merge_dot=dot)[1] for dot in ("tf32", "tf32x3")}
+    solve = {dot: compiled("gate_solve", FORWARD, merge_dot=dot)[1] for dot in ("fp16", "tf32x3")}
     both = resources_of(compiled("gate_solve", FORWARD)[0])
     found = {"walks": walks(), "grads": grads(), "solve": {**solve, "stack": both.stack}}
     print(json.dumps({**found, "planted": planted()}))

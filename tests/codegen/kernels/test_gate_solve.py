@@ -52,28 +52,37 @@ def test_heads_of_a_group_in_packed_sequences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [1.0, 2.0])
-def test_keys_that_nearly_repeat_with_beta_up_to_1_and_2(most: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("NC", [2, 4])
+def test_keys_that_nearly_repeat_with_beta_up_to_1_and_2(
+    most: float, NC: int, tmp_path: Path
+) -> None:
     case = CASE.with_(T=64)
     x = hard_keys(case)
     x["beta"] *= most / 2
-    check(case, tmp_path, x=x)
+    check(case, tmp_path, x=x, NC=NC)
 
 
-def test_a_beta_above_1_takes_three_passes_and_no_other(tmp_path: Path) -> None:
+def test_a_chunk_whose_inverse_may_be_large_takes_three_passes_and_no_other(tmp_path: Path) -> None:
     case = CASE.with_(T=64)
     x = case.inputs()
     x["beta"] = x["beta"].clamp(max=1.0)
     x["k"] = hard_keys(case)["k"].bfloat16().double()
     x = with_gc(case, x)
 
-    def inverse(dot: str) -> torch.Tensor:
-        return run(SPEC, case, x, tmp_path, merge_dot=dot, gate_free=False)["A"]
+    def inverse(dot: str, **changed: torch.Tensor) -> torch.Tensor:
+        given = {**x, **changed}
+        return run(SPEC, case, given, tmp_path, merge_dot=dot, gate_free=False)["A"]
 
-    one, three = inverse("tf32"), inverse("tf32x3")
+    one, three = inverse("fp16"), inverse("tf32x3")
     assert not torch.equal(one, three)
     assert torch.equal(inverse("by_beta"), one)
-    x["beta"][0, 5, 0] = 1.01
-    assert torch.equal(inverse("by_beta"), inverse("tf32x3"))
+    for beta in (1.01, -0.01):
+        other = x["beta"].clone()
+        other[0, 5, 0] = beta
+        assert torch.equal(inverse("by_beta", beta=other), inverse("tf32x3", beta=other))
+    long = x["k"].clone()
+    long[0, 40] *= 300.0  # fp16 would overflow
+    assert torch.equal(inverse("by_beta", k=long), inverse("tf32x3", k=long))
 
 
 def test_a_raw_gate_is_activated(tmp_path: Path) -> None:
@@ -107,4 +116,8 @@ def test_refusals_and_defaults() -> None:
     assert SPEC.reasons(single, config, h200) == []
     given = {**config, "merge_dot": "by_beta"}
     assert "by_beta keeps 11 bits" in " ".join(SPEC.reasons(single, given, h200))
+    given = {**config, "merge_dot": "fp16"}
+    assert "fp16 keeps 11 bits" in " ".join(SPEC.reasons(single, given, h200))
+    given["solve"] = "rows"
+    assert "fp16 is for solve=doubling" in " ".join(SPEC.reasons(problem, given, h200))
     assert max(map(len, render(SPEC, problem, {**config, "heads": "group"}).splitlines())) <= 100

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from gdn_ops.codegen.axis import Value, defaults
+from gdn_ops.codegen.kernels.scan_sm90 import SPEC
+from gdn_ops.codegen.plans import PLANS
+from gdn_ops.codegen.render import render
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.errors import KernelFault
 from gdn_ops.verify.accuracy_gate import verify
+from tests import stage_runner
+from tests.codegen.kernels.gluon_faults import FAULTS, SCAN, Fault
 from tests.codegen.kernels.gluon_walk import (
+    CASE,
     CASES,
     PROBLEM,
     SAMPLE,
@@ -21,9 +29,15 @@ from tests.codegen.kernels.gluon_walk import (
     check_a_call,
     check_a_triton_without_gluon,
     check_that_the_next_sequence_stays_out,
+    run,
 )
+from tests.codegen.kernels.scan_case import given
+from tests.codegen.kernels.split_case import SplitCase
 
 H200 = target_named("h200")
+WIDE: dict[str, Value] = {"BV": 128, "num_warps": 8}
+"""All value channels of a head of 128 in one program."""
+WIDE_CASE = CASE.with_(K=128, V=128, HV=1, T=150)
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -35,6 +49,53 @@ def test_it_walks_as_in_fp64_with_equal_bits_in_two_orders(name: str, tmp_path: 
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_in_twenty_orders(name: str, tmp_path: Path) -> None:
     check("scan_sm90", *CASES[name], tmp_path, seeds=SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "axes"),
+    [
+        ({"offsets": (0, 70, 70, 150)}, {}),
+        pytest.param({"gate": "none", "T": 400}, {"slots": 2}, marks=pytest.mark.exhaustive),
+        pytest.param({"gate": "strong"}, {"gate_free": True}, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_one_program_walks_all_channels_of_a_head(
+    changes: dict[str, Any], axes: dict[str, Value], tmp_path: Path
+) -> None:
+    check("scan_sm90", WIDE_CASE.with_(**changes), {**axes, **WIDE}, tmp_path, seeds=2)
+
+
+@pytest.mark.exhaustive
+def test_faults_are_found_in_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = WIDE_CASE.with_(T=330)
+    x, found = given(case), 0
+    for fault in (fault for fault in FAULTS if fault.stage == SCAN):
+
+        def rendered(*args: Any, fault: Fault = fault, **options: Any) -> str:
+            source = render(*args, **options)
+            return fault.planted(source) if fault.old in source else ""
+
+        monkeypatch.setattr(stage_runner, "render", rendered)
+        if rendered(SPEC, case.problem, config_of(case), interpret=True):
+            found += 1
+            with pytest.raises(KernelFault):
+                run("scan_sm90", case, x, tmp_path, 1, **WIDE)
+    assert found >= 16
+
+
+def config_of(case: SplitCase) -> dict[str, Value]:
+    return {**defaults(PLANS["fused_sm90"].axes), **SPEC.default(case.problem), **WIDE}
+
+
+def test_channels_and_warps_go_together() -> None:
+    problem = PROBLEM
+    config = {**defaults(PLANS["fused_sm90"].axes), **SPEC.default(problem)}
+    assert SPEC.reasons(problem, {**config, **WIDE}, H200) == []
+    (reason,) = SPEC.reasons(problem, {**config, "BV": 128}, H200)
+    assert reason == "scan_sm90 walks BV=128 channels with 8 warps, not 4"
+    narrow = replace(problem, K=64, V=64)
+    (reason,) = SPEC.reasons(narrow, {**config, **WIDE}, H200)
+    assert reason == "BV=128 is more than the 64 value channels of a head"
 
 
 def test_tokens_of_the_next_sequence_do_not_reach_this_one(tmp_path: Path) -> None:

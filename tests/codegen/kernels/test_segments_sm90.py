@@ -194,11 +194,11 @@ def test_the_accuracy_gate_passes(changes: dict[str, Any]) -> None:
             ["plan segmented_sm90 computes the delta rule, not scalar-linear"],
         ),
         (
-            {"sequences": 32},
+            {"sequences": 256},
             "h200",
             [
-                "SEG=16 with BT=64 makes segments of 1024 tokens, and no sequence has more than "
-                "1024; use plan fused_sm90"
+                "SEG=4 with BT=64 makes segments of 256 tokens, and no sequence has more than 128; "
+                "use plan fused_sm90"
             ],
         ),
     ],
@@ -213,3 +213,22 @@ def test_it_takes_three_launches_more_than_fused_sm90_and_two_without_a_gate() -
         problem = replace(PROBLEM, rule=rule)
         own, whole = (Variant.default(plan, problem).stages for plan in (PLAN, "fused_sm90"))
         assert len(own) == len(whole) + more
+
+
+@pytest.mark.parametrize(
+    ("changes", "SEG"),
+    [
+        ({}, 64),  # 512 chunks, and 8 times 16 programs
+        ({"sequences": 2}, 64),
+        ({"HV": 64}, 256),  # two segments
+        ({"tokens": 2048}, 8),  # no more than 5 steps of segment_carry
+        ({"tokens": 10**6}, 256),
+        ({"tokens": 300}, 4),
+    ],
+)
+def test_the_default_gives_each_sm_a_program(changes: dict[str, Any], SEG: int) -> None:
+    problem = replace(PROBLEM, **changes)
+    variant = Variant.default(PLAN, problem)
+    assert dict(variant.interface)["SEG"] == SEG
+    assert Variant.from_text(str(variant), problem) == variant
+    assert dict(Variant.of(PLAN, problem, {"SEG": 128}).interface)["SEG"] == 128

@@ -56,8 +56,8 @@ def test_of_a_kernel_that_decides_by_its_tokens_one_path_is_counted() -> None:
     assert config["merge_dot"] == "by_beta"
     mild = model.stage_seconds("fused_sm90", "gate_solve", problem, config)
     ((_, _, counted),) = model._resources
-    assert "('merge_dot', 'tf32')" in counted
-    fixed = {**config, "merge_dot": "tf32"}
+    assert "('merge_dot', 'fp16')" in counted
+    fixed = {**config, "merge_dot": "fp16"}
     assert model.stage_seconds("fused_sm90", "gate_solve", problem, fixed) == mild
 
 
