@@ -104,7 +104,7 @@ def test_a_node_that_is_killed_costs_only_what_it_ran(
     out = Killer(cluster, doomed, "finals:")
     request = Request(
         workload="two", problems=PROBLEMS, database=tmp_path / "results.db", device="cpu",
-        threads=1, options=Options(trials=1),
+        threads=1, options=Options(trials=1, plans=("torch",)),
     )  # fmt: skip
     tuned = tune_on_cluster(request, address=cluster.address, target=None, lines=Lines(out))
     text = out.getvalue()
