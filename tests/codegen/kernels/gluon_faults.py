@@ -134,7 +134,7 @@ _FILLED = "        mbarrier.wait(copied.index(slot), i // SLOTS & 1)\n"
 _UNUSED = "        mbarrier.wait(walked.index(slot), i // SLOTS & 1 ^ 1)\n"
 _ARRIVAL = "        mbarrier.arrive(arrival, count=1)\n"
 _WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
-_P, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
+_P, _DP = "    s_P.store((b_P * b_G).to(gl.bfloat16))\n", "    s_dP.store(b_dP.to(gl.bfloat16))\n"
 _DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
 
 
@@ -331,10 +331,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault(FEWER, GRADS, "(0), 2 * ROWS)", "(0), ROWS)", "lacks 0 arrivals and -8192|while a copy"),
     Fault(MORE, GRADS, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"),
     Fault(NO_FENCE, GRADS, _P + _FENCE, _P, "reads s_P but no fence"),
-    Fault(NO_FENCE, GRADS, _M + _FENCE, _M, "reads s_(dP|M) but no fence"),
+    Fault(NO_FENCE, GRADS, _DP + _FENCE, _DP, "reads s_(dP|M) but no fence"),
     Fault(NO_FENCE_OUT, GRADS, _DK + _FENCE, _DK, "reads s_(v|dk) but no fence"),
     Fault(
-        IN_FLIGHT, GRADS, "b_n = warpgroup_mma_wait(1", "b_n = warpgroup_mma_wait(2",
+        IN_FLIGHT, GRADS, "b_n = warpgroup_mma_wait(0", "b_n = warpgroup_mma_wait(1",
         "takes the value of a product that may still be in flight",
     ),
     Fault(
@@ -347,11 +347,11 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(LAST, GRADS, "    tma.store_wait(0)\n", "", "ends before it waited for its last", -1),
     Fault(
-        READ, GRADS, _M, _M.replace("s_M", "s_n"),
+        READ, GRADS, _DP, _DP.replace("s_dP", "s_n"),
         "writes s_n (while a product of the kernel may read s_n|right after)",
     ),
     Fault(
-        OTHER_WARPS, GRADS, "s_dP", "s_P",
-        "writes s_P right after it waited for a product that reads it", None,
+        OTHER_WARPS, GRADS, "s_dk.store(b_dn", "s_dx.store(b_dn",
+        "writes s_dx right after it waited for a product that reads it",
     ),
 )  # fmt: skip
