@@ -125,7 +125,7 @@ _ENDS = f"    {_FENCE}{_WALKED}"
 _CARRIED = "        mbarrier.wait(carried, phase)\n"
 _WAIT_SCAN = "        b_h, b_o = warpgroup_mma_wait(0, deps=[b_h, b_o])\n"
 _STORE_O = "        s_o.index(slot).permute((1, 0)).store(b_o.to(gl.bfloat16))\n"
-_WAIT_BACK = "        b_h, b_dx = warpgroup_mma_wait(0, deps=[b_h, b_dx])\n"
+_WAIT_BACK = "        b_dx = warpgroup_mma_wait(1, deps=[b_dx])\n"
 _WAIT_WALK = "        b_h = warpgroup_mma_wait(0, deps=[b_h])\n"
 _STORE_H = "        s_dh.index(slot).permute((1, 0)).store(b_h16)\n"
 _EARLY = r"may read|s_\w+\[\d\] (while|but no fence)|second phase"
@@ -275,7 +275,7 @@ FAULTS: tuple[Fault, ...] = (
         "walk_chunks takes the value of a product that may still be in flight",
     ),
     Fault(
-        IN_FLIGHT, WALKS, "b_dn = warpgroup_mma_wait(1", "b_dn = warpgroup_mma_wait(2",
+        IN_FLIGHT, WALKS, "b_dn = warpgroup_mma_wait(0", "b_dn = warpgroup_mma_wait(1",
         "walk_chunks takes the value of a product that may still be in flight",
     ),
     Fault(EARLY, WALKS, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
