@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
-MAP = "segment_map_sm90"
+MAP, BACK = "segment_map_sm90", "segment_bwd_map_sm90"
 BLACKWELL = "scan_sm100"
 BLACKWELL_WALKS, BLACKWELL_GRADS = "bwd_walks_sm100", "bwd_grads_sm100"
 
@@ -131,6 +131,7 @@ _STORE_H = "        s_dh.index(slot).permute((1, 0)).store(b_h16)\n"
 _EARLY = r"may read|s_\w+\[\d\] (while|but no fence)|second phase"
 _WAIT_N = "        b_n = warpgroup_mma_wait(0, deps=[b_n])\n"
 _FILLED = "        mbarrier.wait(copied.index(slot), i // SLOTS & 1)\n"
+_MADE = _FILLED.replace("copied", "scored")
 _UNUSED = "        mbarrier.wait(walked.index(slot), i // SLOTS & 1 ^ 1)\n"
 _ARRIVAL = "        mbarrier.arrive(arrival, count=1)\n"
 _WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
@@ -322,6 +323,19 @@ FAULTS: tuple[Fault, ...] = (
         f"{_WAIT_WALK}        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n",
         r"walk_chunks writes s_A\[0\] right after it waited for a product that reads it",
     ),
+    Fault(NO_COPY, BACK, _FILLED[4:], "", rf"{_COPIED}|may|second phase"),
+    Fault(NO_PARTITION, BACK, _MADE, "", rf"{_COPIED}|may read|second phase"),
+    Fault(NOT_FREE, BACK, _UNUSED, "", rf"expects 0|copy_\w+ (writes|reads)|{_COPIED}"),
+    Fault(PARITY, BACK, "& 1 ^ 1)", "& 1)", "no partition can go on"),
+    Fault(NO_ARRIVAL, BACK, _SCORED, "", "walk_chunks waits for phase 0 of scored"),
+    Fault(NO_ARRIVAL, BACK, _WALKED, "", "waits for phase 0 of walked"),
+    Fault(FEWER, BACK, "arrival, BYTES", "arrival, BYTES - 8192", rf"and -8192 bytes|{_COPIED}"),
+    Fault(MORE, BACK, "arrival, BYTES", "arrival, BYTES + 8192", "lacks 0 arrivals and 8192 bytes"),
+    Fault(
+        SHORT, BACK, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
+        r"s_k\[0\] while|may read s_k\[0\]", None,
+    ),
+    Fault(EARLY, BACK, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(0), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(1), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(2), 0)\n", "", "while a copy"),
