@@ -135,6 +135,7 @@ _MADE = _FILLED.replace("copied", "scored")
 _UNUSED = "        mbarrier.wait(walked.index(slot), i // SLOTS & 1 ^ 1)\n"
 _ARRIVAL = "        mbarrier.arrive(arrival, count=1)\n"
 _WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
+_P_SM100, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
 _P, _DP = "    s_P.store((b_P * b_G).to(gl.bfloat16))\n", "    s_dP.store(b_dP.to(gl.bfloat16))\n"
 _DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
 
@@ -197,7 +198,7 @@ def _of_blackwell_grads(stage: str) -> Iterator[Fault]:
     yield Fault(
         MORE, stage, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"
     )
-    yield Fault(NO_FENCE, stage, _P + _FENCE, _P, "reads s_P but no fence")
+    yield Fault(NO_FENCE, stage, _P_SM100 + _FENCE, _P_SM100, "reads s_P but no fence")
     yield Fault(NO_FENCE, stage, _M + _FENCE, _M, "reads s_(dP|M) but no fence")
     dk = "    s_dk.permute((1, 0)).store(t_dk.load(CHANNELS).to(gl.bfloat16))\n"
     yield Fault(NO_FENCE_OUT, stage, dk + _FENCE, dk, "reads s_(v|dk) but no fence")
