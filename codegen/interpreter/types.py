@@ -50,12 +50,15 @@ def _tensor_constructor(theirs: Any, block_type: Any) -> Any:
 
     def init(self: Any, handle: Any, kind: Any) -> None:
         sizes = kind.sizes if type(kind) is block_type else None
+        if sizes is None and kind.is_block():
+            # of Gluon, which is compiled in this process, too
+            theirs(self, handle, kind)
+            return
         found = known.get(sizes)
         if found is None:
             theirs(self, handle, kind)
-            if sizes is not None or not kind.is_block():
-                own = ("handle", "type", "dtype")
-                known[sizes] = {n: v for n, v in self.__dict__.items() if n not in own}
+            own = ("handle", "type", "dtype")
+            known[sizes] = {n: v for n, v in self.__dict__.items() if n not in own}
             return
         self.__dict__.update(found)
         self.handle, self.type, self.dtype = handle, kind, kind.scalar

@@ -48,7 +48,7 @@ def _stages(problem: Problem) -> tuple[str, ...]:
     if problem.op != "backward":
         return (*chained, "segment_scan_sm90")
     total = ("bwd_total",) if problem.group > 1 or problem.gate_in_kernel else ()
-    walked = ("segment_bwd_map", "segment_bwd_carry", "segment_bwd_walks_sm90")
+    walked = ("segment_bwd_map_sm90", "segment_bwd_carry", "segment_bwd_walks_sm90")
     return (*chained, *walked, "bwd_grads_sm90", *total)
 
 

@@ -41,6 +41,8 @@ def product(
     event = program().new_event()
     what = f"a product of {me.name} reads"
     reads = [tile.read(f"{what} {tile.name}", event, me.clock, proxy=True) for tile in tiles]
+    # where warps stored an operand, they wait for one another before the product
+    me.joined = max([me.joined, *(tile.stored() for tile in tiles)])
     if not isinstance(b, Tile):
         raise KernelFault("the right operand of a product must be in shared memory")
     start = acc

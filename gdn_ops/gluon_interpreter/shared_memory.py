@@ -102,7 +102,9 @@ class Tile:
         self._check_value(value)
         what = f"{me.name} writes {self.name}"
         self._check_warps(what)
-        me.unfenced.append(self.write(what, me.clock.now(me.actor), me.clock))
+        access = self.write(what, me.clock.now(me.actor), me.clock)
+        access.actor, access.step = me.actor, me.step()
+        me.unfenced.append(access)
         self.data.copy_(value)
 
     def _check_value(self, value: torch.Tensor) -> None:
@@ -116,7 +118,8 @@ class Tile:
         """Check that no other warp of the partition is still in a product that reads the tile.
 
         Each warp waits for its own part of a product (triton-lang/triton#11047). The warps wait for
-        one another before they arrive at a barrier, and between a load and a store of one tile.
+        one another before they arrive at a barrier, between a load and a store of one tile, and
+        between a store and a product that reads the tile.
         """
         me, span = current(), self._span()
         store = Access(what, me.clock.now(me.actor), span, False)
@@ -127,6 +130,13 @@ class Tile:
                 f"{what} right after it waited for a product that reads it, in which its other "
                 "warps may still be; arrive at a barrier before, or load the tile"
             )
+
+    def stored(self) -> int:
+        """When the partition last wrote to it by itself: by then it had done all before."""
+        me, span = current(), self._span()
+        own = Access("", me.clock.now(me.actor), span, False)
+        writes = [x for x in self.allocation.writes if x.actor == me.actor and x.overlaps(own)]
+        return max((x.step for x in writes if not x.proxy), default=0)
 
     def read(self, what: str, event: Event, clock: Clock, *, proxy: bool = False) -> Access:
         """Note a read, and return it.

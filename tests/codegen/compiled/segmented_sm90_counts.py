@@ -26,6 +26,7 @@ H200 = target_named("h200")
 LOOPS = {
     "segment_map_sm90": {"walk": 16},
     "segment_scan_sm90": products(128),
+    "segment_bwd_map_sm90": {"walk": 24, "score": 8},
     "segment_bwd_walks_sm90": OF_GRADIENTS,
 }
 """Matrix instructions per chunk; of segment_map_sm90 those of S k^T, x A^T and n k."""

@@ -136,3 +136,14 @@ def test_types_that_are_made_once_say_what_each_of_their_own_would() -> None:
         other = tl.tensor("scalar", element)
         assert (len(other.shape), other.handle, other.dtype) == (0, "scalar", element)
     assert tl.block_type(tl.float32, [4]) != tl.block_type(tl.float16, [4])
+
+
+def test_a_value_of_gluon_keeps_its_shape_where_both_languages_are_in_use() -> None:
+    """It got the shape of a scalar, so that no Gluon kernel compiled in a patched process."""
+    from triton.experimental.gluon import language as gl
+
+    patch_interpreter()
+    tl.tensor("scalar", tl.float32)
+    layout = gl.BlockedLayout([1], [32], [4], [0])
+    value = gl.tensor("handle", gl.distributed_type(tl.float32, [128], layout))
+    assert [int(size) for size in value.shape] == [128] and value.type.layout == layout

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SCAN, WALKS, GRADS = "scan_sm90", "bwd_walks_sm90", "bwd_grads_sm90"
-MAP = "segment_map_sm90"
+MAP, BACK = "segment_map_sm90", "segment_bwd_map_sm90"
 BLACKWELL = "scan_sm100"
 BLACKWELL_WALKS, BLACKWELL_GRADS = "bwd_walks_sm100", "bwd_grads_sm100"
 
@@ -125,16 +125,18 @@ _ENDS = f"    {_FENCE}{_WALKED}"
 _CARRIED = "        mbarrier.wait(carried, phase)\n"
 _WAIT_SCAN = "        b_h, b_o = warpgroup_mma_wait(0, deps=[b_h, b_o])\n"
 _STORE_O = "        s_o.index(slot).permute((1, 0)).store(b_o.to(gl.bfloat16))\n"
-_WAIT_BACK = "        b_h, b_dx = warpgroup_mma_wait(0, deps=[b_h, b_dx])\n"
+_WAIT_BACK = "        b_dx = warpgroup_mma_wait(1, deps=[b_dx])\n"
 _WAIT_WALK = "        b_h = warpgroup_mma_wait(0, deps=[b_h])\n"
 _STORE_H = "        s_dh.index(slot).permute((1, 0)).store(b_h16)\n"
 _EARLY = r"may read|s_\w+\[\d\] (while|but no fence)|second phase"
 _WAIT_N = "        b_n = warpgroup_mma_wait(0, deps=[b_n])\n"
 _FILLED = "        mbarrier.wait(copied.index(slot), i // SLOTS & 1)\n"
+_MADE = _FILLED.replace("copied", "scored")
 _UNUSED = "        mbarrier.wait(walked.index(slot), i // SLOTS & 1 ^ 1)\n"
 _ARRIVAL = "        mbarrier.arrive(arrival, count=1)\n"
 _WEIGHTS = "        s_beta.index(slot).store(b_beta.to(gl.float32))\n"
-_P, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
+_P_SM100, _M = "    s_P.store(b_P.to(gl.bfloat16))\n", "    s_M.store(b_M.to(gl.bfloat16))\n"
+_P, _DP = "    s_P.store((b_P * b_G).to(gl.bfloat16))\n", "    s_dP.store(b_dP.to(gl.bfloat16))\n"
 _DK = "    s_dk.store(b_dk.to(gl.bfloat16))\n"
 
 
@@ -196,7 +198,7 @@ def _of_blackwell_grads(stage: str) -> Iterator[Fault]:
     yield Fault(
         MORE, stage, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"
     )
-    yield Fault(NO_FENCE, stage, _P + _FENCE, _P, "reads s_P but no fence")
+    yield Fault(NO_FENCE, stage, _P_SM100 + _FENCE, _P_SM100, "reads s_P but no fence")
     yield Fault(NO_FENCE, stage, _M + _FENCE, _M, "reads s_(dP|M) but no fence")
     dk = "    s_dk.permute((1, 0)).store(t_dk.load(CHANNELS).to(gl.bfloat16))\n"
     yield Fault(NO_FENCE_OUT, stage, dk + _FENCE, dk, "reads s_(v|dk) but no fence")
@@ -275,7 +277,7 @@ FAULTS: tuple[Fault, ...] = (
         "walk_chunks takes the value of a product that may still be in flight",
     ),
     Fault(
-        IN_FLIGHT, WALKS, "b_dn = warpgroup_mma_wait(1", "b_dn = warpgroup_mma_wait(2",
+        IN_FLIGHT, WALKS, "b_dn = warpgroup_mma_wait(0", "b_dn = warpgroup_mma_wait(1",
         "walk_chunks takes the value of a product that may still be in flight",
     ),
     Fault(EARLY, WALKS, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
@@ -322,6 +324,19 @@ FAULTS: tuple[Fault, ...] = (
         f"{_WAIT_WALK}        s_A.index(slot).store(gl.zeros([BT, BT], gl.bfloat16, TILE))\n",
         r"walk_chunks writes s_A\[0\] right after it waited for a product that reads it",
     ),
+    Fault(NO_COPY, BACK, _FILLED[4:], "", rf"{_COPIED}|may|second phase"),
+    Fault(NO_PARTITION, BACK, _MADE, "", rf"{_COPIED}|may read|second phase"),
+    Fault(NOT_FREE, BACK, _UNUSED, "", rf"expects 0|copy_\w+ (writes|reads)|{_COPIED}"),
+    Fault(PARITY, BACK, "& 1 ^ 1)", "& 1)", "no partition can go on"),
+    Fault(NO_ARRIVAL, BACK, _SCORED, "", "walk_chunks waits for phase 0 of scored"),
+    Fault(NO_ARRIVAL, BACK, _WALKED, "", "waits for phase 0 of walked"),
+    Fault(FEWER, BACK, "arrival, BYTES", "arrival, BYTES - 8192", rf"and -8192 bytes|{_COPIED}"),
+    Fault(MORE, BACK, "arrival, BYTES", "arrival, BYTES + 8192", "lacks 0 arrivals and 8192 bytes"),
+    Fault(
+        SHORT, BACK, "s_k.index(slot)", "s_k.index(slot % (SLOTS - 1))",
+        r"s_k\[0\] while|may read s_k\[0\]", None,
+    ),
+    Fault(EARLY, BACK, _WAIT_WALK, _WALKED + _WAIT_WALK, _EARLY),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(0), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(1), 0)\n", "", "while a copy"),
     Fault(NO_COPY, GRADS, "    mbarrier.wait(ready.index(2), 0)\n", "", "while a copy"),
@@ -331,10 +346,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault(FEWER, GRADS, "(0), 2 * ROWS)", "(0), ROWS)", "lacks 0 arrivals and -8192|while a copy"),
     Fault(MORE, GRADS, "ROWS + STATE)", "2 * ROWS + STATE)", "waits forever .* and 8192 bytes"),
     Fault(NO_FENCE, GRADS, _P + _FENCE, _P, "reads s_P but no fence"),
-    Fault(NO_FENCE, GRADS, _M + _FENCE, _M, "reads s_(dP|M) but no fence"),
+    Fault(NO_FENCE, GRADS, _DP + _FENCE, _DP, "reads s_(dP|M) but no fence"),
     Fault(NO_FENCE_OUT, GRADS, _DK + _FENCE, _DK, "reads s_(v|dk) but no fence"),
     Fault(
-        IN_FLIGHT, GRADS, "b_n = warpgroup_mma_wait(1", "b_n = warpgroup_mma_wait(2",
+        IN_FLIGHT, GRADS, "b_n = warpgroup_mma_wait(0", "b_n = warpgroup_mma_wait(1",
         "takes the value of a product that may still be in flight",
     ),
     Fault(
@@ -347,11 +362,11 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(LAST, GRADS, "    tma.store_wait(0)\n", "", "ends before it waited for its last", -1),
     Fault(
-        READ, GRADS, _M, _M.replace("s_M", "s_n"),
+        READ, GRADS, _DP, _DP.replace("s_dP", "s_n"),
         "writes s_n (while a product of the kernel may read s_n|right after)",
     ),
     Fault(
-        OTHER_WARPS, GRADS, "s_dP", "s_P",
-        "writes s_P right after it waited for a product that reads it", None,
+        OTHER_WARPS, GRADS, "s_dk.store(b_dn", "s_dx.store(b_dn",
+        "writes s_dx right after it waited for a product that reads it",
     ),
 )  # fmt: skip

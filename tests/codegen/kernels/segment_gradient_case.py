@@ -18,6 +18,7 @@ from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
 from tests.codegen.kernels.segment_case import CHUNKS, SEG, call_of, launcher_of
 
+INPUTS = ("q", "k", "v", "g", "beta")
 LOOSE = ("dg", "dbeta")
 
 
@@ -63,6 +64,28 @@ def backward_launcher(
 
 def backward_call(x: dict[str, Any], given: Mapping[str, Tensor | None]) -> Call:
     return replace(call_of(x), do=given["do"], dht=given["dht"])
+
+
+def gradient_before(x: dict[str, Any], b: int, tokens: slice, do: Tensor, after: Tensor) -> Tensor:
+    """[HV, K, V]: the gradient of the state before some tokens of a row, in fp64."""
+    rows = {n: x[n][b : b + 1, tokens].double() for n in INPUTS if x[n] is not None}
+    before = torch.zeros_like(after).requires_grad_()
+    o, ht = recurrent_reference(**rows, initial_state=before[None])
+    loss = (o * do[b : b + 1, tokens].double()).sum() + (ht[0] * after).sum()
+    torch.autograd.backward([loss])
+    assert before.grad is not None
+    return before.grad
+
+
+def walked(x: dict[str, Any], given: Mapping[str, Tensor | None], *, until: str) -> dict[str, Any]:
+    """What the stages of plan segmented_sm90 made up to one, and what they were given."""
+    launcher = backward_launcher(x, plan="segmented_sm90")
+    workspace = launcher.workspace(backward_call(x, given))
+    for stage in launcher.stages:
+        stage.launch(workspace)
+        if stage.name == until:
+            break
+    return workspace.values
 
 
 def check_gradients(

@@ -13,8 +13,15 @@ from gdn_ops.codegen.render import render
 from gdn_ops.errors import KernelFault
 from gdn_ops.gluon_interpreter import scheduled
 from tests import stage_runner
-from tests.codegen.kernels import gluon_walk, hopper_case, scan_case, segment_case
+from tests.codegen.kernels import (
+    gluon_walk,
+    hopper_case,
+    scan_case,
+    segment_case,
+    segment_gradient_case,
+)
 from tests.codegen.kernels.gluon_faults import (
+    BACK,
     BLACKWELL,
     BLACKWELL_GRADS,
     BLACKWELL_WALKS,
@@ -29,6 +36,7 @@ from tests.codegen.kernels.gluon_faults import (
     Fault,
 )
 from tests.codegen.kernels.hopper_case import CASE
+from tests.codegen.kernels.segment_gradient_case import backward_launcher
 from tests.gdn_ops.ops.calls import call
 
 KINDS = tuple(dict.fromkeys(fault.kind for fault in FAULTS))
@@ -43,7 +51,9 @@ CASES = {
 }
 SEGMENTS = call(B=1, T=257, H=1, HV=1, K=64, V=64, gate="zero", dtype=torch.bfloat16)
 """Two segments; of the first, M and h_local are walked over four chunks."""
-STAGES = (SCAN, WALKS, GRADS, BLACKWELL, MAP, BLACKWELL_WALKS, BLACKWELL_GRADS)
+GRADIENTS = call(B=1, T=513, H=1, HV=1, K=64, V=64, gate="zero", dtype=torch.bfloat16)
+"""Three segments; of the second, dh_local is walked over four chunks."""
+STAGES = (SCAN, WALKS, GRADS, BLACKWELL, MAP, BACK, BLACKWELL_WALKS, BLACKWELL_GRADS)
 SEEDS = 10
 ONLY = {BLACKWELL_WALKS: OF_WALKS, BLACKWELL_GRADS: OF_GRADS}
 ONCE = [
@@ -62,14 +72,18 @@ def inputs() -> dict[str, dict[str, Tensor]]:
     backward = {WALKS: walks, BLACKWELL_WALKS: walks, GRADS: grads, BLACKWELL_GRADS: grads}
     scans = {stage: scan_case.given(CASES[stage]) for stage in (SCAN, BLACKWELL)}
     bound = segment_case.walked(SEGMENTS, until="segment_bound", plan="segmented_sm90")
-    return {**scans, **backward, MAP: bound}
+    given = segment_gradient_case.gradients_given(GRADIENTS)
+    gradients = segment_gradient_case.walked(GRADIENTS, given, until="segment_bound")
+    return {**scans, **backward, MAP: bound, BACK: gradients}
 
 
 def run(stage: str, x: dict[str, Tensor], folder: Path, seed: int) -> None:
-    if stage == MAP:
-        launcher = segment_case.launcher_of(SEGMENTS, plan="segmented_sm90")
-        (own,) = (own for own in launcher.stages if own.name == MAP)
-        sizes = launcher.workspace(segment_case.call_of(SEGMENTS)).sizes
+    if stage in (MAP, BACK):
+        arguments = SEGMENTS if stage == MAP else GRADIENTS
+        of_stage = segment_case.launcher_of if stage == MAP else backward_launcher
+        launcher = of_stage(arguments, plan="segmented_sm90")
+        (own,) = (own for own in launcher.stages if own.name == stage)
+        sizes = launcher.workspace(segment_case.call_of(arguments)).sizes
         with scheduled(seed):
             stage_runner.run_stage(
                 own.spec, own.problem, own.config, given=x, sizes=sizes, folder=folder

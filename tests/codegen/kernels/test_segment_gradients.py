@@ -12,7 +12,6 @@ from torch import Tensor
 
 from gdn_ops.codegen.axis import Value
 from gdn_ops.codegen.render import render
-from gdn_ops.reference import recurrent_reference
 from tests.close import assert_close
 from tests.codegen.kernels.segment_case import (
     BT,
@@ -20,9 +19,11 @@ from tests.codegen.kernels.segment_case import (
     segments_of,
 )
 from tests.codegen.kernels.segment_gradient_case import (
+    INPUTS,
     backward_call,
     backward_launcher,
     check_gradients,
+    gradient_before,
     gradients_given,
 )
 from tests.codegen.reads import reads_inside
@@ -42,7 +43,6 @@ CASES: dict[str, dict[str, Any]] = {
     "half precision": {"T": 133, "HV": 1, "dtype": torch.float16},
     "bf16": {"T": 133, "HV": 1, "dtype": torch.bfloat16},
 }
-INPUTS = ("q", "k", "v", "g", "beta")
 
 
 def arguments_of(**facts: Any) -> dict[str, Any]:
@@ -74,17 +74,6 @@ def segment_ends(x: dict[str, Any], given: Mapping[str, Tensor | None]) -> list[
         ends.append(after)
         after = gradient_before(x, b, s, do, after)
     return ends[::-1]
-
-
-def gradient_before(x: dict[str, Any], b: int, tokens: slice, do: Tensor, after: Tensor) -> Tensor:
-    """[HV, K, V]: the gradient of the state before some tokens of a row, in fp64."""
-    rows = {n: x[n][b : b + 1, tokens].double() for n in INPUTS if x[n] is not None}
-    before = torch.zeros_like(after).requires_grad_()
-    o, ht = recurrent_reference(**rows, initial_state=before[None])
-    loss = (o * do[b : b + 1, tokens].double()).sum() + (ht[0] * after).sum()
-    torch.autograd.backward([loss])
-    assert before.grad is not None
-    return before.grad
 
 
 def walked_back(

@@ -29,8 +29,10 @@ from tests.codegen.kernels.segment_gradient_case import (
     backward_call,
     backward_launcher,
     check_gradients,
+    gradient_before,
     gradients_given,
 )
+from tests.codegen.kernels.segment_gradient_case import walked as walked_back
 from tests.gdn_ops.ops.calls import call, expected
 from tests.stage_runner import POISON
 
@@ -130,6 +132,21 @@ def test_no_final_state() -> None:
 @pytest.mark.triton
 def test_gradients_of_two_segments() -> None:
     check_gradients(arguments_of(T=CUT + 20, HV=1, gate="zero"), plan=PLAN)
+
+
+def test_a_walk_back_starts_where_the_decay_hides_what_comes_after() -> None:
+    x = arguments_of(T=2 * CUT + 1, HV=1, gate="zero")
+    x["g"][:, CUT + BT : CUT + 2 * BT] = -1.0
+    own = slice(CUT, CUT + 2 * BT)
+    given = gradients_given(x)
+    do, dht = given["do"], given["dht"]
+    assert do is not None and dht is not None
+    do[:, own.stop : 2 * CUT] = float("nan")
+    found = walked_back(x, given, until="segment_bwd_map_sm90")["dh_local"]
+    zero = torch.zeros(1, 64, 64, dtype=torch.float64)
+    assert_close("dh_local", gradient_before(x, 0, own, do, zero), found[1], 8e-3)
+    last = gradient_before(x, 0, slice(2 * CUT, None), do, dht[0].double())
+    assert_close("dh_local of the last segment", last, found[2], 8e-3)
 
 
 @pytest.mark.exhaustive
