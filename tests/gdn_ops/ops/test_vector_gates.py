@@ -253,7 +253,7 @@ def test_a_call_with_a_vector_gate_is_explained() -> None:
     x = tensors()
     text = str(gdn_ops.explain(x["q"].requires_grad_(), x["k"], x["v"], x["gk"], x["beta"]))
     assert "forward-vector-delta" in text and "backward-vector-delta" in text
-    assert "plan fused computes rules whose gate is none or scalar" in text
+    assert "plan cpp computes rules whose gate is none or scalar" in text
 
 
 @pytest.mark.parametrize("op", ["forward", "backward", "decode"])

@@ -98,6 +98,8 @@ def test_a_node_that_is_killed_costs_only_what_it_ran(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It dies while it times the finals of one of two problems; its search is not repeated."""
+    # finals of a second or more, so that the node is not done with them before it is killed
+    monkeypatch.setattr(finals, "ROUNDS", 1000)
     monkeypatch.setattr(finals, "MAX_SECONDS", 2.0)
     monkeypatch.setattr(finals, "MOST_MEASUREMENTS", 1)
     doomed = add_node(cluster)

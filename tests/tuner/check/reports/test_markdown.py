@@ -77,7 +77,8 @@ def test_failing_rows_come_first_and_are_bold() -> None:
 def test_texts_from_outside_are_shown_as_they_are() -> None:
     text = render(outcomes.hostile())
     (table,) = tables(text)
-    plain = "]]> a|b `c` <script> @triton.jit line 2[31m ü中 \\ud800 100 % x,y:z **b**"
+    line = "@triton.jit line 2\\x00\\x1b[31m\\x7f ü中 \\ud800 100 % x,y:z **b**"
+    plain = f"]]> a|b `c` <script> {line}"
     assert [row[0] for row in table][1] == plain.replace("`", "'")
     assert table[1][7] == f"{plain}; {plain}"
     assert "\x1b" not in text and "\x00" not in text
