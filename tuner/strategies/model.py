@@ -17,6 +17,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.features import Array, features
@@ -69,6 +70,7 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._finished: set[int] = set()
         self._settled = 0  # the first trials, of which nothing new can come
         self._given: set[int] = set()
+        self._threads = ThreadpoolController()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -84,7 +86,9 @@ class ModelSampler(optuna.samplers.BaseSampler):
         untried = np.flatnonzero(self._untried)
         if not len(untried):
             return {}
-        row = self._choice(pending, untried)
+        # the matrices are small, and on a busy machine NumPy would wait for its other threads
+        with self._threads.limit(limits=1, user_api="blas"):
+            row = self._choice(pending, untried)
         self._untried[row] = False
         config = self._space.configs[row]
         return {axis.name: encode(axis, config[axis.name]) for axis in self._space.axes}
