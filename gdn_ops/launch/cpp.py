@@ -70,13 +70,14 @@ def why_no_cpp(native: bool = False) -> str:
     """Why C++ cannot be compiled and loaded here; empty if it can.
 
     Args:
-        native: whether it multiplies bf16, which compilers older than the CPU cannot.
+        native: whether it multiplies bf16. A compiler older than this CPU may not know how; for a
+            CPU without such instructions it is not asked, as another machine is meant.
     """
     try:
         probe = library(PROBE)
     except CompileError as error:
         return str(error)
-    if native and not probe.multiplies_bf16():
+    if native and "avx512_bf16" in CpuInfo.read().flags and not probe.multiplies_bf16():
         return (
             f"{shlex.join(_compiler())} knows no instructions that multiply bf16 on this CPU; "
             f"name a newer compiler in {COMPILER_VARIABLE} (GCC from 10 on), or use dot=ieee."

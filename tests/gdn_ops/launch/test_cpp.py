@@ -11,6 +11,7 @@ import pytest
 
 from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
+from gdn_ops.cpu_info import CpuInfo
 from gdn_ops.dispatch import choice
 from gdn_ops.dispatch.choice import choose, choose_forced
 from gdn_ops.dispatch.winner_table import WinnerTable
@@ -92,6 +93,8 @@ def test_bf16_products_need_a_compiler_that_knows_them(monkeypatch: pytest.Monke
         def multiplies_bf16(self) -> int:
             return 0
 
+    here = CpuInfo("processor : 0\nflags : avx512_bf16", "x86_64")
+    monkeypatch.setattr(CpuInfo, "read", lambda: here)
     monkeypatch.setattr(cpp, "library", lambda source: Old())
     monkeypatch.setenv("CXX", "sh")
     for found in (choose(problem, target, EMPTY), choose_forced(problem, target, "cpp")):
