@@ -27,3 +27,18 @@ def ensure_folder(folder: Path) -> None:
             f"the cache folder {folder} belongs to another user; "
             "set GDN_CACHE_DIR to a folder of your own."
         )
+
+
+def ensure_private(folder: Path) -> None:
+    """Create a folder for programs in a cache folder, with mode 0700, unless it exists.
+
+    Raises:
+        LaunchError: it cannot be created, belongs to another user, or others may write to it.
+    """
+    ensure_folder(folder.parent)
+    ensure_folder(folder)
+    if hasattr(os, "getuid") and folder.stat().st_mode & 0o022:
+        raise LaunchError(
+            f"other users may write to {folder}, which holds programs; make it private with "
+            "chmod 700."
+        )

@@ -217,8 +217,10 @@ def choose_forced(
     """
     bucket = (_typical(problem) if invariant else problem).bucket()
     asked = default_variants(forced, bucket, target) if isinstance(forced, str) else (forced,)
-    variant = next((v for v in asked if not _reasons(v, problem, target)), asked[-1])
-    reasons = _reasons(variant, problem, target) or missing_compiler(variant)
+    for variant in asked:
+        reasons = _reasons(variant, problem, target) or missing_compiler(variant)
+        if not reasons:
+            break
     if reasons:
         raise UnsupportedProblem(
             f"using({forced if isinstance(forced, str) else variant.named!r}) cannot run "

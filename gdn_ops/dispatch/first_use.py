@@ -45,7 +45,7 @@ class Standing:
 def standing(choice: Choice) -> Standing:
     """Return whether the variant of a choice was verified on the GPU of this machine."""
     if not _is_compiled(choice.variant, choice.target):
-        return Standing(True, "PyTorch or C++, which needs no check of a first use")
+        return Standing(True, "PyTorch or C++, which is not verified at its first use")
     if choice.how == "forced":
         return Standing(True, "not verified: gdn_ops.using(...) runs what it is given")
     policy = verification_policy()

@@ -83,6 +83,10 @@ def _targets(faults: list[str]) -> Iterator[tuple[str, str, str]]:
 
     cpu = target_of(torch.device("cpu"))
     yield "cpu", cpu.name, f"{torch.get_num_threads()} threads"
+    from gdn_ops.launch.cpp import why_no_cpp
+
+    why = why_no_cpp(cpu.multiplies_bf16)
+    yield "C++ on the CPU", "works" if not why else "not used", why
     if not torch.cuda.is_available():
         yield "gpu", "none", "`gdn compile --target h200` compiles without one"
         return

@@ -97,7 +97,7 @@ def _summary(found: Sequence[str], device: str) -> str:
     plain = sum(text.startswith("PyTorch or C++") for text in found)
     parts = {
         "on verified kernels": verified,
-        "on PyTorch or C++, which needs no check": plain,
+        "on PyTorch or C++, which is not verified": plain,
         "on kernels that are not verified": len(found) - verified - plain,
     }
     text = "; ".join(f"{count} {where}" for where, count in parts.items() if count)

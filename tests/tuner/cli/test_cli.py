@@ -152,7 +152,7 @@ def test_verify_has_nothing_to_check_on_a_cpu(
     assert run(["verify", "tiny", "--device", "cpu", "--again"]) == 0
     said = capsys.readouterr().out
     assert said.count("PyTorch or C++") == 3
-    assert said.endswith("2 problems on cpu: 2 on PyTorch or C++, which needs no check.\n")
+    assert said.endswith("2 problems on cpu: 2 on PyTorch or C++, which is not verified.\n")
     assert os.environ["GDN_VERIFY"] == "never", "--again holds for this command only"
 
 
