@@ -34,7 +34,7 @@ def _unasked(problem: Problem, target: Target) -> list[str]:
     if target.arch not in MEASURED:
         reasons.append(f"nobody has measured it on a CPU like {target.name}")
     if problem.tokens * problem.HV * problem.K * problem.V < WORTHWHILE:
-        reasons.append("compiling takes a second, which so small a call does not save")
+        reasons.append("compiling takes a second, more than a call this small can save")
     asked = "it runs where it was tuned, or with gdn_ops.using('cpp')"
     return [*reasons, asked] if reasons else []
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
 from contextlib import suppress
 
-from gdn_ops.tuner.cli.exit_codes import INTERRUPTED, USAGE, exit_code_of
+from gdn_ops.tuner.cli.exit_codes import FAILURE, INTERRUPTED, USAGE, exit_code_of
 
 NEW_OBJECTS = 50_000
 """How many objects are made between two searches for unused cycles."""
@@ -37,6 +38,13 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         _write_no_more()
         return 0
+    except OSError as error:
+        # the disk of standard output is full; other files are written where their errors are named
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _write_no_more()
+        sys.stderr.write(f"gdn: cannot write the output: {error.strerror}; free space there.\n")
+        return FAILURE
     except SystemExit as error:
         # what click makes of a closed pipe
         if not isinstance(error.__context__, BrokenPipeError):

@@ -97,24 +97,27 @@ def compile(
 
 
 def _check_language(problem: Problem, plans: Iterable[str], stages: Iterable[str]) -> None:
-    """Refuse plans and stages in plain PyTorch, which are not compiled."""
+    """Refuse plans and stages that are not compiled for a GPU: plain PyTorch, and C++ for CPUs."""
     from gdn_ops.codegen.kernels import KERNELS
     from gdn_ops.codegen.plans import PLANS
     from gdn_ops.codegen.variant import plan_named
+
+    def language(stages: Iterable[str]) -> str:
+        return "C++ for CPUs" if any(KERNELS[s].cpp for s in stages) else "plain PyTorch"
 
     compiled = {spec.name for spec in KERNELS.values() if spec.compiled}
     usual = [plan.name for plan in PLANS.values() if compiled & {*plan.stages(problem)}]
     for name in plans:
         if not compiled & {*plan_named(name).stages(problem)}:
             raise InvalidInput(
-                f"plan {name} is plain PyTorch and has no kernels to compile for {problem.id()}; "
-                f"name one of {', '.join(usual)}."
+                f"plan {name} is {language(plan_named(name).stages(problem))} and has no GPU "
+                f"kernels to compile for {problem.id()}; name one of {', '.join(usual)}."
             )
     for name in stages:
         if name in KERNELS and name not in compiled:
             raise InvalidInput(
-                f"stage {name} is plain PyTorch and is not compiled; leave it out, or print it "
-                f"with `gdn render {name}`."
+                f"stage {name} is {language((name,))} and is not compiled for a GPU; leave it out, "
+                f"or print it with `gdn render {name}`."
             )
 
 

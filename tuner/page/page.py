@@ -200,7 +200,8 @@ def _failure_plot(place: Any, figure: Mapping[str, Any]) -> Plot:
 def write_path(path: Path) -> None:
     """Raise InvalidInput if a page must not be written to a path."""
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise InvalidInput(f"-o {path} is a folder or in none; name a file in a folder.")
+        is_a = "is a folder" if path.is_dir() else f"is in {path.parent}, which is not a folder"
+        raise InvalidInput(f"-o {path} {is_a}; name a file in a folder that exists.")
     if path.is_file():
         with path.open("rb") as file:
             if file.read(6) == b"SQLite":

@@ -170,8 +170,14 @@ def read_workload(path: Path) -> Workload:
         raise InvalidInput(f"the list of problems in {path} is empty; give at least one problem.")
     if not isinstance(rows, list):
         raise InvalidInput(f"{path} has no list of problems; see `gdn tune --help`.")
-    counted = [_split_count(row) for row in rows]
-    problems = tuple(problem_of(row) for row, _ in counted)
+    counted = []
+    for number, row in enumerate(rows, 1):
+        try:
+            facts, count = _split_count(row)
+            counted.append((problem_of(facts), count))
+        except (InvalidInput, UnknownName) as error:
+            raise type(error)(f"problem {number} of {path}: {error}") from error
+    problems = tuple(problem for problem, _ in counted)
     counts = tuple(count or 1 for _, count in counted) if any(n for _, n in counted) else ()
     return Workload(path.stem, f"problems of {path}", problems, counts=counts)
 

@@ -88,7 +88,7 @@ def compile_variants(
     """
     if not target.gpu:
         raise InvalidConfig(
-            f"there is nothing to compile for {target.name}: it runs plain PyTorch; name a GPU."
+            f"there is nothing to compile for {target.name}: it is not a GPU; name one."
         )
     if configs not in CONFIG_SETS:
         raise UnknownName.of("configs", configs, CONFIG_SETS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import version
@@ -49,8 +50,9 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2JH\x9b31mPU\x00"
         (["compile", "--target", "h200", "--jobs", "0"], "--jobs is 0; it must be > 0"),
         (
             ["compile", "--target", "h200", "--plan", "torch"],
-            "plan torch is plain PyTorch and has no kernels",
+            "plan torch is plain PyTorch and has no GPU kernels",
         ),
+        (["compile", "--target", "h200", "--plan", "cpp"], "plan cpp is C++ for CPUs and has no"),
         (["compile", "--target", "h200", "--stage", "torch_chunk"], "is plain PyTorch"),
         (["predict", "--target", "mi300x"], "mi300x is not predicted: the cost model counts"),
         (["show", "--target", "h20O"], "unknown target 'h20O'; did you mean 'h20'? Known: a10"),
@@ -271,6 +273,17 @@ def test_doctor_names_all_providers_in_one_line() -> None:
     names = [each.split()[0] for each in named.split(", ")]
     assert names == [*PROVIDERS] and len(names) > 1
     assert f"transformers {version('transformers')}" in named
+
+
+def test_a_full_disk_of_standard_output_is_said_in_one_line() -> None:
+    code = "from gdn_ops.tuner.cli import main; main(['--version'])"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("gdn: cannot write the output: No space left on device")
+    assert done.stderr.count("\n") == 1
 
 
 def test_doctor_finds_that_pytorch_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:

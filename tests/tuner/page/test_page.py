@@ -167,7 +167,7 @@ def test_a_page_of_nothing_says_what_to_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["-o", "no/such/folder/r.html"], "is a folder or in none"),
+        (["-o", "no/such/folder/r.html"], "is in no/such/folder, which is not a folder"),
         (["-o", str(shipped_database())], "is a database; give the page a name of its own"),
         (["--problem", "forwards"], "unknown problem 'forwards'"),
         (["tiny", "--problem", "x"], "leave out one of both"),

@@ -159,3 +159,10 @@ def test_a_bad_toml_file_is_refused_with_its_path(text: str, tmp_path: Path) -> 
     with pytest.raises(InvalidInput, match="is not TOML") as raised:
         read_workload(path)
     assert str(path) in str(raised.value)
+
+
+def test_a_bad_problem_in_a_file_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([GIVEN, {**GIVEN, "H": "x"}]))
+    with pytest.raises(InvalidInput, match=r"problem 2 of .*mine\.json: H='x'"):
+        read_workload(path)
