@@ -14,7 +14,8 @@ from gdn_ops.codegen.target import Target
 MERGE_DOT = merge_dot(
     ("by_beta", "ieee", "fp16", "tf32", "tf32x3"),
     "by_beta",
-    "products inside the inverse; by_beta: one pass, or tf32x3 in chunks with a beta above 1",
+    "products inside the inverse; by_beta: one pass in chunks with beta from 0 to 1 and keys of "
+    "unit length or less, tf32x3 in the others",
 )
 DEFAULTS: Mapping[str, Value] = {"solve": "doubling", "num_warps": 1}
 

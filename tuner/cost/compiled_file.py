@@ -19,6 +19,7 @@ from gdn_ops.codegen.source_hash import code_of
 from gdn_ops.toolchain import ptxas_version, triton_version
 
 COUNTS = 2
+"""The version of what is counted in machine code; raise it if that changes."""
 COUNTS_OF = {"sm_100": 3, "sm_103": 3}
 """The same of architectures that have their own."""
 FINAL = ("compile-error", "unlaunchable", "unsound")
