@@ -71,7 +71,7 @@ WORKLOADS: dict[str, Workload] = {
                 training(tokens=1024, dtype="fp32"),
                 training(tokens=1024, dtype="bf16"),
             ),
-            minutes=2.25,
+            minutes=2.0,
             trials=24,
             check_kernels=True,
         ),
