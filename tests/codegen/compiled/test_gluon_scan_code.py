@@ -60,8 +60,9 @@ def check_blackwell(found: dict[str, Any], dim: int, columns: int, most: int) ->
     assert walk["instructions"] <= most
     assert score["instructions"] <= 340
     assert walk["barriers"] <= (14 if NEWER else 10)
-    # S k^T, S q^T and n k, x A^T and n P^T at 8192 FLOPs per cycle; q k^T of 64 rows at half of it
-    assert found["products"] == [32 * dim // 16, 2 * (3 * 64 * dim + 2 * 64 * 64) * dim / 8192]
+    # S k^T, S q^T and n k, x A^T and n P^T with dim rows: 8192 FLOPs per cycle with 128 of them and
+    # half of it with 64; q k^T has 64 rows
+    assert found["products"] == [32 * dim // 16, 2 * (3 * 64 * dim + 2 * 64 * 64) * 128 / 8192]
     # the products' descriptors and starts: one warp of 4 and of 8
     assert all(30 <= alone <= 200 for alone in found["alone"])
     assert {4, 8} == set(found["warps"])
