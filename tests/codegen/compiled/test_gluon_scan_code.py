@@ -64,7 +64,7 @@ def check_blackwell(found: dict[str, Any], dim: int, columns: int, most: int) ->
     # half of it with 64; q k^T has 64 rows
     assert found["products"] == [32 * dim // 16, 2 * (3 * 64 * dim + 2 * 64 * 64) * 128 / 8192]
     # the products' descriptors and starts: one warp of 4 and of 8
-    assert all(30 <= alone <= 200 for alone in found["alone"])
+    assert all(20 <= alone <= 200 for alone in found["alone"])
     assert {4, 8} == set(found["warps"])
     assert walk["spilled"] == score["spilled"] == 0
     # BT x dim outputs of 2 bytes, stored by 8 warps 512 bytes at a time: no tile besides
