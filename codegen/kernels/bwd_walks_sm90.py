@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Config
-from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, tile_reasons
+from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, slices, tile_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -25,10 +25,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("h", "dh", "dh0") if problem.initial_state else ("h", "dh")
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {"BV": BV, "NV": problem.V // BV}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -64,7 +60,7 @@ SPEC = KernelSpec(
     outputs=_outputs,
     scalars=("T", "scale"),
     grid=_grid,
-    context=_context,
+    context=slices,
     refusals=_refusals,
     archs=("sm_90",),
     program_kinds=WALKS,

@@ -53,6 +53,11 @@ SCAN_AXES = (
 )
 
 
+def slices(problem: Problem, config: Config) -> Mapping[str, object]:
+    """What the templates of walks know of the slices of value channels: channels and number."""
+    return {"BV": BV, "NV": problem.V // BV}
+
+
 def tile_reasons(stage: str, problem: Problem) -> list[str]:
     """Why a Gluon stage of a walk cannot run a problem on any target; empty if it can."""
     reasons = []

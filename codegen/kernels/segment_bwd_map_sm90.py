@@ -7,15 +7,11 @@ from dataclasses import replace
 
 from gdn_ops.codegen.axis import Config
 from gdn_ops.codegen.kernels import segment_bwd_map
-from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, tile_reasons
+from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, slices, tile_reasons
 from gdn_ops.codegen.kernels.segment_map import LIMIT, limit_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {"BV": BV, "NV": problem.V // BV}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -44,7 +40,7 @@ SPEC = replace(
     """,
     axes=(LIMIT, *WALK_AXES),
     grid=_grid,
-    context=_context,
+    context=slices,
     refusals=_refusals,
     problem_defaults=lambda problem: {},
     archs=("sm_90",),

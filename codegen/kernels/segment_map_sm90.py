@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gdn_ops.codegen.axis import Axis, Config
 from gdn_ops.codegen.kernels import segment_map
-from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, tile_reasons
+from gdn_ops.codegen.kernels.scan_sm90 import BV, WALK_AXES, slices, tile_reasons
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.tensor import Sizes
@@ -17,10 +17,6 @@ REGISTERS = Axis(
 )
 MAPS = 2
 """h_local and M, which are of one size as K = V."""
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    return {"BV": BV, "NV": problem.V // BV}
 
 
 def _grid(problem: Problem, config: Config, sizes: Sizes) -> tuple[int, ...]:
@@ -47,7 +43,7 @@ SPEC = replace(
     """,
     axes=(segment_map.LIMIT, *WALK_AXES, REGISTERS),
     grid=_grid,
-    context=_context,
+    context=slices,
     refusals=_refusals,
     problem_defaults=lambda problem: {},
     archs=("sm_90",),

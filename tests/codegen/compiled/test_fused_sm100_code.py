@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.codegen.compiled.counted import counted
 
 
 @pytest.mark.exhaustive
 @pytest.mark.triton
 def test_walks_and_gradients_take_few_instructions_and_no_stack() -> None:
-    command = [sys.executable, "-m", "tests.codegen.compiled.fused_sm100_counts"]
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    found = json.loads(out.stdout)
+    found = counted("fused_sm100_counts")
     for dim, there, back in ((128, 480, 600), (64, 300, 380)):
         walks, grads = found[str(dim)]["walks"], found[str(dim)]["grads"]
         assert walks["reasons"] == grads["reasons"] == []

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.codegen.compiled.counted import counted
 
 
 @pytest.mark.exhaustive
 @pytest.mark.triton
 def test_inverse_and_gradients_take_few_instructions_and_keep_their_states_in_registers() -> None:
-    command = [sys.executable, "-m", "tests.codegen.compiled.fused_sm90_counts"]
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    found = json.loads(out.stdout)
+    found = counted("fused_sm90_counts")
     walks, grads, solve = found["walks"], found["grads"], found["solve"]
     assert walks["reasons"] == grads["reasons"] == grads["races"] == []
     assert walks["stack"] == grads["stack"] == solve["stack"] == 0

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import triton
+
+from tests.codegen.compiled.counted import counted
 
 NEWER = triton.__version__.startswith(("3.8.", "3.9."))
 MOST = 570 if triton.__version__.startswith("3.9.") else 550
 """Instructions per warp and chunk; the assembler of Triton 3.9 moves more uniform registers."""
 
 
-def counts(dim: int, *stages: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.codegen.compiled.gluon_scan_counts", str(dim), *stages]
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    found: dict[str, Any] = json.loads(out.stdout)
-    return found
-
-
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return counts(128, "scan_sm90", "scan_sm100")
+    return counted("gluon_scan_counts", "128", "scan_sm90", "scan_sm100")
 
 
 @pytest.mark.triton
@@ -79,4 +69,6 @@ def test_on_blackwell_a_chunk_takes_few_instructions_and_no_stack(found: dict[st
 @pytest.mark.triton
 @pytest.mark.exhaustive
 def test_on_blackwell_heads_of_64_take_no_stack_either() -> None:
-    check_blackwell(counts(64, "scan_sm100")["scan_sm100"], 64, columns=256, most=400)
+    check_blackwell(
+        counted("gluon_scan_counts", "64", "scan_sm100")["scan_sm100"], 64, columns=256, most=400
+    )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
+from tests.codegen.compiled.counted import counted
 from tests.codegen.compiled.test_gluon_scan_code import MOST
 
 SHARED_PER_SM, RESERVED, REGISTERS_PER_SM = 228 * 1024, 1024, 64 * 1024
@@ -17,11 +14,7 @@ SHARED_PER_SM, RESERVED, REGISTERS_PER_SM = 228 * 1024, 1024, 64 * 1024
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.codegen.compiled.segmented_sm90_counts"]
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    kernels: dict[str, Any] = json.loads(out.stdout)
-    return kernels
+    return counted("segmented_sm90_counts")
 
 
 @pytest.mark.exhaustive
