@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gdn_ops.codegen.errors import LaunchError
-from gdn_ops.codegen.private_folder import ensure_folder as ensure_folder
+from gdn_ops.codegen.private_folder import ensure_folder
 
 
 def load_module(name: str, source: str, folder: Path) -> ModuleType:

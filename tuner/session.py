@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, LaunchError
-from gdn_ops.codegen.module_cache import ensure_folder
+from gdn_ops.codegen.private_folder import ensure_folder
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import cpu_target

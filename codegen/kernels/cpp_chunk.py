@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gdn_ops.codegen.axis import Axis, Config, Value
-from gdn_ops.codegen.dtype import DTYPES
-from gdn_ops.codegen.kernels.torch_chunk import DOT, rule_inputs, rule_outputs
+from gdn_ops.codegen.kernels.torch_chunk import DOT, dot_context, rule_inputs, rule_outputs
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 from gdn_ops.codegen.target import Target
@@ -25,9 +24,8 @@ TILE = Axis(
 
 def cpp_context(problem: Problem, config: Config) -> Mapping[str, object]:
     """The template variables of a stage in C++."""
-    dot = "fp32" if config["dot"] == "ieee" else problem.dtype
     rows, vectors = map(int, str(config["tile"]).split("x"))
-    return {"DOT": DTYPES[dot].torch, "ROWS": rows, "VECTORS": vectors}
+    return {**dot_context(problem, config), "ROWS": rows, "VECTORS": vectors}
 
 
 def cpp_refusals(stage: str, problem: Problem, config: Config, target: Target) -> list[str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gdn_ops.codegen.axis import Axis, Config
-from gdn_ops.codegen.dtype import DTYPES
 from gdn_ops.codegen.kernels.torch_chunk import SPEC as CHUNK
-from gdn_ops.codegen.kernels.torch_chunk import rule_inputs
+from gdn_ops.codegen.kernels.torch_chunk import dot_context, rule_inputs
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.spec import KernelSpec
 
@@ -28,11 +25,6 @@ def _inputs(problem: Problem, config: Config) -> tuple[str, ...]:
 def _outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     packed = ("offsets",) if problem.varlen else ()
     return tuple(f"d{name}" for name in rule_inputs(problem, config) if name not in packed)
-
-
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
-    dot = "fp32" if config["dot"] == "ieee" else problem.dtype
-    return {"DOT": DTYPES[dot].torch}
 
 
 SPEC = KernelSpec(
@@ -56,7 +48,7 @@ SPEC = KernelSpec(
     inputs=_inputs,
     outputs=_outputs,
     scalars=("scale",),
-    context=_context,
+    context=dot_context,
     refusals=CHUNK.refusals,
     problem_defaults=CHUNK.problem_defaults,
 )

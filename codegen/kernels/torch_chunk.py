@@ -38,7 +38,8 @@ def rule_outputs(problem: Problem, config: Config) -> tuple[str, ...]:
     return ("o", "ht") if problem.final_state else ("o",)
 
 
-def _context(problem: Problem, config: Config) -> Mapping[str, object]:
+def dot_context(problem: Problem, config: Config) -> Mapping[str, object]:
+    """The dtype of the products' operands, by axis dot."""
     dot = "fp32" if config["dot"] == "ieee" else problem.dtype
     return {"DOT": DTYPES[dot].torch}
 
@@ -94,7 +95,7 @@ SPEC = KernelSpec(
     inputs=rule_inputs,
     outputs=rule_outputs,
     scalars=("scale",),
-    context=_context,
+    context=dot_context,
     refusals=_refusals,
     problem_defaults=_problem_defaults,
 )

@@ -17,7 +17,7 @@ from gdn_ops.codegen.compiled.elf import code_bytes
 from gdn_ops.codegen.compiled.races import races
 from gdn_ops.codegen.compiled.resources import resources_of
 from gdn_ops.codegen.errors import LaunchError
-from gdn_ops.codegen.module_cache import ensure_folder
+from gdn_ops.codegen.private_folder import ensure_folder
 from gdn_ops.codegen.target import Target
 from gdn_ops.tuner.check.static.rules import KIND, rule_of
 from gdn_ops.tuner.whole_file import write_whole
