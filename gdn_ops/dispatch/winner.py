@@ -73,6 +73,14 @@ class Winner:
             return f"{self.variant_id} (unusable: {error})"
 
     @property
+    def text(self) -> str | None:
+        """Its variant as tables print it, without the id; None if that is not possible."""
+        try:
+            return str(Variant.from_json(self.variant, Problem.from_facts(self.facts)))
+        except (GdnError, KeyError, TypeError):
+            return None
+
+    @property
     def speedup(self) -> float | None:
         """How many times as fast as the reference; None if no reference was measured."""
         return None if self.reference is None else self.reference / self.median

@@ -33,7 +33,7 @@ def of_winner(winner: Winner) -> dict[str, Any]:
     """A stored winner as the dispatcher reads it."""
     return {
         "problem_id": winner.problem_id, "target": winner.target, "arch": winner.arch,
-        "variant_id": winner.variant_id, "variant": winner.variant,
+        "variant_id": winner.variant_id, "variant": winner.variant, "variant_text": winner.text,
         **of_times(winner.median, winner.low, winner.high),
         "reference_seconds": winner.reference, "speedup": winner.speedup,
         "provenance": winner.provenance, "stale": winner.stale or None,
@@ -44,11 +44,11 @@ def of_winner(winner: Winner) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def of_stored_winner(winner: StoredWinner) -> dict[str, Any]:
-    """A winner that was just stored."""
+def of_stored_winner(winner: StoredWinner, variant: Variant) -> dict[str, Any]:
+    """A winner that was just stored, and its variant."""
     return {
         "problem_id": winner.problem_id, "target": winner.target, "arch": winner.arch,
-        "variant_id": winner.variant_id, "variant": winner.variant,
+        **of_variant(variant),
         **of_times(winner.median, winner.low, winner.high),
         "reference_seconds": winner.reference, "speedup": winner.speedup,
         "provenance": winner.provenance, "trial_id": winner.trial_id, "created": winner.created,

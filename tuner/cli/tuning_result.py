@@ -14,6 +14,7 @@ from gdn_ops.tuner.cli.json_fields import of_compared, of_stored_winner
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.counted import counted
 from gdn_ops.tuner.search.providers import outcome_text
+from gdn_ops.tuner.store.records import StoredWinner
 from gdn_ops.tuner.workers.kernel_check import Checked
 
 
@@ -59,7 +60,11 @@ def results_json(
     return {
         "database": database,
         "interrupted": any(result.interrupted for result in results),
-        "winners": [of_stored_winner(w) for result in results for w in result.winners.values()],
+        "winners": [
+            of_stored_winner(winner, _variant_of(result, winner))
+            for result in results
+            for winner in result.winners.values()
+        ],
         "failures": [
             {"problem_id": name, "reason": why}
             for result in results
@@ -82,15 +87,18 @@ def results_json(
 
 def _winner_rows(result: Result) -> Iterator[tuple[str, ...]]:
     for problem_id, winner in result.winners.items():
-        variant = Variant.from_json(winner.variant, result.problems[problem_id])
         yield (
             problem_id,
-            str(variant),
+            str(_variant_of(result, winner)),
             seconds_text(winner.median),
             f"{seconds_text(winner.low)} .. {seconds_text(winner.high)}",
             seconds_text(winner.reference),
             "-" if winner.speedup is None else f"{winner.speedup:.2f}x",
         )
+
+
+def _variant_of(result: Result, winner: StoredWinner) -> Variant:
+    return Variant.from_json(winner.variant, result.problems[winner.problem_id])
 
 
 def _print_compared(result: Result, where: str) -> None:

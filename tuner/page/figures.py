@@ -14,7 +14,7 @@ from typing import Any
 from gdn_ops.codegen.axis import Value
 from gdn_ops.tuner.page.axis_scale import unit_of
 from gdn_ops.tuner.page.importance import Importance
-from gdn_ops.tuner.page.label import label, rounded
+from gdn_ops.tuner.page.label import digits, label, rounded
 from gdn_ops.tuner.page.searches import Attempt, Search
 
 Figure = dict[str, Any]
@@ -80,7 +80,7 @@ def heat_map(attempts: Sequence[Attempt], across: str, down: str) -> Figure:
                     for line in cells
                 ],
                 "text": [
-                    [f"{best[cell] * factor:.3g}" if cell in best else "" for cell in line]
+                    [digits(best[cell] * factor) if cell in best else "" for cell in line]
                     for line in cells
                 ],
                 "texttemplate": "%{text}", "textfont": {"size": 11},
@@ -144,14 +144,19 @@ def failures(searches: Sequence[Search]) -> Figure:
     }  # fmt: skip
 
 
-def speed_ups(names: Sequence[str], values: Sequence[float]) -> Figure:
-    """A bar per winner: how many times as fast as the reference."""
+def speed_ups(names: Sequence[str], values: Sequence[float], pale: Sequence[bool]) -> Figure:
+    """A bar per winner: how many times as fast as the reference; some are pale."""
     return {
         "data": [
             {
                 "type": "bar", "orientation": "h", "y": [label(name, 60) for name in names],
                 "x": [rounded(value) for value in values],
-                "marker": {"color": ["@1" if value >= 1 else "@2" for value in values]},
+                "marker": {
+                    "color": [
+                        f"@{1 if value >= 1 else 2}{'/0.45' if light else ''}"
+                        for value, light in zip(values, pale, strict=True)
+                    ]
+                },
                 "text": [f"{value:.2f}×" for value in values], "textposition": "outside",
                 "cliponaxis": False, "hovertemplate": "%{y}: %{x:.2f}×<extra></extra>",
             }

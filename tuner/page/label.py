@@ -22,3 +22,8 @@ def label(value: object, longest: int = LONGEST) -> str:
 def rounded(number: float | None) -> float | None:
     """A number with five digits, which keeps the page small."""
     return None if number is None else float(f"{number:.5g}")
+
+
+def digits(number: float) -> str:
+    """A number with three digits, or with all before the point if there are more."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"

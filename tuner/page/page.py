@@ -20,8 +20,10 @@ import jinja2
 from gdn_ops._version import __version__
 from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.dispatch.winner import Winner
+from gdn_ops.dispatch.winner_proofs import read_proofs
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.page import figures
+from gdn_ops.tuner.page.label import digits
 from gdn_ops.tuner.page.roofline import Reached, all_reached, flops_unit
 from gdn_ops.tuner.page.roofline import figure as roofline_figure
 from gdn_ops.tuner.page.searches import Stored
@@ -47,6 +49,7 @@ def html(stored: Stored, *, made: datetime) -> str:
         drawn.append(figure)
         return len(drawn) - 1
 
+    read_proofs([winner for winner in stored.winners if winner.provenance == "measured"])
     environments = Environments()
     parts = sections(stored, place, environments)
     winners = [_winner_row(winner) for winner in stored.winners]
@@ -62,7 +65,12 @@ def html(stored: Stored, *, made: datetime) -> str:
         "winners": winners,
         "speed_ups": None
         if plot is None
-        else Plot(number=plot, title="Winners against the reference", rows=len(speed_ups)),
+        else Plot(
+            number=plot,
+            title="Winners against the reference",
+            rows=len(speed_ups),
+            caption="Pale: doubtful, see the table." if any(w.doubtful for w in speed_ups) else "",
+        ),
         "rooflines": [
             {
                 "target": target,
@@ -155,7 +163,9 @@ def _tiles(stored: Stored, speed_ups: Sequence[Winner]) -> list[tuple[str, str]]
 def _speed_ups(winners: Sequence[Winner]) -> Mapping[str, Any]:
     several = len({w.target for w in winners}) > 1
     names = [f"{w.problem_id} on {w.target}" if several else w.problem_id for w in winners]
-    return figures.speed_ups(names, [w.speedup or 0.0 for w in winners])
+    return figures.speed_ups(
+        names, [w.speedup or 0.0 for w in winners], [bool(w.doubtful) for w in winners]
+    )
 
 
 def _winner_row(winner: Winner) -> dict[str, str]:
@@ -172,7 +182,10 @@ def _winner_row(winner: Winner) -> dict[str, str]:
         else "-",
         "reference": seconds_text(winner.reference),
         "speedup": "-" if winner.speedup is None else f"{winner.speedup:.2f}×",
-        "provenance": winner.provenance,
+        "provenance": winner.provenance
+        + (", stale" if winner.stale else "")
+        + (", doubtful" if winner.doubtful else ""),
+        "why": "; ".join(filter(None, (winner.stale, winner.doubtful))),
     }
 
 
@@ -180,16 +193,16 @@ def _reached_row(point: Reached, flops_size: float) -> dict[str, str]:
     return {
         "problem": point.problem_id,
         "time": seconds_text(point.seconds),
-        "bytes": _digits(point.moved / point.seconds / 1e9),
-        "flops": _digits(point.flops / point.seconds / flops_size),
-        "intensity": _digits(point.flops / point.moved) if point.moved else "-",
-        "share": "-" if point.share is None else f"{point.share:.0%}",
+        "bytes": digits(point.moved / point.seconds / 1e9),
+        "flops": digits(point.flops / point.seconds / flops_size),
+        "intensity": digits(point.flops / point.moved) if point.moved else "-",
+        "share": "-" if point.share is None else _percent(point.share),
     }
 
 
-def _digits(number: float) -> str:
-    """A number with three digits, or with all before the point if there are more."""
-    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
+def _percent(share: float) -> str:
+    """A share in percent; a small one with its first digits, not as 0 %."""
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def _failure_plot(place: Any, figure: Mapping[str, Any]) -> Plot:

@@ -37,7 +37,7 @@ def progress(searches: Sequence[Search], *, reference: float | None = None) -> F
     for i, search in enumerate(searches):
         colour = f"@{1 + i % SERIES}"
         dash = ("solid", "dash", "dot")[i // SERIES % 3]
-        traces += _lines(search, colour, dash, factor, dots=not several)
+        traces += _lines(search, colour, dash, unit, factor, dots=not several)
     length = max((len(s.attempts) for s in searches), default=1)
     if reference is not None:
         traces.append(
@@ -45,7 +45,7 @@ def progress(searches: Sequence[Search], *, reference: float | None = None) -> F
                 "type": "scatter", "mode": "lines", "name": "reference",
                 "x": [1, max(2, length)], "y": [rounded(reference * factor)] * 2,
                 "line": {"color": "@muted", "dash": "dot", "width": 1.5},
-                "hovertemplate": f"reference %{{y:.3g}} {unit}<extra></extra>",
+                "hovertemplate": f"reference %{{y:,.4~g}} {unit}<extra></extra>",
             }
         )  # fmt: skip
     return {
@@ -67,7 +67,7 @@ def progress(searches: Sequence[Search], *, reference: float | None = None) -> F
 
 
 def _lines(
-    search: Search, colour: str, dash: str, factor: float, *, dots: bool
+    search: Search, colour: str, dash: str, unit: str, factor: float, *, dots: bool
 ) -> Iterator[Figure]:
     name = label(search.plan)
     best, length = best_so_far(search.attempts), len(search.attempts)
@@ -79,15 +79,19 @@ def _lines(
     def times(read: Any) -> list[float | None]:
         return [rounded(factor * read(attempt)) for _, attempt in steps]
 
+    def bound(read: Any) -> Figure:
+        found = times(read)  # the last one lasts for half a trial, or it could not be seen
+        return {"x": [*x, x[-1] + 0.5], "y": [*found, found[-1]]}
+
     common = {"type": "scatter", "x": x, "legendgroup": name}
     hidden = {"mode": "lines", "line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
-    yield {**common, **hidden, "y": times(lambda a: a.low or a.seconds), "showlegend": False}
+    yield {**common, **hidden, **bound(lambda a: a.low or a.seconds), "showlegend": False}
     yield {
-        **common, **hidden, "y": times(lambda a: a.high or a.seconds), "fill": "tonexty",
+        **common, **hidden, **bound(lambda a: a.high or a.seconds), "fill": "tonexty",
         "fillcolor": f"{colour}/0.22", "name": "95 % interval", "showlegend": dots,
     }  # fmt: skip
     if dots:
-        yield _dots(search.attempts, colour, factor)
+        yield _dots(search.attempts, colour, unit, factor)
     yield {
         **common, "mode": "lines+markers", "y": times(lambda a: a.seconds),
         "name": "best so far" if dots else name,
@@ -97,7 +101,7 @@ def _lines(
     }  # fmt: skip
 
 
-def _dots(attempts: Sequence[Attempt], colour: str, factor: float) -> Figure:
+def _dots(attempts: Sequence[Attempt], colour: str, unit: str, factor: float) -> Figure:
     """The attempts one by one; of many of them evenly spaced ones."""
     timed = [(n, a) for n, a in enumerate(attempts, start=1) if a.seconds is not None]
     every = -(-len(timed) // POINTS) or 1
@@ -106,7 +110,7 @@ def _dots(attempts: Sequence[Attempt], colour: str, factor: float) -> Figure:
         "type": "scatter", "mode": "markers", "name": "trials",
         "x": [n for n, _ in drawn], "y": [rounded((a.seconds or 0.0) * factor) for _, a in drawn],
         "marker": {"color": f"{colour}/0.6", "size": 4},
-        "hovertemplate": "trial %{x}: %{y:.3g}<extra></extra>",
+        "hovertemplate": f"trial %{{x}}: %{{y:,.4~g}} {unit}<extra></extra>",
     }  # fmt: skip
 
 

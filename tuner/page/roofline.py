@@ -116,7 +116,7 @@ def figure(points: Sequence[Reached]) -> Mapping[str, Any]:
                 },
                 "text": [label(p.problem_id) for p in points],
                 "hovertemplate": "%{text}<br>"
-                f"%{{y:.3g}} {unit} at %{{x:.3g}} FLOP/byte<extra></extra>",
+                f"%{{y:,.4~g}} {unit} at %{{x:,.4~g}} FLOP/byte<extra></extra>",
             },
         ],
         "layout": {

@@ -109,10 +109,11 @@ class LiveView:
         return Part("this search", tally.tried / most, f"{tally.tried} of {most} trials")
 
     def _spaces(self) -> Table:
-        shown = Table(box=None, header_style="bold")
+        # the last column gets the width that the others leave, or all are cut in a narrow terminal
+        shown = Table(box=None, header_style="bold", expand=True)
         for column in ("search", "tried", "of", "correct", "failed", "best"):
             shown.add_column(column, justify="left" if column in ("search", "best") else "right")
-        shown.add_column("with", overflow="ellipsis", no_wrap=True)
+        shown.add_column("with", overflow="ellipsis", no_wrap=True, ratio=1)
         for tally in list(self._tally.spaces.values())[-12:]:
             shown.add_row(*_row(tally), style="" if tally.space == self._tally.current else "dim")
         return shown

@@ -180,6 +180,7 @@ class LinesView:
         self._stream = stream or sys.stdout
         self._tally = Tally()
         self._known = 0
+        self._own: set[int] = set()
         self._spoke = time.monotonic()
 
     def __enter__(self) -> LinesView:
@@ -195,11 +196,16 @@ class LinesView:
 
     def __call__(self, event: Event) -> None:
         self._tally.add(event)
-        if isinstance(event, TrialEnded) and not event.fresh:
-            self._known += 1
-            if time.monotonic() - self._spoke < KNOWN_TRIALS_SECONDS:
+        if isinstance(event, TrialEnded):
+            if event.fresh:
+                self._own.add(event.trial.id)
+            elif event.trial.id in self._own:
                 return
-        if self._known and (isinstance(event, TrialEnded) or self._known > 1):
+            else:
+                self._known += 1
+                if time.monotonic() - self._spoke < KNOWN_TRIALS_SECONDS:
+                    return
+        if self._known:
             known, self._known = self._known, 0
             self._say(f"    {counted(known, 'known trial')} of earlier runs")
         if not isinstance(event, TrialEnded) or event.fresh:

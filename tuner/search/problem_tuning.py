@@ -120,7 +120,7 @@ def _time_defaults(
             break
         if i < 2:  # the first plan alone, so that its trial need not wait for all the others
             runner.prepare_variants(list(variants.values())[i : None if i else 1])
-        trial = runner.run_variant(variant, label="defaults of the plans")
+        trial = runner.run_variant(variant, label="defaults")
         timed = trial.outcome.ranked_seconds
         if timed is not None:
             seconds[plan] = timed

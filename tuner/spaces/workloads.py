@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
-from gdn_ops.codegen.problem import LARGEST, Problem
+from gdn_ops.codegen.problem import LARGEST, OPS, Problem
 from gdn_ops.record.file import COUNT, MOST
 from gdn_ops.tuner.data_file import read_data
 from gdn_ops.tuner.spaces.common import common_problems
@@ -209,6 +209,10 @@ def problem_of(given: Any) -> Problem:
     kinds = {f.name: str(f.type) for f in fields(Problem) if f.name != "rule"}
     kinds |= {"gate": "str", "delta": "bool"}
     for name, value in given.items():
+        if name in OPS:
+            raise InvalidInput(
+                f'unknown fact of a problem {name!r}, which is an op; write "op": "{name}".'
+            )
         if name not in kinds:
             raise UnknownName.of("fact of a problem", name, kinds)
         if type(value).__name__ != kinds[name]:

@@ -20,7 +20,8 @@ from gdn_ops.results_path import shipped_database
 from gdn_ops.tuner.cli import run
 from gdn_ops.tuner.page.figures import heat_map
 from gdn_ops.tuner.page.importance import importance
-from gdn_ops.tuner.page.progress import best_so_far
+from gdn_ops.tuner.page.label import digits
+from gdn_ops.tuner.page.progress import best_so_far, progress
 from gdn_ops.tuner.page.roofline import reached
 from gdn_ops.tuner.page.searches import Search, stored
 from tests.json_documents import documented
@@ -49,7 +50,8 @@ def database(path: Path) -> Path:
             seconds = 1e-3 * (BV / 16) * (1 + warps / 100)
             ok = replace(OK, median=seconds, low=seconds * 0.9, high=seconds * 1.1)
             bench.record(key, HANG if (BV, warps) == (128, 8) else ok)
-    bench.win(variant=Variant.default("torch", FORWARD))
+    winner = bench.winner(variant=Variant.default("torch", FORWARD))
+    bench.store.set_winner(replace(winner, high=5e-3))
     bench.win(replace(FORWARD, dtype="bf16"), predicted=True)
     return bench.close()
 
@@ -101,6 +103,9 @@ def test_a_search_has_its_best_times_its_important_parameters_and_a_heat_map(pat
     times, failed = heat_map(search.attempts, "BV", "num_warps")["data"]
     assert times["x"] == ["16", "32", "64", "128"] and times["y"] == ["2", "4", "8"]
     assert [row[0] for row in times["text"]] == ["1.02", "1.04", "1.08"]
+    assert (digits(1024.4), digits(0.1234)) == ("1,024", "0.123"), "a slow one has no exponent"
+    band = progress([search])["data"][1]
+    assert band["name"] == "95 % interval" and band["x"] == [1, 12, 12.5], "the last one has width"
     assert times["z"][2][3] is None and failed["text"][2][3] == "failed"
     assert importance(search.attempts[:7]) is None, "too few configs"
 
@@ -125,6 +130,9 @@ def test_the_page_needs_no_network_and_has_everything(
     assert not [a for _, a in shown.tags if "src" in a or str(a.get("href", "#"))[0] != "#"]
     assert {"Winners", "Roofline", "Searches", "Failures", "Environments"} <= set(shown.texts)
     assert "3.00×" in shown.texts and "590.1" in shown.texts and "killed after 60 s" in shown.texts
+    assert "measured, stale, doubtful" in shown.texts, "of other sources, and of a wide interval"
+    colours = [f["data"][0].get("marker", {}).get("color") for f in shown.figures]
+    assert ["@1/0.45"] in colours, "its bar is pale"
     anchors = {a.get("id") for _, a in shown.tags}
     assert {str(a["href"])[1:] for tag, a in shown.tags if tag == "a"} <= anchors
     titles = [f["layout"][axis].get("title") for f in shown.figures for axis in ("xaxis",)]

@@ -99,6 +99,7 @@ def test_calls_are_counted_by_bucket(tmp_path: Path) -> None:
         ({**GIVEN, "tokens": "4096"}, "tokens='4096' of a problem is not of type int"),
         ({**GIVEN, "tokens": True}, "tokens=True of a problem is not of type int"),
         ({**GIVEN, "heads": 4}, "unknown fact of a problem 'heads'"),
+        ({**GIVEN, "decode": True}, 'write "op": "decode"'),
         ({**GIVEN, "gate": "scaler"}, "did you mean 'scalar'"),
         ({**GIVEN, "tokens": 0}, "at least 1 of each"),
         ({**GIVEN, "sequences": 3}, "cannot be divided into 3"),
