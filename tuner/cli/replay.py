@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdn_ops.codegen.errors import InvalidInput, UnknownName
+from gdn_ops.codegen.errors import InvalidInput
 from gdn_ops.tuner.cli.answer import Answer
-from gdn_ops.tuner.strategies import STRATEGIES
+from gdn_ops.tuner.strategies import CHOICE, STRATEGIES, checked
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.replay.table import Entry
@@ -23,8 +23,12 @@ def replay(
         typer.Argument(help="Kernel Tuner caches or T4 results, JSON, also compressed with gzip."),
     ],
     strategies: Annotated[
-        str, typer.Option(help=f"Strategies to compare: some of {', '.join(STRATEGIES)}.")
-    ] = ",".join(STRATEGIES),
+        str,
+        typer.Option(
+            help=f"Strategies to compare: some of {', '.join(STRATEGIES)}, with settings too, e.g. "
+            f"tpe:startup=20. {CHOICE}."
+        ),
+    ] = "enumeration,tpe,model",
     seeds: Annotated[int, typer.Option(help="Searches per strategy and file.")] = 10,
     transfer: Annotated[
         bool,
@@ -47,6 +51,8 @@ def replay(
         gdn replay convolution_A100.json.gz
 
         gdn replay *.json.gz --strategies tpe,model --seeds 30 --json > scores.json
+
+        gdn replay *.json.gz --strategies tpe,tpe:startup=20:candidates=48
     """
     from gdn_ops.tuner.replay.files import recorded_space
     from gdn_ops.tuner.replay.plot import svg
@@ -76,8 +82,7 @@ def replay(
 def _strategies(text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
-        if name not in STRATEGIES:
-            raise UnknownName.of("strategy", name, STRATEGIES)
+        checked(name)
     if not names:
         raise InvalidInput(f"--strategies names none; use some of {', '.join(STRATEGIES)}.")
     return names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdn_ops.codegen.errors import InvalidInput, UnknownName, shown
+from gdn_ops.codegen.errors import InvalidInput, shown
 from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.answer import Answer
@@ -33,7 +33,7 @@ from gdn_ops.tuner.cli.tuning_options import (
     WorkloadName,
 )
 from gdn_ops.tuner.spaces.workloads import Workload, buckets
-from gdn_ops.tuner.strategies import AUTO, STRATEGIES
+from gdn_ops.tuner.strategies import AUTO, checked
 
 if TYPE_CHECKING:
     from gdn_ops.tuner.search.asked_providers import Asked
@@ -239,8 +239,7 @@ def _options(
     from gdn_ops.codegen.variant import plan_named
     from gdn_ops.tuner.search.space_search import Options
 
-    if strategy not in (AUTO, *STRATEGIES):
-        raise UnknownName.of("strategy", strategy, (AUTO, *STRATEGIES))
+    checked(strategy, auto=True)
     if not 0 <= seed <= LARGEST_SEED:
         raise InvalidInput(f"--seed {shown(seed)} must be >= 0 and <= {LARGEST_SEED}.")
     if cover is not None and not LEAST_COVER <= cover <= 1:

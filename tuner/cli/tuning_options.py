@@ -9,7 +9,7 @@ import typer
 from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.tuner.cli.locations import DEFAULT, METAVAR, SERVER
 from gdn_ops.tuner.spaces.workloads import WORKLOADS
-from gdn_ops.tuner.strategies import AUTO, STRATEGIES
+from gdn_ops.tuner.strategies import AUTO, CHOICE, STRATEGIES, SYNTAX
 
 DEFAULT_WORKLOAD = "quickstart"
 
@@ -66,7 +66,9 @@ Plans = Annotated[str, typer.Option(help="Only these plans, e.g. split,recurrent
 StrategyName = Annotated[
     str,
     typer.Option(
-        help=f"Search strategy: {', '.join((AUTO, *STRATEGIES))}. auto enumerates small spaces and "
-        "searches large ones with model, a Gaussian process; tpe is Optuna's sampler."
+        metavar=SYNTAX,
+        help=f"Search strategy: {', '.join((AUTO, *STRATEGIES))}; some have settings, e.g. "
+        "tpe:startup=20. auto enumerates small spaces and searches large ones with model. "
+        f"{CHOICE}.",
     ),
 ]

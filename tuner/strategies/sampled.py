@@ -4,14 +4,17 @@ The study is in memory. The results database has every outcome, so the next sear
 starts with a study of all that is known; a storage of Optuna on the disk would cost a dozen
 commits per trial and say nothing more.
 
-Optuna may suggest a config that it already knows, and goes on suggesting failed ones. So a repeated
-suggestion is answered here with the known outcome, and a failure is told as a violated constraint.
-If the suggestions contain nothing new, the rest of the space is enumerated around the best config.
+Optuna may suggest a config that it already knows or that is not valid, and goes on suggesting
+failed ones. So a repeated suggestion is answered here with the known outcome, and a failure and an
+invalid config are told as a violated constraint, as slow as the slowest config. If the suggestions
+contain nothing new, the rest of the space is enumerated around the best config.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import optuna
@@ -29,24 +32,55 @@ from gdn_ops.tuner.strategies.enumeration import Enumeration
 from gdn_ops.tuner.strategies.search_space import Point
 
 MAX_FRUITLESS = 24
-"""Suggestions in a row without a new valid config after which the rest is enumerated."""
+"""Fruitless suggestions of a sampler that suggests in milliseconds."""
 
-FAILED = 1.0
-"""Value and constraint violation of a failed config; a sampler never ranks it by the value."""
+FAILS = "fails"
+"""The constraint of every trial; a sampler may want all trials to have the same ones."""
+VIOLATED, KEPT = 1.0, 0.0
+SLOW = 1.0
+"""Seconds of a failed config while none has succeeded."""
 
 
-def sampled(setup: StrategySetup, sampler: optuna.samplers.BaseSampler) -> Sampled:
-    """Make a study of the known outcomes, whatever strategy has found them."""
+class Encoding(Enum):
+    """How Optuna sees the values of an axis.
+
+    A sampler takes an index for a number whose neighbours are alike, and nothing about a category.
+    """
+
+    NUMBERS_AS_INDICES = "the index of a number, a category for anything else"
+    CATEGORIES = "a category for anything"
+    INDICES = "an index for anything"
+
+
+def sampled(
+    setup: StrategySetup,
+    sampler: optuna.samplers.BaseSampler,
+    *,
+    encoding: Encoding = Encoding.NUMBERS_AS_INDICES,
+    fruitless: int = MAX_FRUITLESS,
+) -> Sampled:
+    """Make a study of the known outcomes, whatever strategy has found them.
+
+    Args:
+        fruitless: suggestions in a row without a new valid config after which the rest of the space
+            is enumerated.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return Sampled(optuna.create_study(sampler=sampler), setup)
+    # it says that CMA-ES takes a failure for nothing but a slow config
+    warnings.filterwarnings("ignore", message="Constraints have been set", category=UserWarning)
+    return Sampled(optuna.create_study(sampler=sampler), setup, encoding, fruitless)
 
 
 class Sampled:
     """An Optuna study that never suggests a config twice."""
 
-    def __init__(self, study: optuna.Study, setup: StrategySetup) -> None:
+    def __init__(
+        self, study: optuna.Study, setup: StrategySetup, encoding: Encoding, fruitless: int
+    ) -> None:
         self.space, self.study = setup.space, study
-        self._distributions = {axis.name: distribution(axis) for axis in self.space.axes}
+        self._encoding, self._fruitless = encoding, fruitless
+        self._distributions = {axis.name: distribution(axis, encoding) for axis in self.space.axes}
+        self._slowest = 0.0
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
         self._rest: Enumeration | None = None
@@ -81,13 +115,12 @@ class Sampled:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _suggest(self) -> Config | None:
-        for _ in range(MAX_FRUITLESS):
+        for _ in range(self._fruitless):
             trial = self.study.ask(self._distributions)
             config = self._decode(trial.params)
             point = self.space.point(config)
             if not self.space.is_valid(config):
-                trial.set_constraint("invalid", float(len(self.space.reasons(config))))
-                self.study.tell(trial, FAILED)
+                self._fail(trial)
             elif self._new(point):
                 self._asked[point] = trial
                 return config
@@ -118,45 +151,56 @@ class Sampled:
         return point not in self._outcomes and point not in self._asked
 
     def _finish(self, trial: optuna.trial.Trial, outcome: Outcome) -> None:
-        if outcome.status != "ok":
-            trial.set_constraint(outcome.status, FAILED)
-        self.study.tell(trial, outcome.median or FAILED, skip_if_finished=True)
+        if outcome.median is None or outcome.status != "ok":
+            self._fail(trial)
+        else:
+            self._slowest = max(self._slowest, outcome.median)
+            trial.set_constraint(FAILS, KEPT)
+            self.study.tell(trial, outcome.median, skip_if_finished=True)
+
+    def _fail(self, trial: optuna.trial.Trial) -> None:
+        trial.set_constraint(FAILS, VIOLATED)
+        self.study.tell(trial, self._slowest or SLOW, skip_if_finished=True)
 
     def _add(self, point: Point, outcome: Outcome) -> None:
         names = [axis.name for axis in self.space.axes]
+        kept = outcome.median is not None and outcome.status == "ok"
+        if kept:
+            self._slowest = max(self._slowest, outcome.median or 0.0)
         self.study.add_trial(
             optuna.create_trial(
                 params=self._encode(dict(zip(names, point, strict=True))),
                 distributions=self._distributions,
-                value=outcome.median or FAILED,
-                constraints={} if outcome.status == "ok" else {outcome.status: FAILED},
+                value=outcome.median if kept else self._slowest or SLOW,
+                constraints={FAILS: KEPT if kept else VIOLATED},
             )
         )
 
     def _encode(self, config: Config) -> dict[str, Any]:
-        return {axis.name: encode(axis, config[axis.name]) for axis in self.space.axes}
+        return {a.name: encode(a, config[a.name], self._encoding) for a in self.space.axes}
 
     def _decode(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        return {axis.name: decode(axis, params[axis.name]) for axis in self.space.axes}
+        return {a.name: decode(a, params[a.name], self._encoding) for a in self.space.axes}
 
 
-def ordinal(axis: Axis) -> bool:
-    """Whether the axis has numbers, whose order the estimator should know."""
-    return all(type(value) is int for value in axis.values)
-
-
-def distribution(axis: Axis) -> BaseDistribution:
-    """Optuna's distribution of an axis: the index of a number, a category for anything else."""
-    if ordinal(axis):
+def distribution(axis: Axis, encoding: Encoding = Encoding.NUMBERS_AS_INDICES) -> BaseDistribution:
+    """Optuna's distribution of an axis."""
+    if _by_index(axis, encoding):
         return IntDistribution(0, len(axis.values) - 1)
     return CategoricalDistribution(axis.values)
 
 
-def encode(axis: Axis, value: Value) -> Value:
+def encode(axis: Axis, value: Value, encoding: Encoding = Encoding.NUMBERS_AS_INDICES) -> Value:
     """An axis value as Optuna stores it."""
-    return axis.values.index(value) if ordinal(axis) else value
+    return axis.values.index(value) if _by_index(axis, encoding) else value
 
 
-def decode(axis: Axis, value: Value) -> Value:
+def decode(axis: Axis, value: Value, encoding: Encoding = Encoding.NUMBERS_AS_INDICES) -> Value:
     """An axis value from what Optuna stores."""
-    return axis.values[int(value)] if ordinal(axis) else value
+    return axis.values[int(value)] if _by_index(axis, encoding) else value
+
+
+def _by_index(axis: Axis, encoding: Encoding) -> bool:
+    if encoding is Encoding.NUMBERS_AS_INDICES:
+        return all(type(value) is int for value in axis.values)
+    return encoding is Encoding.INDICES

@@ -15,7 +15,13 @@ from gdn_ops.tuner.search.space_search import Options, search
 from gdn_ops.tuner.search.trial_runner import STOP_FACTOR, TrialRunner
 from gdn_ops.tuner.spaces.space import Space, plans_for
 from gdn_ops.tuner.store.records import Outcome
-from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy, strategy_for
+from gdn_ops.tuner.strategies import (
+    STRATEGIES,
+    StrategySetup,
+    make_strategy,
+    missing_package,
+    strategy_for,
+)
 from gdn_ops.tuner.workers.harness import Verdict
 from tests.tuner.search.recorded import (
     CPU,
@@ -28,6 +34,12 @@ from tests.tuner.search.recorded import (
 )
 
 ALL = Options(trials=100)
+QUICK = [
+    pytest.param(name, marks=pytest.mark.skipif(missing is not None, reason=str(missing)))
+    for name in STRATEGIES
+    if name != "gp"  # takes 0.1 s or more per config; its own test is in ../strategies
+    for missing in [missing_package(name)]
+]
 
 
 @pytest.fixture
@@ -51,7 +63,7 @@ def tried(bench: Bench) -> Counter[str]:
     return Counter(text for text, _ in bench.harness.measured)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single: Space) -> None:
     strategy = make_strategy(name, StrategySetup(space=single, first=single.configs[:1], seed=1))
     asked = []
@@ -62,7 +74,7 @@ def test_a_strategy_asks_each_valid_config_once_and_then_ends(name: str, single:
     assert sorted(map(str, asked)) == sorted(str(single.point(c)) for c in single.configs)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
     known = [(config, outcome(1e-3)) for config in single.configs[:20]]
     strategy = make_strategy(
@@ -75,7 +87,7 @@ def test_a_strategy_leaves_out_what_is_known(name: str, single: Space) -> None:
     assert asked == {single.point(config) for config in single.configs[20:]}
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_strategy_may_be_asked_several_times_before_it_is_told(name: str, single: Space) -> None:
     strategy = make_strategy(name, StrategySetup(space=single))
     batch = [strategy.ask() for _ in range(8)]
