@@ -21,7 +21,7 @@ Rows = NDArray[np.intp]
 Doubles = NDArray[np.float64]
 T = TypeVar("T", Array, Doubles)
 
-LINEAR, NOISE = 5.0, 1e-2
+LINEAR, NOISE = 0.3, 1e-2
 """Prior medians of the variances of the linear kernel and the noise; the Matern kernel has 1."""
 NOISE_RANGE = (log(1e-5), log(0.5))
 LINEAR_RANGE = (-6.0, 4.0)

@@ -3,7 +3,8 @@ enumerate; it needs the fewest trials.
 
 It starts with configs that are spread out, then proposes the config with the highest expected
 improvement of the logarithm of the time. Failures are learnt apart, as a probability to succeed. It
-knows every valid config, so it never proposes another one, nor one twice.
+knows every valid config, so it never proposes another one, nor one twice. Given winners of other
+problems, it looks first among what resembles them (``prior``), and around the fastest config.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
+from gdn_ops.codegen.axis import Config
 from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.features import Array, features
 from gdn_ops.tuner.strategies.gaussian_process import Doubles, GaussianProcess, Rows
+from gdn_ops.tuner.strategies.prior import Prior
 from gdn_ops.tuner.strategies.sampled import Sampled, decode, distribution, encode, sampled
 from gdn_ops.tuner.strategies.search_space import SearchSpace
 
-START = 4
-"""Trials before the model is asked, besides the configs that were given to be tried first."""
+START, START_GIVEN = 4, 2
+"""Trials before the model is asked; and those besides configs that were given to be tried first."""
 SPREAD = 8
 """Of this many random configs the start takes the one that is farthest from what was tried."""
+WINNERS = 2
+"""Given configs from which on they say where fast ones are; a single one is the default."""
+NEIGHBOUR_EVERY = 4
+"""Every so many trials of a search with winners stay at the fastest config and change one axis."""
 SLOW_QUANTILE = 0.8
 """Slower configs count as if they were this slow: how bad a bad one is says little."""
 MOST_POINTS = 200
@@ -49,13 +56,18 @@ MOST_FAILURES = 60
 
 def make(setup: StrategySetup) -> Sampled:
     """A search with the sampler."""
-    return sampled(setup, ModelSampler(setup.space, seed=setup.seed))
+    return sampled(setup, ModelSampler(setup.space, seed=setup.seed, first=setup.first))
 
 
 class ModelSampler(optuna.samplers.BaseSampler):
-    """Proposes configs of one space to the studies of that space."""
+    """Proposes configs of one space to the studies of that space.
 
-    def __init__(self, space: SearchSpace, *, seed: int) -> None:
+    Args:
+        first: configs that the study has before any proposal. Several of them are taken for winners
+            of other problems.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int, first: Sequence[Config] = ()) -> None:
         self._space, self._seed = space, seed
         self._distributions = {axis.name: distribution(axis) for axis in space.axes}
         self._rows = {space.point(config): row for row, config in enumerate(space.configs)}
@@ -69,7 +81,9 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._failures: list[int] = []
         self._finished: set[int] = set()
         self._settled = 0  # the first trials, of which nothing new can come
-        self._given: set[int] = set()
+        valid = (self._rows.get(space.point(config)) for config in first)
+        self._given = np.array(sorted({row for row in valid if row is not None}), dtype=np.intp)
+        self._prior = Prior(space, self._given) if len(self._given) >= WINNERS else None
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(
@@ -115,8 +129,6 @@ class ModelSampler(optuna.samplers.BaseSampler):
             row = self._row(trial)
             if row is None or trial.state not in (TrialState.COMPLETE, TrialState.RUNNING):
                 continue
-            if "fixed_params" in trial.system_attrs:
-                self._given.add(trial.number)
             if trial.state == TrialState.RUNNING:
                 pending.append(row)
             else:
@@ -142,7 +154,8 @@ class ModelSampler(optuna.samplers.BaseSampler):
         begun = len(self._finished) + len(pending)
         generator = np.random.default_rng((self._seed, begun))
         # winners of other problems resemble each other, so they are no spread-out start
-        if len(times) < 2 or begun - len(self._given) < START:
+        own = begun - int(np.count_nonzero(~self._untried[self._given]))
+        if len(times) < 2 or own < (START if self._prior is None else START_GIVEN):
             return self._far_from([*times, *failures, *pending], untried, generator)
         good, y = _informative(times, generator)
         bad = np.array(failures[-MOST_FAILURES:], dtype=np.intp)
@@ -151,10 +164,16 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._process.fit(good, y, steps=self._steps)
         self._steps = STEPS if len(good) < LATE else LATE_STEPS if len(times) < MOST_POINTS else 1
         gain, mean = self._gain(good, y, busy, some)
+        if self._prior is not None:
+            gain *= self._prior.weight(some, failures, trial=1 + own)
         if len(bad):
             probability = self._success(good, bad, some, generator)
             likely = probability >= min(LIKELY, float(probability.max()))
             some, gain, mean = some[likely], (gain * probability)[likely], mean[likely]
+        if self._prior is not None and own % NEIGHBOUR_EVERY == 0:
+            near = self._prior.neighbours(min(times, key=times.__getitem__), some)
+            if near.any():
+                return int(some[near][np.argmin(mean[near])])
         # the gain underflows to 0 where the model is sure that nothing better is left
         return int(some[np.argmax(gain) if gain.max() > 0 else np.argmin(mean)])
 
