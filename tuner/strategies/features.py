@@ -64,7 +64,7 @@ def features(space: SearchSpace) -> Features:
 
 def _columns(axis: Axis) -> Iterator[NDArray[np.float64]]:
     """Features of one axis, by the index of its value."""
-    if not _is_number(axis):
+    if not is_number(axis):
         hot = np.eye(len(axis.values))
         yield from hot[:1] if len(axis.values) == 2 else hot
         return
@@ -77,13 +77,14 @@ def _columns(axis: Axis) -> Iterator[NDArray[np.float64]]:
             yield twos.astype(np.float64)
 
 
-def _is_number(axis: Axis) -> bool:
+def is_number(axis: Axis) -> bool:
+    """Whether the axis has integers, whose order and distance mean something."""
     return all(type(value) is int for value in axis.values)
 
 
 def _is_size(axis: Axis) -> bool:
     """Whether the axis has numbers > 0, whose ratios matter."""
-    return _is_number(axis) and all(int(value) > 0 for value in axis.values)
+    return is_number(axis) and all(int(value) > 0 for value in axis.values)
 
 
 def _singles(axis: Axis) -> range:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdn_ops.codegen.axis import Axis
-from gdn_ops.tuner.strategies.features import Array
+from gdn_ops.tuner.strategies.features import Array, is_number
 from gdn_ops.tuner.strategies.gaussian_process import Rows
-from gdn_ops.tuner.strategies.sampled import ordinal
 from gdn_ops.tuner.strategies.search_space import SearchSpace
 
 ANY = 0.1
@@ -75,7 +74,7 @@ def _shares(axis: Axis, winners: NDArray[np.int32]) -> NDArray[np.float64]:
     """The probability of each value of an axis."""
     count = len(axis.values)
     apart = np.abs(np.arange(count)[:, None] - winners[None])
-    like = np.exp(-apart) if ordinal(axis) and count > 2 else np.equal(apart, 0)
+    like = np.exp(-apart) if is_number(axis) and count > 2 else np.equal(apart, 0)
     weight: NDArray[np.float64] = like.mean(axis=1)
     weight *= (1 - ANY) / weight.sum()
     weight += ANY / count
