@@ -75,23 +75,27 @@ def collect() -> dict[str, list[object]]:
     """Return code hashes, arguments, grids and refusing targets by stage, problem and config."""
     found: dict[str, list[object]] = {}
     for problem, (name, plan) in itertools.product(problems(), PLANS.items()):
-        if plan.reasons(problem, defaults(plan), TARGETS["h200"]):
+        interface = defaults(plan, problem)
+        if plan.reasons(problem, interface, TARGETS["h200"]):
             continue
         for place, spec in enumerate(plan.specs(problem)):
             chance = random.Random(f"{problem.id()} {name} {place}")
-            for config in configs(plan, spec, problem, chance):
+            for config in configs(plan, interface, spec, problem, chance):
                 key = f"{problem.id()} {name} {place} {sorted(config.items())}"
                 found[key] = facts(spec, problem, config)
     return found
 
 
-def defaults(plan) -> dict[str, object]:
+def defaults(plan, problem) -> dict[str, object]:
+    """The plan's default for a problem; older revisions have one default for all problems."""
+    if hasattr(plan, "default"):
+        return plan.default(problem)
     return {axis.name: axis.default for axis in plan.axes}
 
 
-def configs(plan, spec, problem, chance) -> Iterator[dict[str, object]]:
+def configs(plan, interface, spec, problem, chance) -> Iterator[dict[str, object]]:
     """Yield the default config, one with another value of one axis, and random ones."""
-    default = {**spec.default(problem), **defaults(plan)}
+    default = {**spec.default(problem), **interface}
     yield default
     axes = [*spec.axes, *(axis for axis in plan.axes if axis.name in spec.shared)]
     changed = [(axis, value) for axis in axes for value in axis.values if not axis.launch]

@@ -16,6 +16,7 @@ from gdn_ops.dispatch.finder import Finder
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.dispatch.winner_table import SkippedRow
 from gdn_ops.errors import UnsupportedProblem
+from gdn_ops.moment import moment_text
 from gdn_ops.seconds import seconds_text
 
 
@@ -231,7 +232,7 @@ def _winner_lines(winner: Winner, nearest: str) -> list[str]:
             winner.device,
             f"torch {winner.torch}" if winner.torch else None,
             f"Triton {winner.triton}" if winner.triton else None,
-            winner.created,
+            moment_text(winner.created),
         )
         if part
     )

@@ -21,6 +21,7 @@ from gdn_ops.dispatch.pinned import pinned
 from gdn_ops.dispatch.winner import Winner
 from gdn_ops.errors import GdnError, LaunchError, TemplateError
 from gdn_ops.launch.capture import refuse_capture
+from gdn_ops.moment import moment_text
 from gdn_ops.results_path import VERIFY_VARIABLE, verification_policy
 from gdn_ops.verify.first_use import Subject, key_on, known, verified, verify
 from gdn_ops.verify.other_states import with_other_states
@@ -55,12 +56,12 @@ def standing(choice: Choice) -> Standing:
     found = known(_subject(choice), choice.target)
     if found is not None:
         how = "verified" if found.ok else f"found {found.status}"
-        text = f"{how} {_moment(found.created)} at its first use on {place}"
+        text = f"{how} {moment_text(found.created)} at its first use on {place}"
         detail = found.message or "no message"
         return Standing(found.ok, f"{text}; {detail}")
     if policy == "first" and _measured_here(choice, place):
         assert choice.winner is not None
-        when = _moment(choice.winner.created)
+        when = moment_text(choice.winner.created)
         return Standing(True, f"verified {when} by the tuner on {place}")
     again = " in each process" if policy == "always" else ""
     return Standing(False, f"not yet on {place}; the first call{again} verifies it")
@@ -183,7 +184,7 @@ def _same_place(winner: Winner, place: Place) -> bool:
 
 def _failure(found: Verification) -> str:
     verb = "failed" if found.status in STORED else "was not possible"
-    when = _moment(found.created)
+    when = moment_text(found.created)
     return f"its check {verb} {when} on {found.place}: {found.status}: {found.message}"
 
 
@@ -210,7 +211,3 @@ def _warn(found: Verification, device: torch.device) -> None:
     name = f"variant {found.named} of {found.problem}"
     text = f"{name} is passed over on {device}: {_failure(found).rstrip('.')}. {remedy}"
     warnings.warn(text, RuntimeWarning, stacklevel=2)
-
-
-def _moment(created: str) -> str:
-    return created[:16].replace("T", " ")

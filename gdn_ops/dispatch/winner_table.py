@@ -61,6 +61,10 @@ class WinnerTable:
     def _own_of(self) -> dict[tuple[Location, str, str], Winner]:
         return {(own.database, own.problem_id, own.target): own for own in self.own}
 
+    def own_of(self, winner: Winner) -> Winner | None:
+        """Our own best variant of the problem that a provider has won; None for other winners."""
+        return self._own_of.get((winner.database, winner.problem_id, winner.target))
+
     def candidates(
         self, problem_id: str, facts: Mapping[str, Any], target: Target
     ) -> Iterator[tuple[Winner, str]]:
@@ -74,7 +78,7 @@ class WinnerTable:
         """
         for winner, how in self._ranked(problem_id, facts, target):
             yield winner, how
-            own = self._own_of.get((winner.database, winner.problem_id, winner.target))
+            own = self.own_of(winner)
             if own is not None:
                 yield own, how
 

@@ -44,6 +44,11 @@ PROBE = "\n".join(
         "#pragma omp parallel for num_threads(2)",
         "  for (int i = 0; i < 2; i++) x[i] = omp_get_thread_num();",
         "}",
+        "// as of OpenMP 5.0; 2 is omp_pause_hard",
+        'extern "C" int omp_pause_resource_all(int) __attribute__((weak));',
+        'extern "C" void end_threads(void) {',
+        "  if (omp_pause_resource_all) omp_pause_resource_all(2);",
+        "}",
         "",
     )
 )
@@ -83,6 +88,25 @@ def why_no_cpp(native: bool = False) -> str:
             f"name a newer compiler in {COMPILER_VARIABLE} (GCC from 10 on), or use dot=ieee."
         )
     return ""
+
+
+def _before_fork() -> None:
+    """End the threads that computed for this one, also those of PyTorch; the next loop makes new.
+
+    A child process has no other thread than the one that forks, and GCC's OpenMP would wait there
+    for the threads of its parent.
+    """
+    if PROBE in _LOADED:
+        _LOADED[PROBE].end_threads()
+
+
+def _after_fork() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def _load(source: str) -> ctypes.CDLL:

@@ -161,8 +161,11 @@ def _export(
                 "target": description.target.name, "winners": len(winners),
                 "predicted": sum(w.winner.provenance == "predicted" for w in winners),
                 "stale": sum(w.stale for w in winners), "left_out": description.left_out,
+                "instead": description.instead,
             }
         )  # fmt: skip
+        for sentence in description.instead:
+            console.remark(sentence)
         for sentence in description.left_out:
             console.remark(sentence)
     for warning in caught:

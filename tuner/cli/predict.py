@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from gdn_ops.tuner.cost.many_targets import TargetPredictions
 
 
+Cells = tuple[str, str, str, str, str, str]
+"""A problem, a variant, its predicted time, the interval, its ratio to the best, and how sure."""
 DEFAULT_WORKLOAD, DEFAULT_TARGET = "prefill", "h200"
 EVERY = "all"
 """The name that stands for every GPU that can be predicted."""
@@ -154,7 +158,7 @@ def _show(found: TargetPredictions) -> None:
     from gdn_ops.seconds import seconds_text
     from gdn_ops.tuner.report import console
 
-    rows: list[tuple[str, ...]] = []
+    rows: list[Cells] = []
     left_out: Counter[tuple[str, str]] = Counter()
     for problem, ranking in found.rankings.items():
         ranked = ranking.predictions
@@ -169,13 +173,36 @@ def _show(found: TargetPredictions) -> None:
     columns = (
         "problem", "variant", "predicted>", "90 % interval>", "time / best>", "surely best>",
     )  # fmt: skip
-    console.table(columns, rows)
+    if console.fits(columns, rows):
+        console.table(columns, rows)
+    else:
+        for row in rows:
+            console.say(_stacked(row, console.width()))
     for (plan, reason), count in left_out.items():
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(found.rankings)} problems: {reason}"
         )
     for problem, reason in found.left_out.items():
         console.remark(f"{problem.id()} is left out: {reason}")
+
+
+def _stacked(row: Cells, width: int | None) -> str:
+    """A row in a few lines, for a terminal in which the table would fold its variants.
+
+    Args:
+        width: columns of the terminal; None if there is none.
+    """
+    problem, variant, seconds, interval, ratio, sure = row
+    told = f"{seconds} [{interval}], {ratio} the best" + f", surely best {sure}" * bool(sure)
+    wrapped = textwrap.wrap(
+        variant,
+        width or sys.maxsize,
+        initial_indent="    ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join([*([problem] if problem else []), f"  {told}", *wrapped])
 
 
 def _sure(lead: float | None) -> str:

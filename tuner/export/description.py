@@ -31,6 +31,8 @@ class ExportedWinner:
         trial: the trial that measured it; None if it is predicted.
         environment: the environment of that trial.
         ptxas: the version of ptxas in that environment; None if it is not known.
+        instead_of: the installed library that won the problem, e.g. ``fla 0.6.0``, if this is our
+            own best variant; empty if it won itself.
     """
 
     winner: Winner
@@ -40,6 +42,7 @@ class ExportedWinner:
     trial: Trial | None = None
     environment: Environment | None = None
     ptxas: str | None = None
+    instead_of: str = ""
 
     @property
     def stale(self) -> bool:
@@ -56,6 +59,7 @@ class ExportedWinner:
             "variant": self.variant.to_json(),
             "sources": dict(self.sources),
             "provenance": winner.provenance,
+            "instead_of": self.instead_of or None,
             "stale": self.stale,
             "median": winner.median,
             "low": winner.low,
@@ -120,6 +124,16 @@ class Description:
     left_out: tuple[str, ...] = ()
     databases: tuple[Location, ...] = ()
     wanted: frozenset[str] | None = None
+
+    @property
+    def instead(self) -> list[str]:
+        """A sentence for each winner that takes the place of an installed library."""
+        return [
+            f"{w.instead_of} won {w.problem.id()} on {self.target.name}, and an export has no part "
+            f"of a library: our own best variant {w.variant} takes its place."
+            for w in self.winners
+            if w.instead_of
+        ]
 
     @property
     def aliases(self) -> list[str]:

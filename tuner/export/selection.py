@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from gdn_ops.codegen.errors import GdnError, InvalidInput, ResultsError, UnknownName
 from gdn_ops.codegen.plans import PLANS
 from gdn_ops.codegen.problem import Problem
+from gdn_ops.codegen.providers import PROVIDERS
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target
@@ -102,15 +103,16 @@ class _Stores:
 def _description(
     name: str, table: WinnerTable, wanted: frozenset[str] | None, asked: str, stores: _Stores
 ) -> Description:
-    mine: dict[str, Winner] = {}
+    mine: dict[str, list[Winner]] = {}
     for winner in table.winners:
         if winner.target == name and _among(winner, wanted):
-            mine.setdefault(winner.problem_id, winner)
+            of_problem = mine.setdefault(winner.problem_id, [])
+            of_problem += filter(None, (winner, table.own_of(winner)))
     found: list[ExportedWinner] = []
     left_out: list[str] = []
-    for problem_id, winner in sorted(mine.items()):
+    for problem_id, winners in sorted(mine.items()):
         try:
-            found.append(_checked(winner, stores))
+            found.append(_exported(winners, stores))
         except (GdnError, KeyError, TypeError, ValueError, AttributeError) as error:
             text = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
             left_out.append(f"the winner of {problem_id:.200} on {name} is left out: {text:.500}.")
@@ -122,10 +124,18 @@ def _description(
     return Description(target=target, winners=tuple(found), denied=denied, left_out=tuple(left_out))
 
 
+def _exported(winners: Sequence[Winner], stores: _Stores) -> ExportedWinner:
+    """The first of a problem's winners; if an installed library won, the first that is ours."""
+    first = winners[0]
+    ours = next((w for w in winners if w.variant.get("plan") not in PROVIDERS), first)
+    instead_of = "" if ours is first else first.named.partition(" #")[0]  # without the short id
+    return replace(_checked(ours, stores), instead_of=instead_of)
+
+
 def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
     """A winner whose rows agree, whose stages render, and which its target can run."""
     store = stores[winner.database]
-    stored = store.winner(winner.problem_id, winner.target)
+    stored = store.winner(winner.problem_id, winner.target, trial_id=winner.trial_id)
     if stored is None:
         raise InvalidInput(stores.notes[-1] if stores.notes else "its row is gone")
     with store.database.read() as session:
@@ -135,8 +145,8 @@ def _checked(winner: Winner, stores: _Stores) -> ExportedWinner:
     variant = Variant.from_json(winner.variant, problem)
     if variant.provider:
         raise InvalidInput(
-            f"it is the provider {variant}, of which an export has no part; `gdn tune --again` "
-            "without --allow-providers stores the fastest of our own variants"
+            f"it is the provider {variant}, of which an export has no part, and none of our own "
+            "variants is stored; `gdn tune --again` without --allow-providers stores the fastest"
         )
     reasons = variant.reasons(problem, _target(winner))
     if reasons:

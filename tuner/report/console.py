@@ -132,6 +132,14 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
             raise ReaderLeft from error
 
 
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table is printed without folding its texts."""
+    here = width()
+    heads = [column.removesuffix(">").removesuffix("<") for column in columns]
+    widths = [max(map(cell_len, column)) + 2 for column in zip(heads, *rows, strict=True)]
+    return here is None or sum(widths) <= here
+
+
 def width() -> int | None:
     """Columns of the terminal; None if standard output is none."""
     console = _console()

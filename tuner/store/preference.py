@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from gdn_ops.moment import moment_text
 from gdn_ops.seconds import seconds_text
 from gdn_ops.tuner.store.models import EnvironmentRow, WinnerRow
 
@@ -92,4 +93,4 @@ def _difference(one: EnvironmentRow | None, other: EnvironmentRow | None) -> str
 
 
 def _when(rival: Rival) -> str:
-    return f"{rival.row.created:%Y-%m-%d %H:%M}"
+    return moment_text(rival.row.created)

@@ -55,7 +55,7 @@ class Winners(Recorder):
             if stored is not None:
                 return stored
             self._require_ok_trial(session, winner)
-            current = _current(session, winner.problem_id, winner.target)
+            current = winner_row(session, winner.problem_id, winner.target)
             superseded = None
             if current is not None:
                 if winner.provenance == "predicted" and current.provenance == "measured":
@@ -89,10 +89,13 @@ class Winners(Recorder):
             row.superseded = row.superseded or utc_now()
 
     @patiently
-    def winner(self, problem_id: str, target: str) -> StoredWinner | None:
-        """The current winner of a problem on a target."""
+    def winner(
+        self, problem_id: str, target: str, *, trial_id: int | None = None
+    ) -> StoredWinner | None:
+        """The winner of a problem on a target; see ``winner_row``."""
         with self.database.read() as session:
-            return self._rows.one(_current(session, problem_id, target), StoredWinner.of)
+            row = winner_row(session, problem_id, target, trial_id)
+            return self._rows.one(row, StoredWinner.of)
 
     @patiently
     def winners(
@@ -134,9 +137,15 @@ class Winners(Recorder):
             )
 
 
-def _current(session: Session, problem_id: str, target: str) -> WinnerRow | None:
-    return session.scalar(
-        select(WinnerRow)
-        .where(WinnerRow.problem_id == problem_id, WinnerRow.target == target)
-        .where(WinnerRow.superseded.is_(None))
-    )
+def winner_row(
+    session: Session, problem_id: str, target: str, trial_id: int | None = None
+) -> WinnerRow | None:
+    """The current winner of a problem on a target.
+
+    With a trial, the newest winner that was measured by it, also if it is superseded.
+    """
+    query = select(WinnerRow).where(WinnerRow.problem_id == problem_id, WinnerRow.target == target)
+    if trial_id is None:
+        return session.scalar(query.where(WinnerRow.superseded.is_(None)))
+    measured = query.where(WinnerRow.trial_id == trial_id)
+    return session.scalar(measured.order_by(WinnerRow.id.desc()).limit(1))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from gdn_ops.tuner.store.models import (
 from gdn_ops.tuner.store.records import Run, StoredWinner
 from gdn_ops.tuner.store.rows import name_of, require_sound
 from gdn_ops.tuner.store.usable import usable
+from gdn_ops.tuner.store.winners import winner_row
 
 Row = TypeVar("Row", bound=Base)
 
@@ -66,6 +67,7 @@ def write_winners(
     *,
     targets: Collection[str] | None = None,
     problems: Collection[str] | None = None,
+    earlier: Mapping[tuple[str, str], int] | None = None,
 ) -> WinnersFile:
     """Write the current winners of a database to a new file, which ``gdn merge`` takes.
 
@@ -77,6 +79,8 @@ def write_winners(
     Args:
         targets: names of targets; None for all.
         problems: ids of problem buckets; None for all.
+        earlier: by problem and target the trial of the winner that is written as the current one
+            in place of it.
 
     Raises:
         ResultsError: the path exists or cannot be written, the database cannot be read, or it has
@@ -85,10 +89,10 @@ def write_winners(
     if exists(path):
         raise ResultsError(f"{path} exists; it was left as it is. Delete it or give another name.")
     with database.read() as session:
-        proofs, left_out = _proofs(session, targets, problems)
+        proofs, left_out = _proofs(session, targets, problems, earlier or {})
         if not proofs:
             raise _none(database.location, session, left_out)
-        winners = tuple(StoredWinner.of(proof.winner) for proof in proofs)
+        winners = tuple(replace(StoredWinner.of(p.winner), superseded=None) for p in proofs)
         with TemporaryDirectory(prefix="gdn-winners-") as folder:
             draft = Path(folder) / "winners.db"
             with open_database(draft, create=True) as new, new.write() as there:
@@ -98,7 +102,10 @@ def write_winners(
 
 
 def _proofs(
-    session: Session, targets: Collection[str] | None, problems: Collection[str] | None
+    session: Session,
+    targets: Collection[str] | None,
+    problems: Collection[str] | None,
+    earlier: Mapping[tuple[str, str], int],
 ) -> tuple[list[_Proof], list[str]]:
     query = select(WinnerRow).where(WinnerRow.superseded.is_(None))
     if targets is not None:
@@ -110,8 +117,10 @@ def _proofs(
     for row in sorted(
         session.scalars(query), key=lambda row: (str(row.target), str(row.problem_id))
     ):
+        key = (row.problem_id, row.target)
+        chosen = winner_row(session, *key, earlier[key]) if key in earlier else row
         try:
-            proofs.append(_proof(session, row))
+            proofs.append(_proof(session, chosen or row))
         except (ValueError, TypeError) as error:
             left_out.append(f"left out {name_of(row)}: {error}")
     return proofs, left_out
@@ -160,7 +169,8 @@ def _copy(proofs: Iterable[_Proof], there: Session) -> None:
     trials = _insert(there, {p.trial.uid: p.trial for p in proofs if p.trial is not None}, links)
     links = {"trial_id": trials, "environment_id": environments}
     for number, proof in enumerate(proofs, start=1):
-        there.add(WinnerRow(id=number, **_values(proof.winner, links)))
+        values = _values(proof.winner, links) | {"superseded": None}
+        there.add(WinnerRow(id=number, **values))
         there.flush()
 
 

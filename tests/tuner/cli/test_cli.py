@@ -27,6 +27,7 @@ from gdn_ops.errors import GdnError, InvalidInput, LaunchError
 from gdn_ops.results_path import expanded, shipped_database
 from gdn_ops.tuner.cli import doctor, run
 from gdn_ops.tuner.cli.exit_codes import exit_code_of
+from gdn_ops.tuner.cli.predict import _stacked
 from gdn_ops.tuner.cli.render import _remedy
 from gdn_ops.tuner.report import console
 from gdn_ops.tuner.report.live_view import LiveView
@@ -373,3 +374,17 @@ def test_show_sorts_sizes_as_numbers_and_says_what_it_leaves_out(
     assert "the first 2 of 4 winners" in shown
     assert run(["show", "--db", path, "--problem", "L2048"]) == 0
     assert re.findall(r"-L(\d+)-", capsys.readouterr().out) == ["2048"]
+
+
+def test_a_prediction_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    columns = ("problem", "variant", "predicted>", "90 % interval>", "time / best>", "sure>")
+    axes = " ".join(f"axis{i}=value{i}" for i in range(10))
+    row = (FORWARD.id(), f"split scan({axes})", "62.8 us", "50.1 us .. 78.2 us", "1.00x", "81 %")
+    for width, whole in ((80, False), (120, False), (300, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert console.width() == width and console.fits(columns, [row]) is whole
+        problem, told, *variant = _stacked(row, width).splitlines()
+        assert problem == FORWARD.id() and max(map(len, (told, *variant))) <= width
+        assert told == "  62.8 us [50.1 us .. 78.2 us], 1.00x the best, surely best 81 %"
+        assert " ".join(line.strip() for line in variant) == row[1]

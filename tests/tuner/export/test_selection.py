@@ -14,10 +14,12 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.source_hash import source_hashes
 from gdn_ops.codegen.variant import Provided, Variant
+from gdn_ops.dispatch.winners import read_winners
 from gdn_ops.tuner.export.description import Description
 from gdn_ops.tuner.export.library import names_of
 from gdn_ops.tuner.export.rendering import with_other_flags
 from gdn_ops.tuner.export.selection import described
+from gdn_ops.tuner.export.winners_database import winners_database
 from gdn_ops.tuner.spaces.workloads import decode, pool, prefill
 from gdn_ops.tuner.store.records import Outcome
 from tests.results import HANG, OK, Bench, stage_key
@@ -74,6 +76,29 @@ def test_a_library_is_no_part_of_an_export(tmp_path: Path) -> None:
     assert f"the winner of {LONG.bucket().id()} on h200 is left out: it is the provider fla" in why
     with pytest.raises(ResultsError, match=r"it is the provider fla 0\.6\.0"):
         described([path], problems=[LONG.bucket()])
+
+
+def test_our_own_best_takes_the_place_of_a_library(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "r.db")
+    _win(bench, PREFILL)
+    ours = Variant.of("split", LONG.bucket(), {"BT": 32})
+    for median, variant in ((4e-3, Variant.default("split", LONG.bucket())), (3e-3, ours)):
+        _win(bench, LONG, variant=variant, median=median)
+    _win(bench, LONG, variant=Provided.by("fla", "0.6.0"), median=2e-3)
+    description = _one(bench.close())
+    assert not description.left_out
+    exported = {w.problem: (w.variant, w.winner.median) for w in description.winners}
+    assert exported[LONG.bucket()] == (ours, 3e-3)
+    assert {w.facts()["instead_of"] for w in description.winners} == {None, "fla 0.6.0"}
+    (sentence,) = description.instead
+    assert sentence.startswith(f"fla 0.6.0 won {LONG.bucket().id()} on h200")
+    assert str(ours) in sentence
+    path = tmp_path / "exported.db"
+    path.write_bytes(winners_database(description))
+    table = read_winners(path)
+    assert not table.own and {w.variant_id for w in table.winners} == {
+        w.variant.id for w in description.winners
+    }
 
 
 def test_the_first_databases_winner_is_taken(tmp_path: Path) -> None:
