@@ -6,7 +6,7 @@ Rows of a strategy and a space are added to the JSON file or replace those in it
 to it is made of all rows. So `--only 'gdn-ops model'` renews one strategy. Kernel Tuner, SciPy and
 cmaes are looked for in this environment and in the folder --packages:
 
-    pip install --target FOLDER kernel_tuner==1.5.0 cmaes scikit-optimize cloudpickle
+    pip install --target FOLDER kernel_tuner==1.5.0 cmaes scikit-optimize cloudpickle cffi
 """
 
 from __future__ import annotations

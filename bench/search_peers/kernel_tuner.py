@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ class Recording:
     def __init__(self, space: RecordedSpace) -> None:
         util = import_module("kernel_tuner.util")
         self.budget = util.TuningBudget(None, MOST_EVALUATIONS)
+        self.dev = SimpleNamespace(max_threads=MOST_THREADS)
         self.evaluated: list[float | None] = []
         self._space, self._names = space, [axis.name for axis in space.axes]
         self._seen: set[tuple[Value, ...]] = set()
