@@ -21,7 +21,7 @@ from tests.codegen.kernels.wy import inverse_of
 from tests.codegen.reads import reads_inside
 from tests.stage_runner import run_stage
 
-CASE = SplitCase()
+CASE = SplitCase(B=2)
 BARS = {"fp32": 1e-5, "fp16": 0.005, "bf16": 0.005}
 INTERFACE = defaults(PLANS["fused"].axes)
 AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]

@@ -23,7 +23,7 @@ from tests.codegen.kernels.split_case import (
 from tests.codegen.reads import reads_inside
 from tests.stage_runner import run_stage
 
-CASE = SplitCase(K=32, V=32)
+CASE = SplitCase(B=2, K=32, V=32)
 BARS = {"fp32": 1e-5, "fp16": 0.005, "bf16": 0.005}
 AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]
 SCALE = 0.37

@@ -24,7 +24,7 @@ from tests.codegen.kernels.wy import hard_keys
 from tests.codegen.reads import reads_inside
 from tests.stage_runner import run_stage
 
-CASE = SplitCase()
+CASE = SplitCase(B=2)
 ODD = CASE.with_(K=100, V=60, B=1)
 SCALE = 0.37
 pytestmark = pytest.mark.filterwarnings("error")  # an exp that overflows, even if masked later

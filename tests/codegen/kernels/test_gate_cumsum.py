@@ -17,7 +17,7 @@ from tests.codegen.kernels.split_case import SplitCase
 from tests.codegen.reads import reads_inside
 from tests.stage_runner import run_stage
 
-CASE = SplitCase(HV=3, T=40)
+CASE = SplitCase(B=2, HV=3, T=40)
 HEADS = SPEC.axes[0].values
 pytestmark = pytest.mark.filterwarnings("error")  # an exp that overflows, even if masked later
 
