@@ -7,8 +7,18 @@ registers outside the loops or of one in them.
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import triton
 
+from gdn_ops.tuner.check.static.baseline import FOLDER, baseline_file, read_baseline
+
+IN_BASELINES = read_baseline(baseline_file(FOLDER, "sm_90"), "sm_90").compiler.triton
+"""Triton's version of the committed baselines of compiled code."""
+UNLESS_IN_BASELINES: Any = pytest.mark.exhaustive if triton.__version__ == IN_BASELINES else ()
+"""For a case whose dense kernels `gdn check --static` compiles when their source changes, and
+``tests/tuner/check/static/test_committed.py`` with it: it runs under the other Tritons."""
 VERSION = ".".join(triton.__version__.split(".")[:2])
 STACK = {
     ("3.6", "chunk_scores", "b200", "bf16"): 16,

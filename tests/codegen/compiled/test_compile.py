@@ -22,11 +22,10 @@ from gdn_ops.codegen.problem import Problem
 from gdn_ops.codegen.rule import Rule
 from gdn_ops.codegen.target import Target
 from gdn_ops.codegen.targets import TARGETS, measured_target, target_named
-from gdn_ops.tuner.check.static.baseline import FOLDER, baseline_file, read_baseline
 from gdn_ops.tuner.spaces.config_sets import corner_candidates, default_configs, refusals
 from gdn_ops.tuner.workers.offline import CompileRow, compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import Job, WorkerPool
-from tests.codegen.compiled.spills import VERSION, stack_of
+from tests.codegen.compiled.spills import IN_BASELINES, VERSION, stack_of
 
 PROBLEM = Problem(
     op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=2048, sequences=1,
@@ -61,7 +60,6 @@ SPILLING_ON = {("bwd_scan", "a100"), ("segment_bwd_scan", "a100"), ("segment_bwd
 """Up to 160 bytes of 16-bit products, whose operands are in registers there."""
 UNREAD = {"3.6": ("sm_103", "sm_121")}
 """Architectures that a version of Triton compiles for and its disassembler does not know."""
-IN_BASELINES = read_baseline(baseline_file(FOLDER, "sm_90"), "sm_90").compiler.triton
 CONFIG = {**defaults(PLANS["split"].axes), **defaults(KERNELS["gate_cumsum"].axes)}
 
 

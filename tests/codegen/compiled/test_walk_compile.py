@@ -15,6 +15,7 @@ from gdn_ops.codegen.targets import target_named
 from gdn_ops.codegen.variant import Variant
 from gdn_ops.tuner.workers.offline import compile_job, row_of
 from gdn_ops.tuner.workers.worker_pool import WorkerPool
+from tests.codegen.compiled.spills import UNLESS_IN_BASELINES
 
 PROBLEM = Problem(
     op="forward", H=16, HV=32, K=128, V=128, dtype="bf16", tokens=2048, sequences=4,
@@ -22,8 +23,19 @@ PROBLEM = Problem(
     gate_in_kernel=True, dt_bias=True,
 )  # fmt: skip
 BACKWARD = PROBLEM.backward(final_state=True)
-TARGETS_OF = {"forward": ("a100", "mi300x"), "backward": ("h200", "b200")}
-PROBLEMS = [PROBLEM, BACKWARD, replace(BACKWARD, dtype="fp32", rule=Rule("vector", False))]
+LINEAR = replace(BACKWARD, dtype="fp32", rule=Rule("vector", False))
+CASES = [
+    pytest.param(problem, target, marks=marks, id=f"{problem.id()}-{target}")
+    for problem, target, marks in (
+        (PROBLEM, "a100", UNLESS_IN_BASELINES),
+        (PROBLEM, "mi300x", ()),
+        (BACKWARD, "h200", UNLESS_IN_BASELINES),
+        (BACKWARD, "b200", ()),
+        (LINEAR, "h200", ()),
+        (LINEAR, "b200", UNLESS_IN_BASELINES),
+    )
+]
+"""Each problem on one of its GPUs, and where the baselines are of another Triton on both."""
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +48,17 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.id())
-def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem) -> None:
+@pytest.mark.parametrize(("problem", "target"), CASES)
+def test_it_compiles_and_spills_nothing(workers: WorkerPool, problem: Problem, target: str) -> None:
     variant = Variant.default("recurrent", problem)
     jobs = [
         compile_job(
-            "recurrent", name, variant.config(name), problem=problem, target=target, timeout=300
+            "recurrent", name, variant.config(name), problem=problem,
+            target=target_named(target), timeout=300,
         )
         for name in PLANS["recurrent"].stages(problem)
         if KERNELS[name].language == "triton"
-        for target in map(target_named, TARGETS_OF[problem.op])
-    ]
+    ]  # fmt: skip
     rows = [row_of(result) for result in workers.run(jobs)]
     assert len(rows) == len(jobs) > 0
     for row in rows:

@@ -25,7 +25,7 @@ class SplitCase:
     ``vector``: a gate a key channel.
     """
 
-    B: int = 2
+    B: int = 1
     T: int = 40
     H: int = 1
     HV: int = 2

@@ -10,7 +10,7 @@ from tests.close import assert_close
 from tests.codegen.kernels.backward_case import SCALE, all_gradients, backward_inputs
 from tests.codegen.kernels.split_case import SplitCase
 
-CASE = SplitCase(K=12, V=20)
+CASE = SplitCase(B=2, K=12, V=20)
 LEAVES = ("q", "k", "v", "g", "beta", "h0")
 
 

@@ -24,6 +24,7 @@ from tests.codegen.kernels.backward_case import (
 from tests.codegen.kernels.split_case import SplitCase, state_of, torch_dtype, with_w_u
 from tests.codegen.kernels.wy import INTERFACE, hard_keys, inverse_of
 from tests.codegen.reads import reads_inside
+from tests.sampling import every_second
 from tests.stage_runner import run_stage
 
 CASE = SplitCase(B=1, K=32, V=32)
@@ -117,13 +118,14 @@ def test_without_the_delta(gate: str, loads: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "value"), AXES)
 def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     dtype = "fp16" if value == "native" else "fp32"
-    check(CASE.with_(K=100, V=60, dtype=dtype), tmp_path, **{name: value})
+    check(CASE.with_(K=100, V=60, T=20, dtype=dtype), tmp_path, **{name: value})
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("gate_free", [True, False])
-@pytest.mark.parametrize("loads", ["pointer", "descriptor"])
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    ("dtype", "loads", "gate_free"),
+    every_second(["fp16", "bf16"], ["pointer", "descriptor"], [True, False]),
+)
 def test_16_bit_in_every_shape_of_the_code(
     dtype: str, loads: str, gate_free: bool, tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def check(case: SplitCase, folder: Path, **axes: Value) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "value"), AXES)
 def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     dtype = "fp16" if value == "native" else "fp32"
-    check(CASE.with_(K=100, V=60, B=1, dtype=dtype), tmp_path, **{name: value})
+    check(CASE.with_(K=100, V=60, T=20, dtype=dtype), tmp_path, **{name: value})
 
 
 @pytest.mark.triton
@@ -65,7 +65,7 @@ def test_gates(gate: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("T", [1, 15, 16, 17])
 def test_ragged_lengths(T: int, tmp_path: Path) -> None:
-    check(CASE.with_(T=T), tmp_path)
+    check(CASE.with_(T=T, B=2), tmp_path)
 
 
 @pytest.mark.parametrize("BT", [32, 64, 128])

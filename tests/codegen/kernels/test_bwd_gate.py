@@ -122,7 +122,7 @@ def test_gates(gate: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("T", [1, 15, 16, 17])
 def test_ragged_lengths(T: int, tmp_path: Path) -> None:
-    check(CASE.with_(T=T), tmp_path, raw=True)
+    check(CASE.with_(T=T, B=2), tmp_path, raw=True)
 
 
 @pytest.mark.parametrize("raw", [True, False])

@@ -15,6 +15,7 @@ from gdn_ops.codegen.targets import target_named
 from tests.close import assert_close
 from tests.codegen.kernels.split_case import SplitCase, torch_dtype, with_w_u
 from tests.codegen.kernels.wy import BARS, INTERFACE, decay, hard_keys, inverse_of, run, with_gc
+from tests.sampling import every_second
 
 CASE = SplitCase(B=1, K=32, V=32)
 AXES = [(axis.name, value) for axis in SPEC.axes if not axis.launch for value in axis.values]
@@ -58,13 +59,14 @@ def check(
 @pytest.mark.parametrize(("name", "value"), AXES)
 def test_every_axis_value(name: str, value: Value, tmp_path: Path) -> None:
     dtype = "fp16" if value == "native" else "fp32"
-    check(CASE.with_(K=100, V=60, dtype=dtype), tmp_path, **{name: value})
+    check(CASE.with_(K=100, V=60, T=20, dtype=dtype), tmp_path, **{name: value})
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("gate_free", [True, False])
-@pytest.mark.parametrize("loads", ["pointer", "descriptor"])
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    ("dtype", "loads", "gate_free"),
+    every_second(["fp16", "bf16"], ["pointer", "descriptor"], [True, False]),
+)
 def test_16_bit_in_every_shape_of_the_code(
     dtype: str, loads: str, gate_free: bool, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "packed, some empty": {"T": 150, "offsets": [0, 0, 5, 5, 70, 141]},
     "packed without states": {"T": 140, "HV": 1, "offsets": [0, 3, 132], "state": False},
     "no gate": {"T": 150, "HV": 1, "gate": "none"},
-    "decays at once": {"T": 133, "gate": "strong"},
+    "decays at once": {"T": 133, "HV": 1, "gate": "strong"},
     "odd head dims": {"T": 75, "K": 60, "V": 100, "HV": 1},
     "odd head dims, three value heads of a key head": {"T": 75, "K": 100, "V": 20, "HV": 3},
     "half precision": {"T": 133, "HV": 1, "dtype": torch.float16},
