@@ -83,6 +83,7 @@ class Sampled:
         self._slowest = 0.0
         self._outcomes: dict[Point, Outcome] = {}
         self._asked: dict[Point, optuna.trial.Trial] = {}
+        self._dropped: set[Point] = set()  # asked, and of no use so far; their trials have ended
         self._rest: Enumeration | None = None
         self._seed, self._first = setup.seed, list(setup.first)
         for config, outcome in setup.known:
@@ -103,15 +104,17 @@ class Sampled:
         point = self.space.point(config)
         self._outcomes[point] = outcome
         trial = self._asked.pop(point, None)
-        if trial is None:
+        if trial is None or point in self._dropped:
             self._add(point, outcome)
         else:
             self._finish(trial, outcome)
 
     def drop(self, config: Config) -> None:
         """Fail the study's trial of a suggested config, which is not suggested again."""
-        trial = self._asked.get(self.space.point(config))
+        point = self.space.point(config)
+        trial = self._asked.get(point)
         if trial is not None:
+            self._dropped.add(point)
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _suggest(self) -> Config | None:

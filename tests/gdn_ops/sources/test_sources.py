@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.rendered.collect import configs, defaults, problems
+from bench.rendered.collect import configs, problems
 from gdn_ops.codegen.errors import LaunchError, UnsupportedProblem
 from gdn_ops.codegen.kernels import KERNELS
 from gdn_ops.codegen.plans import PLANS
@@ -43,9 +43,9 @@ def test_the_source_of_a_stage_does_not_depend_on_sizes(stage: str) -> None:
     sample = list(problems())
     for problem in chance.sample(sample, len(sample)):
         plan = next((p for p in PLANS.values() if stage in p.stages(problem)), None)
-        if plan is None or plan.reasons(problem, defaults(plan), target):
+        if plan is None or plan.reasons(problem, plan.default(problem), target):
             continue
-        for config in configs(plan, spec, problem, chance):
+        for config in configs(plan, plan.default(problem), spec, problem, chance):
             if spec.reasons(problem, config, target):
                 continue
             for tokens, sequences in SIZES:
