@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -173,11 +172,12 @@ def _show(found: TargetPredictions) -> None:
     columns = (
         "problem", "variant", "predicted>", "90 % interval>", "time / best>", "surely best>",
     )  # fmt: skip
-    if console.fits(columns, rows):
+    width = console.width()
+    if width is None or console.fits(columns, rows):
         console.table(columns, rows)
     else:
         for row in rows:
-            console.say(_stacked(row, console.width()))
+            console.say(_stacked(row, width))
     for (plan, reason), count in left_out.items():
         console.remark(
             f"plan {plan} is not predicted for {count} of {len(found.rankings)} problems: {reason}"
@@ -186,17 +186,13 @@ def _show(found: TargetPredictions) -> None:
         console.remark(f"{problem.id()} is left out: {reason}")
 
 
-def _stacked(row: Cells, width: int | None) -> str:
-    """A row in a few lines, for a terminal in which the table would fold its variants.
-
-    Args:
-        width: columns of the terminal; None if there is none.
-    """
+def _stacked(row: Cells, width: int) -> str:
+    """A row in a few lines, for a terminal in which the table would fold its variants."""
     problem, variant, seconds, interval, ratio, sure = row
     told = f"{seconds} [{interval}], {ratio} the best" + f", surely best {sure}" * bool(sure)
     wrapped = textwrap.wrap(
         variant,
-        width or sys.maxsize,
+        width,
         initial_indent="    ",
         subsequent_indent="      ",
         break_long_words=False,

@@ -17,5 +17,7 @@ FRUITLESS = 8
 
 def make(setup: StrategySetup, *, startup: int) -> Sampled:
     """A search with the sampler."""
-    sampler = optuna.samplers.GPSampler(seed=setup.seed, n_startup_trials=startup)
+    sampler = optuna.samplers.GPSampler(
+        seed=setup.seed, n_startup_trials=startup, warn_independent_sampling=False
+    )
     return sampled(setup, sampler, encoding=Encoding.CATEGORIES, fruitless=FRUITLESS)

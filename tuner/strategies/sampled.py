@@ -29,6 +29,7 @@ from gdn_ops.codegen.axis import Axis, Config, Value
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup
 from gdn_ops.tuner.strategies.enumeration import Enumeration
+from gdn_ops.tuner.strategies.features import is_number
 from gdn_ops.tuner.strategies.search_space import Point
 
 MAX_FRUITLESS = 24
@@ -205,5 +206,5 @@ def decode(axis: Axis, value: Value, encoding: Encoding = Encoding.NUMBERS_AS_IN
 
 def _by_index(axis: Axis, encoding: Encoding) -> bool:
     if encoding is Encoding.NUMBERS_AS_INDICES:
-        return all(type(value) is int for value in axis.values)
+        return is_number(axis)
     return encoding is Encoding.INDICES
