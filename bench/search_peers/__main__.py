@@ -18,11 +18,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from bench.search_peers import kernel_tuner, ours
-from bench.search_peers.contender import CannotRun, Contender, fractions
+from bench.search_peers.contender import CannotRun, Contender
 from bench.search_peers.report import markdown
 from bench.search_peers.stored import Row, Stored
 from gdn_ops.tuner.replay.files import recorded_space
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
+from gdn_ops.tuner.replay.replay import reached
 from gdn_ops.tuner.whole_file import write_whole
 
 
@@ -66,7 +67,7 @@ def compared(contender: Contender, space: RecordedSpace, seeds: int) -> Row:
     found, begin = [], time.process_time()
     try:
         for seed in range(seeds):
-            found.append(fractions(contender.search(space, seed), space.optimum))
+            found.append(reached(contender.search(space, seed), space.optimum))
     except CannotRun as error:
         why = " ".join(str(error).split())[:300]
         return Row(name, project, space.name, space.kernel, why_not=why)

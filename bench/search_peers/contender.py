@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
-from gdn_ops.tuner.replay.replay import CHECKPOINTS
-
-MOST_EVALUATIONS = CHECKPOINTS[-1]
 
 
 class CannotRun(Exception):
@@ -29,15 +26,3 @@ class Contender:
     name: str
     project: str
     search: Callable[[RecordedSpace, int], list[float | None]]
-
-
-def fractions(evaluated: list[float | None], optimum: float) -> list[float]:
-    """The optimum over the best time at each of ``CHECKPOINTS``; 0 while nothing succeeded.
-
-    A search that ended early keeps what it reached.
-    """
-    reached = []
-    for count in CHECKPOINTS:
-        best = min((x for x in evaluated[:count] if x is not None), default=float("inf"))
-        reached.append(optimum / best)
-    return reached

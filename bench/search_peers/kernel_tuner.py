@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.search_peers.contender import MOST_EVALUATIONS, CannotRun, Contender
+from bench.search_peers.contender import CannotRun, Contender
 from gdn_ops.codegen.axis import Value
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
+from gdn_ops.tuner.replay.replay import MOST_EVALUATIONS
 
 PACKAGE = "kernel-tuner"
 MOST_ASKED = 100 * MOST_EVALUATIONS

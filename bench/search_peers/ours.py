@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from importlib.metadata import version
 
-from bench.search_peers.contender import MOST_EVALUATIONS, CannotRun, Contender
+from bench.search_peers.contender import CannotRun, Contender
 from gdn_ops.codegen.errors import GdnError
+from gdn_ops.tuner.replay import replay
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
-from gdn_ops.tuner.strategies import STRATEGIES, StrategySetup, make_strategy
+from gdn_ops.tuner.strategies import STRATEGIES
 
 OWN = ("enumeration", "model")
 
@@ -33,12 +34,6 @@ def search(name: str, space: RecordedSpace, seed: int) -> list[float | None]:
         CannotRun: a package of the strategy is missing.
     """
     try:
-        strategy = make_strategy(name, StrategySetup(space=space, seed=seed))
+        return replay.search(name, space, seed=seed)
     except GdnError as error:
         raise CannotRun(str(error)) from error
-    evaluated: list[float | None] = []
-    while len(evaluated) < MOST_EVALUATIONS and (config := strategy.ask()) is not None:
-        outcome = space.outcome(config)
-        strategy.tell(config, outcome)
-        evaluated.append(outcome.median)
-    return evaluated

@@ -14,10 +14,11 @@ import pytest
 
 from bench.search_peers import __main__ as command
 from bench.search_peers import kernel_tuner as peer
-from bench.search_peers.contender import CannotRun, Contender, fractions
+from bench.search_peers.contender import CannotRun, Contender
 from bench.search_peers.stored import Stored
 from gdn_ops.tuner.replay import kernel_tuner_cache
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
+from gdn_ops.tuner.replay.replay import reached
 from tests.tuner.replay.recorded_file import kernel_tuner
 
 
@@ -100,8 +101,8 @@ def test_different_recorded_configs_alone_cost_an_evaluation(space: RecordedSpac
 
 
 def test_fractions_are_those_of_the_best_so_far_and_an_early_end_keeps_them() -> None:
-    assert fractions([None, 4.0, *[8.0] * 30, 2.0], 2.0) == [0.5, 1.0, 1.0, 1.0]
-    assert fractions([None], 2.0) == [0.0] * 4
+    assert reached([None, 4.0, *[8.0] * 30, 2.0], 2.0) == [0.5, 1.0, 1.0, 1.0]
+    assert reached([None], 2.0) == [0.0] * 4
 
 
 def test_the_command_adds_rows_renews_them_and_says_who_could_not_run(

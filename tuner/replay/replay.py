@@ -13,6 +13,7 @@ from gdn_ops.tuner.strategies import StrategySetup, make_strategy
 
 CHECKPOINTS = (25, 50, 100, 200)
 """Evaluations after which the best config is compared with the optimum."""
+MOST_EVALUATIONS = CHECKPOINTS[-1]
 WINNERS = 3
 """Configs of each other space that are known, the fastest of it first."""
 CONFIDENCE = 0.95
@@ -31,24 +32,41 @@ class Score:
 def fractions(
     name: str, space: RecordedSpace, *, seed: int, first: Sequence[Config] = ()
 ) -> list[float]:
-    """The optimum over the best time, at each of ``CHECKPOINTS``; 0 while nothing succeeded.
-
-    No config is evaluated twice. A strategy that runs out of configs keeps what it reached.
+    """What ``search`` reaches of the optimum; see ``reached``.
 
     Args:
         first: configs that are evaluated before any other.
     """
+    return reached(search(name, space, seed=seed, first=first), space.optimum)
+
+
+def search(
+    name: str, space: RecordedSpace, *, seed: int, first: Sequence[Config] = ()
+) -> list[float | None]:
+    """The seconds of each config in the order of evaluation, None for one that failed.
+
+    No config is evaluated twice. There are ``MOST_EVALUATIONS``, or fewer if the strategy runs out
+    of configs.
+    """
     strategy = make_strategy(name, StrategySetup(space=space, seed=seed, first=first))
-    best, reached = float("inf"), []
-    for count in range(1, CHECKPOINTS[-1] + 1):
-        config = strategy.ask()
-        if config is not None:
-            outcome = space.outcome(config)
-            strategy.tell(config, outcome)
-            best = min(best, outcome.median or best)
-        if count in CHECKPOINTS:
-            reached.append(space.optimum / best)
-    return reached
+    evaluated: list[float | None] = []
+    while len(evaluated) < MOST_EVALUATIONS and (config := strategy.ask()) is not None:
+        outcome = space.outcome(config)
+        strategy.tell(config, outcome)
+        evaluated.append(outcome.median)
+    return evaluated
+
+
+def reached(evaluated: Sequence[float | None], optimum: float) -> list[float]:
+    """The optimum over the best time, at each of ``CHECKPOINTS``; 0 while nothing succeeded.
+
+    A search that ended early keeps what it reached.
+    """
+    best = (
+        min((x for x in evaluated[:count] if x is not None), default=float("inf"))
+        for count in CHECKPOINTS
+    )
+    return [optimum / seconds for seconds in best]
 
 
 def winners_elsewhere(space: RecordedSpace, spaces: Sequence[RecordedSpace]) -> list[Config]:

@@ -99,7 +99,7 @@ def table(
     for column in columns:
         number = column.endswith(">")
         shown.add_column(
-            column.removesuffix(">").removesuffix("<"),
+            _heading(column),
             justify="right" if number else "left",
             no_wrap=number or column.endswith("<"),
             overflow="fold",
@@ -111,10 +111,15 @@ def table(
     console.print(shown)
 
 
+def _heading(column: str) -> str:
+    """The text of a heading, without the sign that says how its column is set."""
+    return column.removesuffix(">").removesuffix("<")
+
+
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
     """Print a table as Rich does to a file, only quickly: it takes milliseconds per row."""
     right = [column.endswith(">") for column in columns]
-    lines = [[column.removesuffix(">").removesuffix("<") for column in columns], *rows]
+    lines = [[_heading(column) for column in columns], *rows]
     texts = [[" ".join(_shown(cell).split("\n")) for cell in line] for line in lines]
     widths = [max(cell_len(text) for text in column) for column in zip(*texts, strict=True)]
     if title:
@@ -135,7 +140,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: s
 def fits(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a table is printed without folding its texts."""
     here = width()
-    heads = [column.removesuffix(">").removesuffix("<") for column in columns]
+    heads = [_heading(column) for column in columns]
     widths = [max(map(cell_len, column)) + 2 for column in zip(heads, *rows, strict=True)]
     return here is None or sum(widths) <= here
 

@@ -18,6 +18,7 @@ from gdn_ops.codegen.axis import Axis
 from gdn_ops.tuner.strategies.search_space import SearchSpace
 
 Array = NDArray[np.float32]
+Indices = NDArray[np.intp]
 MAX_PAIRED = 8
 """Most axes whose products in pairs are features."""
 ONE_HOT_WEIGHT = 0.5
@@ -32,19 +33,19 @@ class Features:
         position: features in [0, 1]; configs that are near each other have similar times.
         additive: features in which the logarithm of the time is roughly linear; the rows have a
             mean squared norm of about 1.
+        indices: as ``axis_indices``.
     """
 
     position: Array
     additive: Array
+    indices: Indices
 
 
 def features(space: SearchSpace) -> Features:
     """The features of every config, in the order of ``space.configs``."""
-    axes = [axis for axis in space.axes if len(axis.values) > 1]
-    index = {axis.name: {v: i for i, v in enumerate(axis.values)} for axis in axes}
-    chosen = [
-        np.array([index[axis.name][config[axis.name]] for config in space.configs]) for axis in axes
-    ]
+    indices = axis_indices(space)
+    varying = [i for i, axis in enumerate(space.axes) if len(axis.values) > 1]
+    axes, chosen = [space.axes[i] for i in varying], [indices[:, i] for i in varying]
     columns: list[NDArray[np.float64]] = []
     logs: list[NDArray[np.float64]] = []
     for axis, choice in zip(axes, chosen, strict=True):
@@ -57,9 +58,20 @@ def features(space: SearchSpace) -> Features:
     position = [_scaled(column) for column in columns if np.ptp(column) > 0]
     if not position:
         nothing = np.zeros((len(space.configs), 1), np.float32)
-        return Features(nothing, nothing)
+        return Features(nothing, nothing, indices)
     one_hot = [choice == i for a, choice in zip(axes, chosen, strict=True) for i in _singles(a)]
-    return Features(np.stack(position, 1).astype(np.float32), _additive(position, one_hot))
+    stacked = np.stack(position, 1).astype(np.float32)
+    return Features(stacked, _additive(position, one_hot), indices)
+
+
+def axis_indices(space: SearchSpace) -> Indices:
+    """The index of each value of each config among its axis' values, a column per axis."""
+    index = [{value: i for i, value in enumerate(axis.values)} for axis in space.axes]
+    rows = [
+        [found[config[axis.name]] for found, axis in zip(index, space.axes, strict=True)]
+        for config in space.configs
+    ]
+    return np.array(rows, dtype=np.intp).reshape(len(rows), len(index))
 
 
 def _columns(axis: Axis) -> Iterator[NDArray[np.float64]]:

@@ -83,7 +83,11 @@ class ModelSampler(optuna.samplers.BaseSampler):
         self._settled = 0  # the first trials, of which nothing new can come
         valid = (self._rows.get(space.point(config)) for config in first)
         self._given = np.array(sorted({row for row in valid if row is not None}), dtype=np.intp)
-        self._prior = Prior(space, self._given) if len(self._given) >= WINNERS else None
+        self._prior = (
+            Prior(space.axes, self._features.indices, self._given)
+            if len(self._given) >= WINNERS
+            else None
+        )
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdn_ops.codegen.axis import Axis
-from gdn_ops.tuner.strategies.features import Array, is_number
+from gdn_ops.tuner.strategies.features import Array, Indices, is_number
 from gdn_ops.tuner.strategies.gaussian_process import Rows
-from gdn_ops.tuner.strategies.search_space import SearchSpace
 
 ANY = 0.1
 """Share of the probability that all values of an axis have alike, whatever the winners have."""
@@ -28,16 +27,12 @@ class Prior:
     """The prior of the configs of one space.
 
     Args:
+        indices: as ``axis_indices`` of the space.
         winners: rows of the configs that were fast for other problems.
     """
 
-    def __init__(self, space: SearchSpace, winners: Rows) -> None:
-        self._axes, self._winners = space.axes, winners
-        index = [{value: i for i, value in enumerate(axis.values)} for axis in space.axes]
-        self._indices = np.array(
-            [[i[c[a.name]] for i, a in zip(index, space.axes, strict=True)] for c in space.configs],
-            dtype=np.int32,
-        )
+    def __init__(self, axes: Sequence[Axis], indices: Indices, winners: Rows) -> None:
+        self._axes, self._indices, self._winners = axes, indices, winners
         self._judged: Rows | None = None  # the winners that ``_logarithm`` is of
         self._logarithm = np.zeros(len(self._indices), np.float32)
 
@@ -70,7 +65,7 @@ class Prior:
         return logarithm
 
 
-def _shares(axis: Axis, winners: NDArray[np.int32]) -> NDArray[np.float64]:
+def _shares(axis: Axis, winners: Indices) -> NDArray[np.float64]:
     """The probability of each value of an axis."""
     count = len(axis.values)
     apart = np.abs(np.arange(count)[:, None] - winners[None])

@@ -12,6 +12,7 @@ from gdn_ops.tuner.replay import kernel_tuner_cache
 from gdn_ops.tuner.replay.recorded_space import RecordedSpace
 from gdn_ops.tuner.store.records import Outcome
 from gdn_ops.tuner.strategies import StrategySetup, make_strategy
+from gdn_ops.tuner.strategies.features import axis_indices
 from gdn_ops.tuner.strategies.prior import Prior
 from tests.tuner.replay.recorded_file import kernel_tuner
 
@@ -34,7 +35,7 @@ def weights(
     trial: int = 1,
 ) -> list[float]:
     row = space.configs.index
-    prior = Prior(space, np.array([row(config) for config in WINNERS]))
+    prior = Prior(space.axes, axis_indices(space), np.array([row(config) for config in WINNERS]))
     rows = np.array([row(config) for config in configs])
     return prior.weight(rows, [row(config) for config in failed], trial=trial).tolist()
 
